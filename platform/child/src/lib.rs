@@ -1,0 +1,2 @@
+//! What runs between clone and exec, and the sandbox's init.
+#![no_std]

@@ -1,0 +1,1 @@
+//! The platform abstraction of Stockade.

@@ -1,0 +1,2 @@
+//! Stockade runs programs inside walls.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The `stockade` command.
+#![forbid(unsafe_code)]
+fn main() {}

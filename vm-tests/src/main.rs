@@ -1,0 +1,2 @@
+//! Placeholder entry until the guests exist.
+fn main() {}
