@@ -1,1 +1,59 @@
-//! The platform abstraction of Stockade.
+//! The platform abstraction of Stockade: one vocabulary for "run this program inside these walls", and the
+//! backends that do it.
+//!
+//! Terms, used the same way everywhere:
+//!
+//! * A [`Control`] is one thing a policy can ask for, such as `limits.memory` or `syscalls`.
+//! * [`Support`] says for each control what this host can do: enforce it, do less ([`Availability::Degraded`]),
+//!   or nothing ([`Availability::Unavailable`]).
+//! * A [`LaunchPlan`] is everything about one launch, decided; a [`Backend`] carries it out without deciding.
+//! * [`Running`] is what was started: a whole tree of processes, not one process.
+//! * [`Enforcement`] says, after the fact and from what was read back, what is really in force.
+//!
+//! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
+
+mod backend;
+mod control;
+mod enforcement;
+mod error;
+mod plan;
+mod signal;
+mod stdio;
+mod support;
+mod units;
+mod usage;
+
+pub mod fake;
+
+#[cfg(target_os = "linux")]
+pub mod linux;
+
+pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running};
+pub use control::Control;
+pub use enforcement::{Enforcement, State};
+pub use error::{ErrorKind, PlatformError, Stage};
+pub use plan::{
+    Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
+    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, ProcView, SyscallRule,
+    Syscalls, Tmp,
+};
+pub use signal::Signal;
+pub use stdio::{InputPipe, OutputPipe, Stdio, StdioSet, Terminal};
+pub use support::{Availability, Fact, Probe, Support};
+pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
+pub use usage::{CpuUsage, MemoryUsage, PidsUsage, Usage};
+
+/// The backend of the platform this was built for.
+///
+/// # Errors
+/// On a platform without a backend, an error with [`ErrorKind::Unsupported`].
+pub fn native() -> Result<Box<dyn Backend>, PlatformError> {
+    #[cfg(target_os = "linux")]
+    {
+        Ok(Box::new(linux::LinuxBackend::new()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        Err(PlatformError::unsupported_platform(std::env::consts::OS))
+    }
+}

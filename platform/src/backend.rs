@@ -1,0 +1,136 @@
+//! What every platform answers.
+
+use crate::{
+    Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
+};
+use crate::{InputPipe, OutputPipe};
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// A future on the heap, so that the traits can be used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A platform's way to launch programs inside walls.
+///
+/// A backend carries out a plan and decides nothing: what a plan asks for and the platform can't do is an error,
+/// unless the plan's own [`Decision`](crate::Decision) says otherwise.
+pub trait Backend: Send + Sync + Debug {
+    /// Short name, such as `linux`.
+    fn name(&self) -> &'static str;
+
+    /// What this host can do.
+    fn support(&self, probe: Probe) -> Support;
+
+    /// The operations that [`Self::launch`] would carry out, one line each, in order.
+    ///
+    /// # Errors
+    /// When the plan can't be prepared on this host.
+    fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError>;
+
+    /// Starts the program and returns once it runs (its `exec` succeeded).
+    ///
+    /// Must be called inside a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// When any step fails: then nothing of it is left behind.
+    fn launch(&self, plan: &LaunchPlan, stdio: StdioSet) -> Result<Launched, PlatformError>;
+}
+
+/// A started sandbox and the caller's ends of its pipes.
+#[derive(Debug)]
+pub struct Launched {
+    /// The sandbox.
+    pub running: Box<dyn Running>,
+    /// Where to write for the program's standard input, if piped.
+    pub stdin: Option<InputPipe>,
+    /// Where to read the program's standard output, if piped.
+    pub stdout: Option<OutputPipe>,
+    /// Where to read the program's standard error, if piped.
+    pub stderr: Option<OutputPipe>,
+    /// The caller's side of the program's terminal, if it got one.
+    pub terminal: Option<crate::stdio::Terminal>,
+}
+
+/// A sandbox that was started. Dropping it kills the whole tree.
+pub trait Running: Send + Debug {
+    /// Process id, as the host counts, of the sandbox's first process: for people, never for signalling.
+    fn pid(&self) -> u32;
+
+    /// Sends a signal to the program (not to its descendants).
+    ///
+    /// # Errors
+    /// When the platform has no such signal or refuses. A program that is gone already is no error.
+    fn signal(&self, signal: Signal) -> Result<(), PlatformError>;
+
+    /// Ends every process of the tree now.
+    ///
+    /// # Errors
+    /// When the platform refuses. A tree that is gone already is no error.
+    fn kill(&self) -> Result<(), PlatformError>;
+
+    /// What the tree used so far.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read.
+    fn usage(&mut self) -> Result<Usage, PlatformError>;
+
+    /// What is in force, from what was read back.
+    fn enforcement(&self) -> &[Enforcement];
+
+    /// Waits until no process of the tree is left, removes everything made for it, and tells how it ended.
+    ///
+    /// Repeated calls give the same answer. Dropping the future loses nothing.
+    fn wait(&mut self) -> BoxFuture<'_, Result<Ended, PlatformError>>;
+
+    /// Waits until the program is stopped by job control, for a caller that has to stop along with it.
+    /// Never resolves where the platform or the plan has no job control.
+    fn stopped(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// How a tree ended, as the platform saw it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// The program's own end.
+    pub how: HowEnded,
+    /// What the tree used in all.
+    pub usage: Usage,
+    /// Processes that the kernel killed because the memory limit was reached.
+    pub memory_kills: u64,
+    /// Times the limit on processes refused a new one.
+    pub pids_denied: u64,
+    /// The memory limit in force when it ended, read back.
+    pub memory_limit: Option<Bytes>,
+    /// From just before the launch to the end of the program.
+    pub wall_time: Duration,
+}
+
+impl Ended {
+    /// An end with nothing used and nothing noted.
+    pub fn new(how: HowEnded) -> Self {
+        Self {
+            how,
+            usage: Usage::default(),
+            memory_kills: 0,
+            pids_denied: 0,
+            memory_limit: None,
+            wall_time: Duration::ZERO,
+        }
+    }
+}
+
+/// The end of the program itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HowEnded {
+    /// It exited with this code.
+    Exited(i32),
+    /// A signal ended it.
+    Signaled(i32),
+    /// A forbidden system call ended it.
+    Denied,
+}

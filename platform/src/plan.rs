@@ -1,0 +1,381 @@
+//! The launch plan: everything about one launch, decided, as plain data.
+
+use crate::{Bytes, Control, Cores};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything a backend needs for one launch. It decides nothing further; what it can't do is an error.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LaunchPlan {
+    /// Name of the sandbox, unique among those alive: the given name and four hex digits.
+    pub id: String,
+    /// The program and its arguments. A program without a slash is looked up in the `PATH` of [`Self::environment`].
+    #[serde(serialize_with = "texts")]
+    pub command: Vec<OsString>,
+    /// The whole environment of the program, resolved.
+    #[serde(serialize_with = "pairs")]
+    pub environment: Vec<(OsString, OsString)>,
+    /// Quotas.
+    pub limits: Limits,
+    /// What exists of the file system, and where the program starts.
+    pub filesystem: Filesystem,
+    /// What of the network can be reached.
+    pub network: Network,
+    /// Who the program is.
+    pub identity: Identity,
+    /// Privileged abilities that stay.
+    pub capabilities: Capabilities,
+    /// System calls that the program may make.
+    pub syscalls: Syscalls,
+    /// Clock offsets.
+    pub clock: ClockOffsets,
+    /// Whether a small init of Stockade's is the first process and the program its child.
+    pub init: bool,
+    /// Whether the program gets a terminal of its own.
+    pub terminal: bool,
+    /// What was decided for each control that the policy asks for.
+    pub controls: BTreeMap<Control, Decision>,
+}
+
+impl LaunchPlan {
+    /// A plan with no limits, nothing of the file system, no network, and no control asked for.
+    pub fn new(id: impl Into<String>, command: Vec<OsString>) -> Self {
+        Self {
+            id: id.into(),
+            command,
+            environment: Vec::new(),
+            limits: Limits::default(),
+            filesystem: Filesystem::default(),
+            network: Network::None,
+            identity: Identity::default(),
+            capabilities: Capabilities::default(),
+            syscalls: Syscalls::default(),
+            clock: ClockOffsets::default(),
+            init: true,
+            terminal: false,
+            controls: BTreeMap::new(),
+        }
+    }
+}
+
+/// What was decided for one control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Decision {
+    /// The platform holds it.
+    Enforce,
+    /// Something weaker is done, which the policy accepts.
+    Degrade {
+        /// What is done instead.
+        how: String,
+        /// Why not the real thing.
+        reason: String,
+    },
+    /// Nothing is done, which the policy accepts.
+    Skip {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Quotas; `None` is "no limit asked for".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Memory of the whole tree.
+    pub memory: Option<Bytes>,
+    /// Memory above which the tree is slowed and reclaimed.
+    pub memory_high: Option<Bytes>,
+    /// Swap of the whole tree.
+    pub swap: Option<Bytes>,
+    /// CPU bandwidth.
+    pub cpu: Option<Cores>,
+    /// Share of a contended CPU, 1 to 10,000; 100 is the usual share.
+    pub cpu_weight: Option<u32>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Open files of each process.
+    pub open_files: Option<u64>,
+    /// Size of any file written.
+    pub file_size: Option<Bytes>,
+    /// Size of a core dump.
+    pub core_size: Option<Bytes>,
+    /// Time from start to end.
+    #[serde(serialize_with = "seconds")]
+    pub wall_time: Option<Duration>,
+    /// CPU time of the tree.
+    #[serde(serialize_with = "seconds")]
+    pub cpu_time: Option<Duration>,
+    /// Time between the polite signal and the kill when a time limit ends the sandbox. Zero kills at once.
+    #[serde(serialize_with = "seconds_plain")]
+    pub grace: Duration,
+}
+
+/// What exists of the file system inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Filesystem {
+    /// Host paths that exist inside, at the same place unless told otherwise.
+    pub binds: Vec<Bind>,
+    /// A private `/tmp` (and shared memory directory).
+    pub tmp: Option<Tmp>,
+    /// View of the process information file system.
+    pub proc: ProcView,
+    /// Where the program starts; `/` when `None`.
+    #[serde(serialize_with = "maybe_path")]
+    pub workdir: Option<PathBuf>,
+}
+
+/// One host path made visible inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bind {
+    /// Absolute path on the host.
+    #[serde(serialize_with = "path")]
+    pub source: PathBuf,
+    /// Absolute path inside.
+    #[serde(serialize_with = "path")]
+    pub target: PathBuf,
+    /// Read or write.
+    pub access: Access,
+    /// Whether a missing source is passed over instead of refused.
+    pub optional: bool,
+}
+
+/// What may be done below a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Read and execute.
+    Read,
+    /// Read, execute, write, create, delete.
+    Write,
+}
+
+/// A private temporary directory in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tmp {
+    /// Most bytes of its files.
+    pub size: Bytes,
+}
+
+/// What of process information is visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcView {
+    /// The sandbox's own processes, and the system's information files.
+    #[default]
+    Private,
+    /// The sandbox's own processes only.
+    Pids,
+    /// Nothing.
+    None,
+}
+
+/// What of the network can be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Network {
+    /// A loopback interface of its own, nothing else.
+    #[default]
+    None,
+    /// The host's network.
+    Host,
+}
+
+/// Who the program is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Identity {
+    /// User id seen inside; `None` is the caller's own, or 1000 when the caller is privileged.
+    pub user: Option<u32>,
+    /// Group id seen inside; `None` as for the user.
+    pub group: Option<u32>,
+    /// Host name seen inside.
+    pub hostname: Option<String>,
+}
+
+/// Privileged abilities that stay, by their names (`CAP_NET_BIND_SERVICE`). Empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Names that stay, within what the sandbox owns.
+    pub keep: Vec<String>,
+}
+
+/// Which system calls may be made: an allow list, and rules that test arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Syscalls {
+    /// Names that are allowed; every other is a violation. Empty with the control asked for: nothing is allowed.
+    pub allow: Vec<String>,
+    /// Names that answer "no such system call", whatever [`Self::on_violation`] says, so that callers use an older one.
+    pub absent: Vec<String>,
+    /// Calls that are allowed in general but a violation when one of these tests matches.
+    pub rules: Vec<SyscallRule>,
+    /// What a violation gets.
+    pub on_violation: OnViolation,
+}
+
+/// Denies a system call when all its tests hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SyscallRule {
+    /// The system call.
+    pub name: String,
+    /// Tests that must all hold for the denial.
+    pub tests: Vec<ArgumentTest>,
+}
+
+/// A test of one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ArgumentTest {
+    /// Which argument, from 0 to 5.
+    pub index: u8,
+    /// How it is compared; only its low 32 bits are looked at unless `wide`.
+    pub compare: Compare,
+    /// Whether all 64 bits count.
+    pub wide: bool,
+}
+
+/// A comparison of an argument with a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compare {
+    /// Equal to the value.
+    Equal(u64),
+    /// Different from the value.
+    NotEqual(u64),
+    /// Has the bits of `mask` equal to `value`.
+    Masked {
+        /// Bits that count.
+        mask: u64,
+        /// What they must be.
+        value: u64,
+    },
+}
+
+/// What a forbidden system call gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnViolation {
+    /// An error: "operation not permitted", or "no such system call" for one the list doesn't know.
+    #[default]
+    Error,
+    /// The end of the whole process.
+    Kill,
+}
+
+/// Offsets added to the sandbox's clocks, in whole seconds; zero is the host's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClockOffsets {
+    /// Added to the monotonic clock.
+    pub monotonic: i64,
+    /// Added to the boot-time clock (uptime).
+    pub boottime: i64,
+}
+
+/// Which variables of the caller's environment stay, and which are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Environment {
+    /// Names that are passed on when the caller has them.
+    pub keep: Vec<String>,
+    /// Names and values that are set, over what is kept.
+    pub set: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// The environment for a caller who has `caller`.
+    pub fn resolve(
+        &self,
+        caller: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Vec<(OsString, OsString)> {
+        let kept = caller.into_iter().filter(|(name, _)| {
+            name.to_str().is_some_and(|name| {
+                self.keep.iter().any(|keep| keep == name) && !self.set.contains_key(name)
+            })
+        });
+        let mut all: Vec<_> = kept.collect();
+        all.extend(self.set.iter().map(|(name, value)| (name.into(), value.into())));
+        all.sort();
+        all
+    }
+}
+
+/// A system text as UTF-8; bytes that aren't are written `\xNN`, so that nothing is lost or mistaken.
+pub(crate) fn readable(text: &OsStr) -> String {
+    let mut out = String::new();
+    for chunk in text.as_encoded_bytes().utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    out
+}
+
+impl LaunchPlan {
+    /// [`OsStr`] for people and JSON: bytes that aren't UTF-8 are written `\xNN`.
+    pub fn readable(text: impl AsRef<OsStr>) -> String {
+        readable(text.as_ref())
+    }
+}
+
+impl Bind {
+    /// A bind at the same path inside as outside.
+    pub fn same(path: impl AsRef<Path>, access: Access) -> Self {
+        let path = path.as_ref().to_owned();
+        Self { source: path.clone(), target: path, access, optional: false }
+    }
+}
+
+fn texts<S: Serializer>(texts: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(texts.iter().map(|text| readable(text)))
+}
+
+fn pairs<S: Serializer>(pairs: &[(OsString, OsString)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (readable(name), readable(value))))
+}
+
+fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&readable(path.as_os_str()))
+}
+
+fn maybe_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| readable(path.as_os_str())).serialize(serializer)
+}
+
+fn seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.serialize_some(&time.as_secs_f64()),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn seconds_plain<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn environment_keeps_only_what_is_named_and_set_wins() {
+        let environment = Environment {
+            keep: vec!["TERM".into(), "PATH".into()],
+            set: [("PATH".into(), "/usr/bin".into())].into(),
+        };
+        let caller = [("TERM", "xterm"), ("PATH", "/evil"), ("AWS_KEY", "secret")];
+        let resolved = environment.resolve(caller.map(|(name, value)| (name.into(), value.into())));
+        assert_eq!(resolved, [("PATH".into(), "/usr/bin".into()), ("TERM".into(), "xterm".into())]);
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_stays_readable() {
+        assert_eq!(readable(OsStr::from_bytes(b"a\xffb")), "a\\xffb");
+    }
+}
