@@ -16,6 +16,7 @@ mod backend;
 mod control;
 mod enforcement;
 mod error;
+mod names;
 mod plan;
 mod signal;
 mod stdio;
@@ -32,6 +33,7 @@ pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running};
 pub use control::Control;
 pub use enforcement::{Enforcement, State};
 pub use error::{ErrorKind, PlatformError, Stage};
+pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
     Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, ProcView, SyscallRule,

@@ -1,5 +1,9 @@
 //! The Linux backend.
 
+mod capabilities;
+mod landlock;
+mod seccomp;
+
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
 
 /// Launches into control groups and namespaces.

@@ -1,0 +1,89 @@
+//! The filter of system calls: from names to the programs that the kernel runs before each call.
+//!
+//! Two programs do it, and the kernel takes the stricter answer (seccomp(2)):
+//!
+//! * the [`list`] decides by number alone. It covers every number there can be, so that nothing is left to a default;
+//! * the [`arguments`] test what a number can't tell, such as which kind of socket is asked for.
+//!
+//! The answers, from the strictest:
+//!
+//! | call | answer |
+//! |---|---|
+//! | of another processor mode (32-bit x86, x32) | the process ends, whatever the policy says: numbers mean other things there |
+//! | not allowed | [`OnViolation`]: `EPERM`, or the process ends |
+//! | `absent`, and every number without a name | `ENOSYS`, even where a violation ends the process |
+//! | allowed, and no argument rule holds | the kernel carries it out |
+//!
+//! A number without a name is newer than this program. A library that tries it first expects to hear that the kernel
+//! doesn't have it, and then takes the older call; ending the process for that would break programs whenever a C library
+//! is updated, and protect nothing.
+
+mod arguments;
+mod list;
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod tests;
+
+use crate::names::{self, Arch, Entry};
+use crate::{OnViolation, PlatformError, Syscalls};
+use libc::sock_filter;
+
+/// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
+pub(crate) type Program = Box<[sock_filter]>;
+
+/// Calls that the launch itself makes once the list is in force: it starts the program, or tells why it can't.
+const LAUNCH: [&str; 3] = ["execveat", "write", "exit_group"];
+
+/// The programs for `syscalls`, in the order in which they must be installed: the list comes last, since a list need not
+/// allow `seccomp` itself.
+///
+/// # Errors
+/// With [`crate::ErrorKind::Invalid`]: a name that no processor has, a test of an argument that doesn't exist or of a
+/// value that doesn't fit, more rules than the kernel takes, or a list without one of the three calls that start the
+/// program (`execveat`, `write`, `exit_group`).
+pub(crate) fn compile(syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
+    compile_for(NATIVE, syscalls)
+}
+
+/// The processor this was built for.
+#[cfg(target_arch = "x86_64")]
+const NATIVE: Arch = Arch::X86_64;
+/// The processor this was built for.
+#[cfg(target_arch = "aarch64")]
+const NATIVE: Arch = Arch::Aarch64;
+
+/// The processor is an argument, so that the programs of each are tested on all.
+fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
+    let list = list::List::new(arch, syscalls)?;
+    for name in LAUNCH {
+        if !entry(name)?.number(arch).is_some_and(|number| list.allows(number)) {
+            return Err(PlatformError::invalid(format!(
+                "the system call `{name}` isn't allowed, and no program can be started without it"
+            )));
+        }
+    }
+    let mut programs = Vec::with_capacity(2);
+    programs.extend(arguments::compile(arch, syscalls, &list)?);
+    programs.push(list.program());
+    Ok(programs)
+}
+
+/// The system call of this name.
+fn entry(name: &str) -> Result<&'static Entry, PlatformError> {
+    names::lookup(name)
+        .ok_or_else(|| PlatformError::invalid(format!("`{name}` is not the name of a system call")))
+}
+
+/// What the kernel answers to a forbidden call.
+const fn violation(on_violation: OnViolation) -> u32 {
+    match on_violation {
+        OnViolation::Error => errno(libc::EPERM),
+        OnViolation::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+    }
+}
+
+/// The answer "this error".
+const fn errno(number: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | (number.cast_unsigned() & libc::SECCOMP_RET_DATA)
+}

@@ -1,0 +1,279 @@
+use super::machine::{Call, answer, run};
+use super::*;
+use crate::{ArgumentTest, Compare, SyscallRule};
+use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS};
+use proptest::prelude::*;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use std::collections::BTreeMap;
+
+const X86_64: u32 = 0xc000_003e;
+const I386: u32 = 0x4000_0003;
+const AARCH64: u32 = 0xc000_00b7;
+const EPERM: u32 = errno(libc::EPERM);
+const ENOSYS: u32 = errno(libc::ENOSYS);
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// What every list must have, and `more`.
+fn allow(more: &[&str]) -> Syscalls {
+    Syscalls { allow: names(&[&LAUNCH, more].concat()), ..Syscalls::default() }
+}
+
+fn call(number: u32) -> Call {
+    Call { number, arch: X86_64, arguments: [0; 6] }
+}
+
+fn ask(syscalls: &Syscalls, call: &Call) -> u32 {
+    answer(&compile_for(Arch::X86_64, syscalls).unwrap(), call)
+}
+
+fn number(name: &str) -> u32 {
+    names::lookup(name).unwrap().number(Arch::X86_64).unwrap()
+}
+
+fn rule(name: &str, tests: &[(u8, Compare)]) -> SyscallRule {
+    let tests = tests
+        .iter()
+        .map(|&(index, compare)| ArgumentTest { index, compare, wide: false })
+        .collect();
+    SyscallRule { name: name.to_owned(), tests }
+}
+
+#[test]
+fn what_is_not_listed_is_not_permitted() {
+    let syscalls = allow(&["read"]);
+    assert_eq!(ask(&syscalls, &call(number("read"))), SECCOMP_RET_ALLOW);
+    assert_eq!(ask(&syscalls, &call(number("mount"))), EPERM);
+}
+
+#[test]
+fn a_violation_can_end_the_process() {
+    let syscalls = Syscalls { on_violation: OnViolation::Kill, ..allow(&["read"]) };
+    assert_eq!(ask(&syscalls, &call(number("read"))), SECCOMP_RET_ALLOW);
+    assert_eq!(ask(&syscalls, &call(number("mount"))), SECCOMP_RET_KILL_PROCESS);
+}
+
+#[test]
+fn absent_and_unknown_numbers_answer_no_such_call_even_where_a_violation_kills() {
+    let on_violation = OnViolation::Kill;
+    let syscalls =
+        Syscalls { absent: names(&["clone3", "read"]), on_violation, ..allow(&["read"]) };
+    for number in [number("clone3"), number("read"), 350, 512, 547, 2000, u32::MAX] {
+        assert_eq!(ask(&syscalls, &call(number)), ENOSYS, "{number}");
+    }
+}
+
+#[test]
+fn other_processor_modes_end_the_process() {
+    let syscalls = allow(&["read"]);
+    let x32 = call(number("read") | 0x4000_0000);
+    assert_eq!(ask(&syscalls, &x32), SECCOMP_RET_KILL_PROCESS);
+    assert_eq!(ask(&syscalls, &call(u32::MAX - 1)), SECCOMP_RET_KILL_PROCESS);
+    for arch in [I386, AARCH64, 0] {
+        let foreign = Call { arch, ..call(number("read")) };
+        assert_eq!(ask(&syscalls, &foreign), SECCOMP_RET_KILL_PROCESS);
+    }
+}
+
+#[test]
+fn arm_has_numbers_of_its_own_and_no_x32() {
+    let programs = compile_for(Arch::Aarch64, &allow(&["openat", "open", "read"])).unwrap();
+    let ask = |number| answer(&programs, &Call { arch: AARCH64, ..call(number) });
+    assert_eq!((ask(56), ask(63)), (SECCOMP_RET_ALLOW, SECCOMP_RET_ALLOW));
+    assert_eq!(ask(40), EPERM, "mount");
+    assert_eq!((ask(0x4000_003f), ask(u32::MAX)), (ENOSYS, ENOSYS));
+}
+
+#[test]
+fn a_rule_forbids_when_all_its_tests_hold() {
+    let mut syscalls = allow(&["socket", "ioctl"]);
+    syscalls.rules = vec![
+        rule("socket", &[(0, Compare::Equal(16)), (2, Compare::NotEqual(0))]),
+        rule("ioctl", &[(1, Compare::Equal(0x5412))]),
+        rule("mount", &[(0, Compare::Equal(1))]),
+    ];
+    let ask = |name, arguments| ask(&syscalls, &Call { arguments, ..call(number(name)) });
+    assert_eq!(ask("socket", [16, 3, 12, 0, 0, 0]), EPERM);
+    assert_eq!(ask("socket", [16, 3, 0, 0, 0, 0]), SECCOMP_RET_ALLOW);
+    assert_eq!(ask("socket", [2, 3, 12, 0, 0, 0]), SECCOMP_RET_ALLOW);
+    assert_eq!(
+        ask("ioctl", [0, 0xffff_ffff_0000_5412, 0, 0, 0, 0]),
+        EPERM,
+        "high bits don't hide it"
+    );
+    assert_eq!(ask("mount", [0; 6]), EPERM, "a rule never allows");
+}
+
+#[test]
+fn a_rule_without_tests_always_holds() {
+    let mut syscalls = allow(&["socket"]);
+    syscalls.rules = vec![rule("socket", &[]), rule("socket", &[(0, Compare::Equal(16))])];
+    assert_eq!(ask(&syscalls, &call(number("socket"))), EPERM);
+}
+
+#[test]
+fn rules_of_calls_that_are_not_allowed_cost_nothing() {
+    let mut syscalls = allow(&[]);
+    syscalls.rules = vec![rule("socket", &[(0, Compare::Equal(1))])];
+    assert_eq!(compile_for(Arch::X86_64, &syscalls).unwrap().len(), 1);
+}
+
+#[test]
+fn mistakes_are_told() {
+    let mut narrow = allow(&["socket"]);
+    narrow.rules = vec![rule("socket", &[(0, Compare::Equal(1 << 40))])];
+    let mut seventh = allow(&["socket"]);
+    seventh.rules = vec![rule("socket", &[(6, Compare::Equal(0))])];
+    let mut denied = allow(&[]);
+    denied.allow.retain(|name| name != "execveat");
+    let told = |syscalls| compile_for(Arch::X86_64, &syscalls).unwrap_err().to_string();
+    assert_eq!(told(allow(&["opne"])), "`opne` is not the name of a system call");
+    assert_eq!(
+        told(narrow),
+        "wrong rule for the system call `socket`: 0x10000000000 is wider than the 32 bits looked at"
+    );
+    assert!(told(seventh).starts_with("wrong rule for the system call `socket`: argument 6: "));
+    assert_eq!(
+        told(denied),
+        "the system call `execveat` isn't allowed, and no program can be started without it"
+    );
+}
+
+#[test]
+fn compiling_twice_gives_the_same() {
+    let mut syscalls = allow(&["socket", "ioctl", "read", "openat"]);
+    syscalls.rules = vec![rule("socket", &[(0, Compare::Equal(16))]), rule("ioctl", &[])];
+    let plain = |programs: Vec<Program>| -> Vec<Vec<_>> {
+        let plain = |program: Program| program.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
+        programs.into_iter().map(plain).collect()
+    };
+    assert_eq!(plain(compile(&syscalls).unwrap()), plain(compile(&syscalls).unwrap()));
+}
+
+/// The same policy as one filter of `seccompiler`, which knows neither `absent` nor x32.
+fn oracle(arch: Arch, syscalls: &Syscalls) -> BpfProgram {
+    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for name in &syscalls.allow {
+        if let Some(number) = entry(name).unwrap().number(arch) {
+            allowed.insert(i64::from(number), Vec::new());
+        }
+    }
+    let target = match arch {
+        Arch::X86_64 => TargetArch::x86_64,
+        Arch::Aarch64 => TargetArch::aarch64,
+    };
+    let denied = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let filter = SeccompFilter::new(allowed, denied, SeccompAction::Allow, target).unwrap();
+    filter.try_into().unwrap()
+}
+
+/// Whether a rule holds, in plain words.
+fn holds(rule: &SyscallRule, arguments: &[u64; 6]) -> bool {
+    rule.tests.iter().all(|test| {
+        let bits = if test.wide { u64::MAX } else { u64::from(u32::MAX) };
+        let argument = arguments[usize::from(test.index)] & bits;
+        match test.compare {
+            Compare::Equal(value) => argument == value,
+            Compare::NotEqual(value) => argument != value,
+            Compare::Masked { mask, value } => argument & mask == value & mask,
+        }
+    })
+}
+
+fn any_name() -> impl Strategy<Value = String> {
+    let all: Vec<_> = names::syscall_names().map(str::to_owned).collect();
+    proptest::sample::select(all)
+}
+
+/// Small values, so that tests and arguments meet, and a few with high bits.
+fn any_value() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0..8u64,
+        Just(u64::from(u32::MAX)),
+        (0..4u64).prop_map(|v| v << 31 | 1),
+        any::<u64>()
+    ]
+}
+
+fn any_test() -> impl Strategy<Value = ArgumentTest> {
+    (0..6u8, any_value(), any_value(), 0..3, any::<bool>()).prop_map(|(index, a, b, kind, wide)| {
+        let cut = |value: u64| if wide { value } else { value & u64::from(u32::MAX) };
+        let (a, b) = (cut(a), cut(b));
+        let compare = match kind {
+            0 => Compare::Equal(a),
+            1 => Compare::NotEqual(a),
+            _ => Compare::Masked { mask: a, value: b },
+        };
+        ArgumentTest { index, compare, wide }
+    })
+}
+
+fn any_syscalls() -> impl Strategy<Value = Syscalls> {
+    let rules = proptest::collection::vec(
+        (any_name(), proptest::collection::vec(any_test(), 0..4))
+            .prop_map(|(name, tests)| SyscallRule { name, tests }),
+        0..12,
+    );
+    let allow = proptest::collection::vec(any_name(), 0..400);
+    let absent = proptest::collection::vec(any_name(), 0..6);
+    (allow, absent, rules, any::<bool>()).prop_map(|(mut allow, mut absent, rules, kill)| {
+        allow.extend(names(&LAUNCH));
+        // Rules shall meet calls that are allowed more often than chance has it.
+        allow.extend(rules.iter().step_by(2).map(|rule: &SyscallRule| rule.name.clone()));
+        absent.retain(|name| !LAUNCH.contains(&name.as_str()));
+        let on_violation = if kill { OnViolation::Kill } else { OnViolation::Error };
+        Syscalls { allow, absent, rules, on_violation }
+    })
+}
+
+fn any_arguments() -> impl Strategy<Value = [u64; 6]> {
+    proptest::array::uniform6(any_value())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_list_agrees_with_seccompiler_on_every_number(syscalls in any_syscalls(), arm: bool) {
+        let (arch, audit) = if arm { (Arch::Aarch64, AARCH64) } else { (Arch::X86_64, X86_64) };
+        let syscalls = Syscalls { absent: Vec::new(), rules: Vec::new(), ..syscalls };
+        let ours = compile_for(arch, &syscalls).unwrap();
+        let theirs = oracle(arch, &syscalls);
+        let theirs: Vec<_> = theirs
+            .iter()
+            .map(|one| sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+            .collect();
+        for number in (0..=600).chain([0x3fff_ffff, 0x4000_0000, 0x4000_0001, u32::MAX]) {
+            let call = Call { arch: audit, ..call(number) };
+            let allowed = run(&theirs, &call) == SECCOMP_RET_ALLOW;
+            prop_assert_eq!(answer(&ours, &call) == SECCOMP_RET_ALLOW, allowed, "{}", number);
+        }
+    }
+
+    #[test]
+    fn all_programs_together_do_what_the_policy_says(
+        syscalls in any_syscalls(),
+        calls in proptest::collection::vec((0..480u32, any_arguments()), 200),
+    ) {
+        let programs = compile_for(Arch::X86_64, &syscalls).unwrap();
+        let has = |names: &[String], wanted: u32| {
+            names.iter().any(|name| entry(name).unwrap().number(Arch::X86_64) == Some(wanted))
+        };
+        for (number, arguments) in calls {
+            let ruled = syscalls.rules.iter().any(|rule| {
+                has(std::slice::from_ref(&rule.name), number) && holds(rule, &arguments)
+            });
+            let expected = if has(&syscalls.absent, number) || !Arch::X86_64.has(number) {
+                ENOSYS
+            } else if has(&syscalls.allow, number) && !ruled {
+                SECCOMP_RET_ALLOW
+            } else {
+                violation(syscalls.on_violation)
+            };
+            let got = answer(&programs, &Call { arguments, ..call(number) });
+            prop_assert_eq!(got, expected, "{} {:?}", number, arguments);
+        }
+    }
+}
