@@ -1,0 +1,113 @@
+//! The sandbox's first process: builds the walls, starts the program, reaps, and tells how it ended.
+
+use crate::interpret::{self, State};
+use crate::{Message, Phase, Script, sys};
+
+/// Exit code of a process that failed before it became the program.
+const FAILED: i32 = 125;
+
+/// What the cloned child does, to its end.
+///
+/// Waits for [`Message::Go`], carries out [`Script::setup`], then becomes the program, or starts it and stays as init.
+/// Every failure is told over the control socket. When the other end of that socket is gone, everything ends: an init's
+/// end is the end of every process of its namespace (pid_namespaces(7)).
+pub fn run(script: &Script<'_>) -> ! {
+    if sys::receive(script.control) != Some(Message::Go) {
+        sys::exit(FAILED);
+    }
+    let mut state = State::new();
+    // Of what this process opened or made, nothing is for others to look into; readable again after exec.
+    if let Err(errno) =
+        sys::set_signal_mask(true).and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))
+    {
+        fail(script, Phase::Init, 0, errno);
+    }
+    if let Err((index, errno)) = interpret::all(script, script.setup, &mut state) {
+        fail(script, Phase::Setup, index, errno);
+    }
+    if !script.init {
+        become_program(script, &mut state);
+    }
+    match sys::fork_until_exec() {
+        Ok(0) => become_program(script, &mut state),
+        Ok(program) => stay(script, program),
+        Err(errno) => fail(script, Phase::Init, 1, errno),
+    }
+}
+
+fn fail(script: &Script<'_>, phase: Phase, index: i32, errno: i32) -> ! {
+    sys::send(script.control, Message::Failed { phase, index, errno });
+    sys::exit(FAILED);
+}
+
+/// The program's own steps, then `execve` of the first candidate that can be executed.
+fn become_program(script: &Script<'_>, state: &mut State) -> ! {
+    sys::reset_signal_actions();
+    if let Err((index, errno)) = interpret::all(script, script.program, state) {
+        fail(script, Phase::Program, index, errno);
+    }
+    if let Err(errno) = sys::set_signal_mask(false) {
+        fail(script, Phase::Init, 2, errno);
+    }
+    // As execvp(3): a candidate that doesn't exist is passed over; one that can't be executed is remembered.
+    let (mut failure, mut index) = ((0, libc::ENOENT), 0);
+    for candidate in script.candidates {
+        let errno = sys::execute(script.at(*candidate), script.argv, script.envp);
+        match errno {
+            libc::ENOENT | libc::ENOTDIR => {}
+            libc::EACCES => failure = (index, errno),
+            _ => fail(script, Phase::Exec, index, errno),
+        }
+        index = index.wrapping_add(1);
+    }
+    fail(script, Phase::Exec, failure.0, failure.1);
+}
+
+/// Pid 1 for the rest of the sandbox's life.
+///
+/// It holds no capability, no stream of the program's (a reader must see the end of a pipe when the program closes it),
+/// and can't be signalled from inside.
+fn stay(script: &Script<'_>, program: i32) -> ! {
+    let signals = match lock_down(script) {
+        Ok(signals) => signals,
+        Err(errno) => fail(script, Phase::Init, 3, errno),
+    };
+    // A program that failed before exec told so itself, before this.
+    sys::send(script.control, Message::Started);
+    loop {
+        reap_all(script, program);
+        let (from_starter, children) = sys::wait_for(script.control, signals);
+        if children {
+            sys::drain(signals);
+        }
+        if from_starter {
+            match sys::receive(script.control) {
+                Some(Message::Signal(signal)) => sys::kill(program, signal),
+                Some(Message::Continue) => sys::kill(program.wrapping_neg(), libc::SIGCONT),
+                // The starter is gone, so nobody waits for the program any more.
+                _ => sys::exit(FAILED),
+            }
+        }
+    }
+}
+
+fn lock_down(script: &Script<'_>) -> sys::Result<i32> {
+    let control = script.control.cast_unsigned();
+    sys::close_range(0, control.wrapping_sub(1), false)?;
+    sys::close_range(control.wrapping_add(1), u32::MAX, false)?;
+    sys::set_capabilities(0)?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
+    sys::child_signals()
+}
+
+fn reap_all(script: &Script<'_>, program: i32) {
+    while let Some((pid, status)) = sys::reap() {
+        let stopped = status & 0xff == 0x7f;
+        if pid == program && stopped {
+            sys::send(script.control, Message::Stopped((status >> 8) & 0xff));
+        } else if pid == program {
+            sys::send(script.control, Message::Exited(status));
+            sys::exit(0);
+        }
+    }
+}

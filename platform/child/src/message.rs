@@ -1,0 +1,90 @@
+//! What the sandbox's first process and its starter say to each other over the control socket.
+//!
+//! Both ends are the same build, so a message is four native integers and needs no version.
+
+/// Which list of operations a failure belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The lists weren't reached: the index is a [`Message::STEP_SIGNALS`]-like step of the init itself.
+    Init,
+    /// The first process's list.
+    Setup,
+    /// The program's list.
+    Program,
+    /// The final `execve`; the index is the number of the candidate path.
+    Exec,
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// From the starter: identity maps are written, go.
+    Go,
+    /// From the starter: send this signal to the program.
+    Signal(i32),
+    /// From the starter: continue the program's foreground group after a stop.
+    Continue,
+    /// An operation failed with this errno; nothing of the sandbox goes on.
+    Failed {
+        /// Which list.
+        phase: Phase,
+        /// Place in the list.
+        index: i32,
+        /// The errno.
+        errno: i32,
+    },
+    /// The program's `execve` succeeded.
+    Started,
+    /// The program ended with this wait status.
+    Exited(i32),
+    /// The program was stopped by this signal.
+    Stopped(i32),
+    /// A descriptor comes along: the controlling side of the program's terminal.
+    Terminal,
+}
+
+impl Message {
+    /// Length of an encoded message in bytes.
+    pub const LEN: usize = 16;
+
+    /// As it travels.
+    #[must_use]
+    pub const fn encode(self) -> [i32; 4] {
+        match self {
+            Self::Go => [1, 0, 0, 0],
+            Self::Signal(number) => [2, number, 0, 0],
+            Self::Continue => [3, 0, 0, 0],
+            Self::Failed { phase, index, errno } => [4, phase as i32, index, errno],
+            Self::Started => [5, 0, 0, 0],
+            Self::Exited(status) => [6, status, 0, 0],
+            Self::Stopped(signal) => [7, signal, 0, 0],
+            Self::Terminal => [8, 0, 0, 0],
+        }
+    }
+
+    /// Back from how it travels; `None` for anything that [`Self::encode`] doesn't make.
+    #[must_use]
+    pub const fn decode(words: [i32; 4]) -> Option<Self> {
+        let [kind, a, index, errno] = words;
+        Some(match kind {
+            1 => Self::Go,
+            2 => Self::Signal(a),
+            3 => Self::Continue,
+            4 => {
+                let phase = match a {
+                    0 => Phase::Init,
+                    1 => Phase::Setup,
+                    2 => Phase::Program,
+                    3 => Phase::Exec,
+                    _ => return None,
+                };
+                Self::Failed { phase, index, errno }
+            }
+            5 => Self::Started,
+            6 => Self::Exited(a),
+            7 => Self::Stopped(a),
+            8 => Self::Terminal,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! The script: what is to be done, as plain data made before the clone.
+
+/// A NUL-terminated text in [`Script::text`], by its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text(pub u32);
+
+/// Where the tree of a bind comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A path of the host without symlinks, opened by the child; the tree is copied with everything mounted below.
+    Path(Text),
+    /// A detached tree that the starter opened already (it had privileges that the child lacks).
+    Tree(i32),
+}
+
+/// One operation. Paths of targets are relative to the new root, without a leading slash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Leaves the starter's quota group view: a cgroup namespace rooted where the process stands.
+    OwnQuotaView,
+    /// Makes later mounts invisible outside and outside ones invisible here.
+    PrivateMounts,
+    /// A time namespace for the program, with this text as its offsets.
+    ClockOffsets(Text),
+    /// Drops every supplementary group.
+    DropGroups,
+    /// Takes on these ids, as seen inside.
+    Identity {
+        /// User id.
+        user: u32,
+        /// Group id.
+        group: u32,
+    },
+    /// Sets the host name.
+    Hostname {
+        /// The name.
+        name: Text,
+        /// Its length.
+        len: u32,
+    },
+    /// Brings the loopback interface up.
+    LoopbackUp,
+    /// Mounts an empty root of at most this many bytes (a text, as tmpfs takes it) over `/`; later targets are in it.
+    NewRoot {
+        /// Size.
+        size: Text,
+    },
+    /// Makes a directory.
+    Directory {
+        /// Where.
+        path: Text,
+        /// Permissions.
+        mode: u32,
+    },
+    /// Makes an empty file, to mount on.
+    EmptyFile(Text),
+    /// Makes a symlink.
+    Symlink {
+        /// What it points to.
+        target: Text,
+        /// Where.
+        path: Text,
+    },
+    /// Puts a tree of the host at `target`.
+    Bind {
+        /// What.
+        source: Source,
+        /// Where; empty for the root itself.
+        target: Text,
+        /// `MOUNT_ATTR_*` to set on all of it.
+        attributes: u64,
+        /// The character device number that it must be, or 0.
+        device: u64,
+    },
+    /// Mounts a new file system with one option.
+    Mount {
+        /// Its type, such as `tmpfs`.
+        kind: Text,
+        /// Up to three options as `key`, `value` pairs; an empty key ends them, an empty value is a flag.
+        options: [(Text, Text); 3],
+        /// Where.
+        target: Text,
+        /// `MOUNT_ATTR_*`.
+        attributes: u64,
+    },
+    /// Makes the new root itself read-only.
+    RootReadOnly,
+    /// Makes the new root the root, and lets go of the old one.
+    PivotRoot,
+    /// Opens a terminal pair in the sandbox, makes it the standard streams and the controlling terminal of a new
+    /// session, and sends its other side to the starter.
+    Terminal,
+    /// Starts a session of its own.
+    NewSession,
+    /// Starts a process group of its own and makes it the terminal's foreground group.
+    ForegroundGroup,
+    /// Moves a descriptor to 0, 1 or 2.
+    Stdio {
+        /// From.
+        from: i32,
+        /// To.
+        to: i32,
+    },
+    /// Sets a resource limit.
+    ResourceLimit {
+        /// `RLIMIT_*`.
+        resource: u32,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    /// Restricts to the CPUs of this mask.
+    Affinity(u64),
+    /// Sets the file mode creation mask.
+    FileModeMask(u32),
+    /// Changes the working directory.
+    WorkingDirectory(Text),
+    /// Takes every capability out of the bounding set but those of the mask, up to this highest one.
+    BoundingSet {
+        /// Stay.
+        keep: u64,
+        /// Highest capability of this kernel.
+        last: u32,
+    },
+    /// Locks the rule that user 0 gets no capabilities by being user 0.
+    LockSecureBits,
+    /// Sets the permitted, effective, inheritable and ambient sets to this mask.
+    CapabilitySets(u64),
+    /// No program started from here on gains privileges.
+    NoNewPrivileges,
+    /// Installs the Landlock rules of the script.
+    AccessRules {
+        /// File rights that are denied unless a rule allows them.
+        handled_fs: u64,
+        /// Network rights.
+        handled_net: u64,
+        /// Scopes.
+        scoped: u64,
+        /// Size of the structure that this kernel's version knows.
+        size: u32,
+    },
+    /// Marks every descriptor from 3 up to be closed at exec.
+    CloseDescriptors,
+    /// Installs the filter with this number.
+    SyscallFilter(u32),
+}
+
+/// One Landlock rule: these rights below this path (inside).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Path inside.
+    pub path: Text,
+    /// Rights.
+    pub rights: u64,
+}
+
+/// Everything that the child needs, all of it made before the clone.
+#[derive(Clone, Copy, Debug)]
+pub struct Script<'a> {
+    /// For the first process.
+    pub setup: &'a [Op],
+    /// For the program's process.
+    pub program: &'a [Op],
+    /// NUL-terminated texts.
+    pub text: &'a [u8],
+    /// Landlock rules.
+    pub access: &'a [AccessRule],
+    /// Filter programs.
+    pub filters: &'a [&'a [libc::sock_filter]],
+    /// Paths to try to execute, in order.
+    pub candidates: &'a [Text],
+    /// Pointers to arguments, closed by a null pointer.
+    pub argv: &'a [*const libc::c_char],
+    /// Pointers to `NAME=VALUE`, closed by a null pointer.
+    pub envp: &'a [*const libc::c_char],
+    /// The child's end of the control socket.
+    pub control: i32,
+    /// Whether the first process stays as init.
+    pub init: bool,
+}
+
+impl Script<'_> {
+    /// Address of a text; of an empty text when the offset is out of range.
+    pub(crate) fn at(&self, text: Text) -> *const u8 {
+        match self.text.get(text.0 as usize..) {
+            Some([first, ..]) => first,
+            _ => c"".as_ptr().cast(),
+        }
+    }
+
+    /// Whether a text is empty.
+    pub(crate) fn is_empty(&self, text: Text) -> bool {
+        !matches!(self.text.get(text.0 as usize), Some(byte) if *byte != 0)
+    }
+}
