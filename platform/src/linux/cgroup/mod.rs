@@ -1,0 +1,300 @@
+//! Control groups: membership, limits, kill, freeze and usage of a whole tree of processes.
+//!
+//! [`Tree::find`] decides where sandboxes stand, [`Tree::create`] makes one [`Cgroup`] with its limits in force before
+//! it has a process. Everything goes through directory descriptors, every write is checked and read back. Numbers and
+//! file names are those of the kernel's cgroup-v2.rst.
+
+mod file;
+mod limits;
+mod parse;
+mod place;
+mod readings;
+mod removal;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+#[allow(unused_imports, reason = "the launcher that uses all of it comes next")]
+pub(crate) use limits::kernel_swaps;
+#[allow(unused_imports, reason = "the launcher that uses all of it comes next")]
+pub(crate) use tree::{NoTree, Origin, Tree};
+
+use crate::{Bytes, PlatformError, Usage};
+use file::SMALL;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::fmt;
+use std::ops::BitOr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Flag of `clone3` that starts the child in the cgroup whose directory is `clone_args.cgroup`
+/// (`linux/sched.h`). The libc crate's constant of that name is 0 on glibc, which starts it elsewhere without a word.
+pub(crate) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A set of the controllers that Stockade's limits need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Controllers(u8);
+
+impl Controllers {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const CPU: Self = Self(1);
+    pub(crate) const MEMORY: Self = Self(2);
+    pub(crate) const PIDS: Self = Self(4);
+    pub(crate) const ALL: Self = Self(7);
+
+    const NAMES: [(Self, &str); 3] =
+        [(Self::CPU, "cpu"), (Self::MEMORY, "memory"), (Self::PIDS, "pids")];
+
+    /// Reads `cgroup.controllers` or `cgroup.subtree_control`; other controllers are passed over.
+    fn parse(text: &[u8]) -> Self {
+        text.split(u8::is_ascii_whitespace).fold(Self::NONE, Self::with_token)
+    }
+
+    fn with_token(self, token: &[u8]) -> Self {
+        let known = Self::NAMES.iter().find(|(_, name)| name.as_bytes() == token);
+        known.map_or(self, |(controller, _)| self | *controller)
+    }
+
+    /// Whether all of `other` are in it.
+    pub(crate) fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Those that are not in `other`.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Those that are in both.
+    pub(crate) fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Each one by itself.
+    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
+        Self::NAMES.iter().map(|(controller, _)| *controller).filter(move |one| self.has(*one))
+    }
+}
+
+impl BitOr for Controllers {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The names, with a blank between.
+impl fmt::Display for Controllers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Self::NAMES.iter().filter(|(one, _)| self.has(*one)).map(|(_, name)| *name);
+        f.write_str(names.next().unwrap_or(""))?;
+        names.try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+fn failed(verb: &str, file: &str, cgroup: &Path, error: Errno) -> PlatformError {
+    PlatformError::system(
+        format!("failed to {verb} `{file}` in cgroup `{}`", cgroup.display()),
+        error,
+    )
+}
+
+/// One cgroup of one sandbox. Dropping it kills what is left inside and removes it.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    dir: OwnedFd,
+    parent: Arc<OwnedFd>,
+    name: String,
+    path: PathBuf,
+    readings: readings::Readings,
+    events: Option<AsyncFd<OwnedFd>>,
+    removed: bool,
+}
+
+impl Cgroup {
+    fn new(dir: OwnedFd, parent: Arc<OwnedFd>, name: String, path: PathBuf) -> Self {
+        let readings = readings::Readings::default();
+        Self { dir, parent, name, path, readings, events: None, removed: false }
+    }
+
+    /// The directory, for `clone3` with [`CLONE_INTO_CGROUP`]. Close-on-exec, and it must not reach the program: the
+    /// lock on it is what tells a living sandbox from a leftover.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Kills every process below it, also those being forked (`cgroup.kill`, Linux 5.14).
+    ///
+    /// # Errors
+    /// When the kernel is older or refuses. A cgroup that is gone already is no error.
+    pub(crate) fn kill(&self) -> Result<(), PlatformError> {
+        self.write("cgroup.kill", b"1")
+    }
+
+    /// Stops every process below it, or lets them go on. The kernel does it in the background.
+    ///
+    /// # Errors
+    /// When the kernel refuses. A cgroup that is gone already is no error.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<(), PlatformError> {
+        self.write("cgroup.freeze", if frozen { b"1" } else { b"0" })
+    }
+
+    /// Moves a process into it: the slow way in (10 to 100 ms), for kernels that refuse [`CLONE_INTO_CGROUP`].
+    ///
+    /// # Errors
+    /// When the kernel refuses: no such process, or no right to move it.
+    pub(crate) fn add(&self, pid: u32) -> Result<(), PlatformError> {
+        file::write(self.fd(), "cgroup.procs", pid.to_string().as_bytes())
+            .map_err(|error| failed("write", "cgroup.procs", &self.path, error))
+    }
+
+    /// Whether a process, as the caller's pid namespace counts, stands in this very cgroup.
+    ///
+    /// # Errors
+    /// When its list of processes can't be read.
+    pub(crate) fn contains(&self, pid: u32) -> Result<bool, PlatformError> {
+        let mut text = Vec::new();
+        self.pids_text(&mut text)?;
+        Ok(parse::pids(&text).any(|found| found == pid))
+    }
+
+    /// Adds the processes that stand in it to `pids`; with those of cgroups below it, if there are any.
+    ///
+    /// # Errors
+    /// When a list of processes can't be read.
+    pub(crate) fn pids(&self, pids: &mut Vec<u32>) -> Result<(), PlatformError> {
+        removal::pids_below(self.fd(), pids)
+            .map_err(|error| failed("read", "cgroup.procs", &self.path, error))
+    }
+
+    fn pids_text(&self, text: &mut Vec<u8>) -> Result<(), PlatformError> {
+        file::read_all(self.fd(), "cgroup.procs", text)
+            .map_err(|error| failed("read", "cgroup.procs", &self.path, error))
+    }
+
+    /// Whether no process is left in it or below. Processes that ended but weren't waited for don't count.
+    ///
+    /// # Errors
+    /// When `cgroup.events` can't be read.
+    pub(crate) fn is_empty(&self) -> Result<bool, PlatformError> {
+        match removal::is_empty(self.fd()) {
+            Ok(empty) => Ok(empty),
+            Err(error) => Err(failed("read", "cgroup.events", &self.path, error)),
+        }
+    }
+
+    /// Waits until no process is left in it or below. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When `cgroup.events` can't be watched.
+    pub(crate) async fn emptied(&mut self) -> Result<(), PlatformError> {
+        let fail = |error: std::io::Error| {
+            let path = self.path.display();
+            PlatformError::system(format!("failed to watch `cgroup.events` of `{path}`"), error)
+        };
+        let events = match &mut self.events {
+            Some(events) => events,
+            none => {
+                let file = file::open(self.dir.as_fd(), "cgroup.events", OFlags::RDONLY);
+                let file = file.map_err(|error| fail(error.into()))?;
+                // The kernel tells a change as "priority" data (cgroup-v2.rst, "[Un]populated Notification").
+                // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
+                let watched = unsafe { AsyncFd::register_with_interest(file, Interest::PRIORITY) };
+                none.insert(watched.map_err(|error| fail(error.into()))?)
+            }
+        };
+        loop {
+            if removal::shows_empty(events.get_ref()).map_err(|error| fail(error.into()))? {
+                return Ok(());
+            }
+            events.ready(Interest::PRIORITY).await.map_err(fail)?.clear_ready();
+        }
+    }
+
+    /// What the tree used so far. Without controllers only the CPU time is known.
+    ///
+    /// # Errors
+    /// When a file that exists can't be read.
+    pub(crate) fn usage(&mut self) -> Result<Usage, PlatformError> {
+        self.readings.usage((self.dir.as_fd(), &self.path))
+    }
+
+    /// Processes that the kernel killed because memory ran out; 0 without the memory controller.
+    ///
+    /// # Errors
+    /// When `memory.events` exists and can't be read.
+    pub(crate) fn memory_kills(&self) -> Result<u64, PlatformError> {
+        Ok(self.value("memory.events", |text| parse::keyed(text, "oom_kill"))?.unwrap_or(0))
+    }
+
+    /// Times that a new process or thread was refused; 0 without the pids controller.
+    ///
+    /// # Errors
+    /// When `pids.events` exists and can't be read.
+    pub(crate) fn pids_denied(&self) -> Result<u64, PlatformError> {
+        Ok(self.value("pids.events", |text| parse::keyed(text, "max"))?.unwrap_or(0))
+    }
+
+    /// The memory limit in force; `None` when there is none.
+    ///
+    /// # Errors
+    /// When `memory.max` exists and can't be read.
+    pub(crate) fn memory_limit(&self) -> Result<Option<Bytes>, PlatformError> {
+        Ok(self.value("memory.max", parse::number)?.map(Bytes))
+    }
+
+    /// Kills what is left inside and removes the cgroup with all below it. Repeated calls do nothing.
+    ///
+    /// # Errors
+    /// When processes don't go within two seconds (one may hang in the kernel), or the kernel refuses.
+    pub(crate) fn remove(&mut self) -> Result<(), PlatformError> {
+        if !self.removed {
+            removal::remove(self.parent.as_fd(), &self.name, self.dir.as_fd()).map_err(
+                |error| {
+                    let path = self.path.display();
+                    PlatformError::system(format!("failed to remove cgroup `{path}`"), error)
+                },
+            )?;
+            self.removed = true;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, value: &[u8]) -> Result<(), PlatformError> {
+        match file::write(self.fd(), name, value) {
+            Ok(()) | Err(Errno::NODEV) => Ok(()),
+            Err(Errno::NOENT) if self.removed => Ok(()),
+            Err(error) => Err(failed("write", name, &self.path, error)),
+        }
+    }
+
+    fn value(
+        &self,
+        name: &str,
+        parse: impl Fn(&[u8]) -> Option<u64>,
+    ) -> Result<Option<u64>, PlatformError> {
+        match file::read_small(self.fd(), name, &mut [0; SMALL]) {
+            Ok(text) => Ok(parse(text)),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+            Err(error) => Err(failed("read", name, &self.path, error)),
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Nobody is left to tell; what stays behind has no lock any more, and the next sweep takes it.
+        drop(self.remove());
+    }
+}
