@@ -61,6 +61,19 @@ fn seconds<S: serde::Serializer>(
 }
 
 impl Usage {
+    /// The same, with what it doesn't know taken from another source.
+    #[must_use]
+    pub fn or(mut self, other: &Usage) -> Self {
+        self.cpu.user = self.cpu.user.or(other.cpu.user);
+        self.cpu.system = self.cpu.system.or(other.cpu.system);
+        self.cpu.throttled = self.cpu.throttled.or(other.cpu.throttled);
+        self.memory.current = self.memory.current.or(other.memory.current);
+        self.memory.peak = self.memory.peak.or(other.memory.peak);
+        self.pids.current = self.pids.current.or(other.pids.current);
+        self.pids.peak = self.pids.peak.or(other.pids.peak);
+        self
+    }
+
     /// The same with every peak raised to at least that of `earlier`: samples taken while it ran count too.
     #[must_use]
     pub fn with_peaks_of(mut self, earlier: &Usage) -> Self {

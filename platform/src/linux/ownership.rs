@@ -1,0 +1,152 @@
+//! Writable directories of a sandbox started by root: a mount that shows their owner as the sandbox's user, and stores
+//! what the sandbox makes under that owner (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+
+use super::identity::Ids;
+use super::view::open_host;
+use crate::plan::readable;
+use crate::{Access, PlatformError, Stage};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use std::path::Path;
+use syscalls::{Sysno, raw};
+
+/// Opens the trees of one launch, with owners mapped where the sandbox may write.
+#[derive(Debug)]
+pub(crate) struct Ownership {
+    ids: Ids,
+    /// One user namespace for each pair of owners seen so far.
+    maps: Vec<((u32, u32), OwnedFd)>,
+}
+
+/// The structure of mount_setattr(2).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+impl Ownership {
+    /// For a sandbox with these ids.
+    pub(crate) fn new(ids: Ids) -> Self {
+        Self { ids, maps: Vec::new() }
+    }
+
+    /// A detached copy of the tree at a path of the host.
+    ///
+    /// # Errors
+    /// When it can't be opened, or when the sandbox may write there but couldn't, since the file system can't map owners.
+    pub(crate) fn open_tree(
+        &mut self,
+        path: &Path,
+        access: Access,
+    ) -> Result<OwnedFd, PlatformError> {
+        let failed = |verb: &str, error: Errno| {
+            let message = format!("failed to {verb} `{}`", readable(path.as_os_str()));
+            PlatformError::launch(Stage::Prepare, message, Some(error.into()))
+        };
+        let place = open_host(path)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH
+            | OpenTreeFlags::AT_RECURSIVE;
+        let tree =
+            open_tree(&place, "", flags).map_err(|error| failed("copy the mount of", error))?;
+        if access == Access::Read {
+            return Ok(tree);
+        }
+        let stat = rustix::fs::fstat(&place).map_err(|error| failed("look at", error))?;
+        let map = self.map(stat.st_uid, stat.st_gid)?;
+        match set_owner_map(tree.as_fd(), map) {
+            Ok(()) => Ok(tree),
+            // Everybody may write there, so it works without.
+            Err(Errno::INVAL) if stat.st_mode & 0o007 == 0o007 => Ok(tree),
+            Err(Errno::INVAL) => {
+                let error = failed("map the owner of files in", Errno::INVAL);
+                Err(error.with_hint(
+                    "its file system can't do that (tmpfs can since Linux 6.3): start as its owner",
+                ))
+            }
+            Err(error) => Err(failed("map the owner of files in", error)),
+        }
+    }
+
+    /// The user namespace in which `owner` is the sandbox's user.
+    fn map(&mut self, owner: u32, group: u32) -> Result<&OwnedFd, PlatformError> {
+        if let Some(found) = self.maps.iter().position(|(key, _)| *key == (owner, group)) {
+            return Ok(&self.maps[found].1);
+        }
+        let users = format!("{owner} {} 1\n", self.ids.host_user);
+        let groups = format!("{group} {} 1\n", self.ids.host_group);
+        let namespace = user_namespace(&users, &groups)?;
+        self.maps.push(((owner, group), namespace));
+        Ok(&self.maps[self.maps.len() - 1].1)
+    }
+}
+
+/// A user namespace with these maps, held by its descriptor alone. It takes a process to make one: the process waits
+/// until its namespace is open, and is ended.
+fn user_namespace(users: &str, groups: &str) -> Result<OwnedFd, PlatformError> {
+    let failed = |error: Errno| {
+        PlatformError::system("failed to make a user namespace for file owners", error)
+    };
+    let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM the child has its own copy of memory; it makes only raw system calls.
+    let child =
+        unsafe { raw::syscall5(Sysno::clone as usize, flags.cast_unsigned() as usize, 0, 0, 0, 0) };
+    let child = syscalls::Errno::from_ret(child)
+        .map_err(|errno| failed(Errno::from_raw_os_error(errno.into_raw())))?;
+    if child == 0 {
+        loop {
+            // SAFETY: waits for a signal; no memory is involved.
+            unsafe { raw::syscall4(Sysno::ppoll as usize, 0, 0, 0, 0) };
+        }
+    }
+    let pid =
+        i32::try_from(child).ok().and_then(Pid::from_raw).ok_or_else(|| failed(Errno::SRCH))?;
+    let base = format!("/proc/{child}");
+    let made = std::fs::write(format!("{base}/uid_map"), users)
+        .and_then(|()| std::fs::write(format!("{base}/gid_map"), groups))
+        .map_err(|error| PlatformError::system("failed to map file owners", error))
+        .and_then(|()| {
+            rustix::fs::open(
+                format!("{base}/ns/user"),
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map_err(failed)
+        });
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(failed)?;
+    waitpid(Some(pid), WaitOptions::empty()).map_err(failed)?;
+    made
+}
+
+fn set_owner_map(tree: rustix::fd::BorrowedFd<'_>, userns: &OwnedFd) -> Result<(), Errno> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    const AT_RECURSIVE: i32 = 0x8000;
+    let attributes = MountAttributes {
+        set: MOUNT_ATTR_IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns: u64::from(userns.as_raw_fd().cast_unsigned()),
+    };
+    // SAFETY: the path is an empty text, and the structure outlives the call with the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
+}

@@ -1,0 +1,379 @@
+//! From a plan to everything the child needs. All that can be decided, looked up or allocated happens here.
+
+use super::capabilities;
+use super::identity::{Caller, Ids};
+use super::landlock;
+use super::ownership::Ownership;
+use super::script::OwnedScript;
+use super::seccomp;
+use super::view::View;
+use crate::{
+    ClockOffsets, Control, Decision, Enforcement, LaunchPlan, Network, PlatformError, Stage, State,
+};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use stockade_child::{AccessRule, Op};
+
+/// One launch, ready to be cloned.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) script: OwnedScript,
+    pub(crate) ids: Ids,
+    /// Namespaces for `clone3`.
+    pub(crate) namespaces: u64,
+    /// Whether supplementary groups can be dropped.
+    pub(crate) may_set_groups: bool,
+    /// What is in force once the program runs: every step of the script has then succeeded.
+    pub(crate) enforcement: Vec<Enforcement>,
+}
+
+/// What a policy leaves of memory for one process where the whole tree's can only be watched: room above the limit, so
+/// that it's the watch that ends the sandbox, and not so much that the host suffers between two looks.
+const WATCHED_ROOM: u64 = 64 << 20;
+
+impl Prepared {
+    /// Prepares a plan on this host.
+    ///
+    /// # Errors
+    /// When a path, name or list of the plan can't be used here.
+    pub(crate) fn new(plan: &LaunchPlan) -> Result<Self, PlatformError> {
+        let caller = Caller::find();
+        let ids = Ids::choose(&plan.identity, &caller)?;
+        let mut prepared = Self {
+            script: OwnedScript::new(plan.init),
+            ids,
+            namespaces: 0,
+            may_set_groups: caller.privileged,
+            enforcement: Vec::with_capacity(plan.controls.len()),
+        };
+        prepared.first_process(plan, &caller)?;
+        prepared.limits(plan)?;
+        prepared.program(plan)?;
+        prepared.untouched(plan);
+        Ok(prepared)
+    }
+
+    fn held(&mut self, control: Control, how: &str) {
+        self.enforcement.push(Enforcement::new(control, State::Enforced, how));
+    }
+
+    /// Operations of the sandbox's first process.
+    fn first_process(&mut self, plan: &LaunchPlan, caller: &Caller) -> Result<(), PlatformError> {
+        let enforced = |control| enforced(plan, control);
+        let mut namespace = |flag: i32| self.namespaces |= u64::from(flag.cast_unsigned());
+        // Everything else is made possible by the user namespace, so it is no choice.
+        namespace(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+        if enforced(Control::Processes) {
+            namespace(libc::CLONE_NEWPID);
+        }
+        if enforced(Control::Ipc) {
+            namespace(libc::CLONE_NEWIPC);
+        }
+        if enforced(Control::Hostname) {
+            namespace(libc::CLONE_NEWUTS);
+        }
+        let own_network = plan.network == Network::None && enforced(Control::Network);
+        if own_network {
+            namespace(libc::CLONE_NEWNET);
+        }
+        if enforced(Control::QuotaView) {
+            self.script.setup.push(Op::OwnQuotaView);
+            self.held(Control::QuotaView, "cgroup namespace");
+        }
+        self.script.setup.push(Op::PrivateMounts);
+        if enforced(Control::Clock) {
+            let ClockOffsets { monotonic, boottime } = plan.clock;
+            let text =
+                self.script.text(format!("monotonic {monotonic} 0\nboottime {boottime} 0\n"))?;
+            self.script.setup.push(Op::ClockOffsets(text));
+            self.held(Control::Clock, "time namespace");
+        }
+        if caller.privileged {
+            self.script.setup.push(Op::DropGroups);
+        }
+        self.script.setup.push(Op::Identity { user: self.ids.user, group: self.ids.group });
+        if let Some(name) = plan.identity.hostname.as_ref().filter(|_| enforced(Control::Hostname))
+        {
+            let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+            let name = self.script.text(name)?;
+            self.script.setup.push(Op::Hostname { name, len });
+        }
+        if own_network {
+            self.script.setup.push(Op::LoopbackUp);
+        }
+        let view = View::resolve(&plan.filesystem)?;
+        let mut ownership = Ownership::new(self.ids);
+        view.build(&mut self.script, caller, &mut ownership)?;
+        if plan.terminal {
+            self.script.setup.push(Op::Terminal);
+        }
+        self.walls(plan, caller);
+        self.access_rules(plan, &view)
+    }
+
+    /// What the namespaces hold, told.
+    fn walls(&mut self, plan: &LaunchPlan, caller: &Caller) {
+        for (control, how) in [
+            (Control::Processes, "pid namespace"),
+            (Control::Ipc, "ipc namespace"),
+            (Control::Hostname, "uts namespace"),
+            (Control::Filesystem, "mount namespace with a root of its own"),
+        ] {
+            if enforced(plan, control) {
+                self.held(control, how);
+            }
+        }
+        if enforced(plan, Control::Lifetime) {
+            let how = if plan.init {
+                "pid 1 ends with the starter, and the tree with pid 1"
+            } else {
+                "parent-death signal"
+            };
+            self.held(Control::Lifetime, how);
+        }
+        if enforced(plan, Control::Network) {
+            let how = match plan.network {
+                Network::None => "network namespace with only loopback",
+                Network::Host => "the host's network, as asked",
+            };
+            self.held(Control::Network, how);
+        }
+        if enforced(plan, Control::User) {
+            let how = format!(
+                "user namespace, as host user {} group {}",
+                self.ids.host_user, self.ids.host_group
+            );
+            self.held(Control::User, &how);
+        }
+        if enforced(plan, Control::Groups) {
+            let how = if caller.privileged { "setgroups" } else { "the caller has none" };
+            self.held(Control::Groups, how);
+        }
+    }
+
+    fn access_rules(&mut self, plan: &LaunchPlan, view: &View) -> Result<(), PlatformError> {
+        if !plan.controls.contains_key(&Control::AccessRules) {
+            return Ok(());
+        }
+        let abi = match landlock::abi() {
+            Ok(abi) => abi,
+            Err(reason) if enforced(plan, Control::AccessRules) => {
+                return Err(PlatformError::unsupported(Control::AccessRules, reason));
+            }
+            Err(_) => return Ok(()),
+        };
+        let rules = landlock::rules(abi, &view.paths(), plan.network);
+        for (path, rights) in &rules.rules {
+            let path = self.script.text(path)?;
+            self.script.access.push(AccessRule { path, rights: *rights });
+        }
+        // The structure grew with versions 4 (network) and 6 (scopes); a kernel refuses a longer one that isn't zero.
+        let size = match abi {
+            ..4 => 8,
+            4..6 => 16,
+            6.. => 24,
+        };
+        self.script.program.push(Op::AccessRules {
+            handled_fs: rules.handled_fs,
+            handled_net: rules.handled_net,
+            scoped: rules.scoped,
+            size,
+        });
+        let state = if rules.complete { State::Enforced } else { State::Degraded };
+        self.enforcement.push(
+            Enforcement::new(Control::AccessRules, state, rules.how)
+                .with_value(format!("ABI {abi}")),
+        );
+        Ok(())
+    }
+
+    /// Limits that a process carries; those of the whole tree are the quota tree's.
+    fn limits(&mut self, plan: &LaunchPlan) -> Result<(), PlatformError> {
+        let limits = &plan.limits;
+        let of_process = [
+            (Control::OpenFiles, libc::RLIMIT_NOFILE, limits.open_files, "RLIMIT_NOFILE"),
+            (
+                Control::FileSize,
+                libc::RLIMIT_FSIZE,
+                limits.file_size.map(|size| size.0),
+                "RLIMIT_FSIZE",
+            ),
+            (
+                Control::CoreSize,
+                libc::RLIMIT_CORE,
+                limits.core_size.map(|size| size.0),
+                "RLIMIT_CORE",
+            ),
+        ];
+        for (control, resource, value, how) in of_process {
+            if let Some(value) = value.filter(|_| enforced(plan, control)) {
+                let value = self.resource_limit(resource, value)?;
+                self.enforcement
+                    .push(Enforcement::new(control, State::Enforced, how).with_value(value));
+            }
+        }
+        if let Some(memory) = limits.memory.filter(|_| degraded(plan, Control::Memory)) {
+            self.resource_limit(libc::RLIMIT_DATA, memory.0.saturating_add(WATCHED_ROOM))?;
+        }
+        if let Some(pids) = limits.pids.filter(|_| degraded(plan, Control::Pids)) {
+            // The init counts too: it has the same user.
+            self.resource_limit(libc::RLIMIT_NPROC, u64::from(pids) + 1)?;
+        }
+        if let Some(cores) = limits.cpu.filter(|_| degraded(plan, Control::Cpu)) {
+            let allowed = allowed_cpus()?;
+            let mask = some_of(allowed, cores.millis().div_ceil(1000));
+            self.script.program.insert(0, Op::Affinity(mask));
+        }
+        Ok(())
+    }
+
+    /// A limit no higher than the caller's own: nobody unprivileged may raise that, and the lower one holds anyway.
+    fn resource_limit(&mut self, resource: u32, value: u64) -> Result<u64, PlatformError> {
+        let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: fills the structure that it is given.
+        if unsafe { libc::getrlimit(resource, &raw mut own) } != 0 {
+            return Err(PlatformError::system(
+                "failed to read a resource limit",
+                std::io::Error::last_os_error(),
+            ));
+        }
+        let value = value.min(own.rlim_max);
+        self.script.program.insert(0, Op::ResourceLimit { resource, soft: value, hard: value });
+        Ok(value)
+    }
+
+    /// Operations of the program's process, in the order that each needs of the ones before.
+    fn program(&mut self, plan: &LaunchPlan) -> Result<(), PlatformError> {
+        // Limits and access rules are in the list already; what needs no rights comes before the rights go.
+        let rules = self.script.program.pop_if(|op| matches!(op, Op::AccessRules { .. }));
+        let mut ops = vec![if plan.terminal { Op::ForegroundGroup } else { Op::NewSession }];
+        ops.append(&mut self.script.program);
+        ops.push(Op::FileModeMask(0o022));
+        let workdir = plan.filesystem.workdir.as_deref().unwrap_or(Path::new("/"));
+        ops.push(Op::WorkingDirectory(self.script.text(workdir)?));
+        if enforced(plan, Control::Capabilities) {
+            let keep = capabilities::mask(&plan.capabilities.keep)?;
+            ops.push(Op::BoundingSet { keep, last: capabilities::last() });
+            ops.push(Op::LockSecureBits);
+            ops.push(Op::CapabilitySets(keep));
+            self.enforcement.push(
+                Enforcement::new(Control::Capabilities, State::Enforced, "all five sets")
+                    .with_value(format!("{keep:#x}")),
+            );
+        }
+        ops.push(Op::NoNewPrivileges);
+        if enforced(plan, Control::NoNewPrivileges) {
+            self.held(Control::NoNewPrivileges, "PR_SET_NO_NEW_PRIVS");
+        }
+        ops.extend(rules);
+        ops.push(Op::CloseDescriptors);
+        if enforced(plan, Control::Descriptors) {
+            self.held(Control::Descriptors, "close_range at exec");
+        }
+        if enforced(plan, Control::Syscalls) {
+            self.script.filters = seccomp::compile(&plan.syscalls)?;
+            ops.extend(
+                (0u32..).zip(&self.script.filters).map(|(number, _)| Op::SyscallFilter(number)),
+            );
+            let instructions: usize = self.script.filters.iter().map(|filter| filter.len()).sum();
+            let how = format!("seccomp filter of {instructions} instructions");
+            self.held(Control::Syscalls, &how);
+        }
+        self.script.program = ops;
+        self.script.set_vectors(&plan.command, &plan.environment)?;
+        self.candidates(plan)
+    }
+
+    /// Where the program may be: itself when it has a slash, else in each directory of the `PATH` inside, as execvp(3).
+    fn candidates(&mut self, plan: &LaunchPlan) -> Result<(), PlatformError> {
+        let program = plan.command.first().filter(|program| !program.is_empty());
+        let Some(program) = program else {
+            return Err(PlatformError::launch(
+                Stage::NotFound,
+                "failed to execute ``: the command is empty",
+                None,
+            ));
+        };
+        if program.as_bytes().contains(&b'/') {
+            let path = self.script.text(program)?;
+            self.script.candidates.push(path);
+            return Ok(());
+        }
+        let path = plan
+            .environment
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value.as_os_str());
+        let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+        // An empty entry would mean the working directory: never what a policy's author meant.
+        for directory in std::env::split_paths(path).filter(|directory| directory.is_absolute()) {
+            let candidate = self.script.text(directory.join(program))?;
+            self.script.candidates.push(candidate);
+        }
+        Ok(())
+    }
+
+    /// Controls that the plan gave up, as it gave them up, and those that are held from above.
+    fn untouched(&mut self, plan: &LaunchPlan) {
+        for (control, decision) in &plan.controls {
+            let entry = match decision {
+                Decision::Degrade { how, reason } => {
+                    Enforcement::new(*control, State::Degraded, format!("{how} ({reason})"))
+                }
+                Decision::Skip { reason } => Enforcement::new(*control, State::Unavailable, reason),
+                Decision::Enforce => match (control, plan.limits.wall_time, plan.limits.cpu_time) {
+                    (Control::WallTime, Some(time), _) => {
+                        Enforcement::new(*control, State::Enforced, "timer of the starter")
+                            .with_value(format!("{time:?}"))
+                    }
+                    (Control::CpuTime, _, Some(time)) => {
+                        Enforcement::new(*control, State::Enforced, "CPU time of the tree, polled")
+                            .with_value(format!("{time:?}"))
+                    }
+                    _ => continue,
+                },
+            };
+            if !self.enforcement.iter().any(|known| known.control == *control) {
+                self.enforcement.push(entry);
+            }
+        }
+    }
+}
+
+fn enforced(plan: &LaunchPlan, control: Control) -> bool {
+    plan.controls.get(&control) == Some(&Decision::Enforce)
+}
+
+fn degraded(plan: &LaunchPlan, control: Control) -> bool {
+    matches!(plan.controls.get(&control), Some(Decision::Degrade { .. }))
+}
+
+/// The first 64 CPUs that this process may run on.
+fn allowed_cpus() -> Result<u64, PlatformError> {
+    let set = rustix::thread::sched_getaffinity(None)
+        .map_err(|error| PlatformError::system("failed to read the CPU affinity", error))?;
+    Ok((0..64).filter(|cpu| set.is_set(*cpu)).fold(0, |mask, cpu| mask | 1 << cpu))
+}
+
+/// As many bits of `mask` as asked for, the highest ones: the lowest CPUs get most of the host's interrupts.
+fn some_of(mask: u64, count: u32) -> u64 {
+    let mut rest = mask;
+    while rest.count_ones() > count.max(1) {
+        rest &= rest - 1;
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_cpus_as_asked_for() {
+        assert_eq!(some_of(0b1011, 1), 0b1000);
+        assert_eq!(some_of(0b1011, 2), 0b1010);
+        assert_eq!(some_of(0b11, 5), 0b11);
+        assert_eq!(some_of(0b1, 0), 0b1);
+    }
+}

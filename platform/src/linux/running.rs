@@ -1,0 +1,248 @@
+//! A sandbox that runs: its first process, its cgroup where there is one, and how it ended.
+
+use super::cgroup::Cgroup;
+use super::processes::Sampler;
+use super::spawn::{self, Spawned};
+use crate::{
+    BoxFuture, Ended, Enforcement, HowEnded, OnViolation, PlatformError, Running, Signal, Usage,
+};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use std::time::Instant;
+use stockade_child::Message;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+/// A started sandbox on Linux.
+#[derive(Debug)]
+pub(crate) struct LinuxRunning {
+    pid: u32,
+    pidfd: AsyncFd<OwnedFd>,
+    control: AsyncFd<OwnedFd>,
+    init: bool,
+    on_violation: OnViolation,
+    cgroup: Option<Cgroup>,
+    sampler: Sampler,
+    enforcement: Vec<Enforcement>,
+    started: Instant,
+    /// What the program's end looked like, as soon as it is known.
+    program: Option<(HowEnded, Instant)>,
+    control_closed: bool,
+    /// CPU time and more of all that was reaped, as the kernel counted it for the first process.
+    reaped: Option<Usage>,
+    ended: Option<Ended>,
+    stopped: Notify,
+}
+
+impl LinuxRunning {
+    /// Takes over a process that has executed its program.
+    ///
+    /// # Errors
+    /// When its descriptors can't be registered with the running tokio runtime; the sandbox is ended then.
+    pub(crate) fn new(
+        spawned: Spawned,
+        plan: &crate::LaunchPlan,
+        cgroup: Option<Cgroup>,
+        enforcement: Vec<Enforcement>,
+    ) -> Result<Self, PlatformError> {
+        let register = |fd: OwnedFd| {
+            // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
+            let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+            registered.map_err(|error| {
+                PlatformError::system("failed to watch the sandbox", std::io::Error::from(error))
+            })
+        };
+        Ok(Self {
+            pid: spawned.pid,
+            pidfd: register(spawned.pidfd)?,
+            control: register(spawned.control)?,
+            init: plan.init,
+            on_violation: plan.syscalls.on_violation,
+            cgroup,
+            sampler: Sampler::new(spawned.pid),
+            enforcement,
+            started: spawned.started,
+            program: None,
+            control_closed: false,
+            reaped: None,
+            ended: None,
+            stopped: Notify::new(),
+        })
+    }
+
+    /// Takes in everything that the first process said; `None` when there is nothing more now.
+    fn hear(&mut self) -> Option<()> {
+        match spawn::receive(self.control.get_ref().as_fd(), RecvFlags::DONTWAIT) {
+            Ok((Some(Message::Exited(status)), _)) => {
+                self.program = Some((self.how(status), Instant::now()))
+            }
+            Ok((Some(Message::Stopped(_)), _)) => self.stopped.notify_one(),
+            Ok((Some(_), _)) => {}
+            Ok((None, _)) => self.control_closed = true,
+            Err(Errno::AGAIN) => return None,
+            Err(_) => self.control_closed = true,
+        }
+        (!self.control_closed).then_some(())
+    }
+
+    fn how(&self, status: i32) -> HowEnded {
+        if libc::WIFEXITED(status) {
+            return HowEnded::Exited(libc::WEXITSTATUS(status));
+        }
+        match libc::WTERMSIG(status) {
+            // Only the kernel's filter sends it unasked; a program that raises it itself looks the same.
+            libc::SIGSYS if self.on_violation == OnViolation::Kill => HowEnded::Denied,
+            signal => HowEnded::Signaled(signal),
+        }
+    }
+
+    async fn watch(&mut self) -> Result<Ended, PlatformError> {
+        if let Some(ended) = &self.ended {
+            return Ok(ended.clone());
+        }
+        while self.reaped.is_none() {
+            while self.hear().is_some() {}
+            let failed = |error| PlatformError::system("failed to wait for the sandbox", error);
+            let control = async {
+                if self.control_closed {
+                    std::future::pending::<()>().await;
+                }
+                self.control.readable().await.map(|mut guard| guard.clear_ready())
+            };
+            tokio::select! {
+                biased;
+                ready = control => ready.map_err(failed)?,
+                ready = self.pidfd.readable() => {
+                    drop(ready.map_err(failed)?);
+                    while self.hear().is_some() {}
+                    let (status, usage) = super::reaped::reap(self.pidfd.get_ref().as_fd())
+                        .map_err(|error| PlatformError::system("failed to reap the sandbox", error))?;
+                    self.reaped = Some(usage);
+                    // Nobody told of an end: the first process was the program, or was killed before it could.
+                    if self.program.is_none() {
+                        self.program = Some((self.how(status), Instant::now()));
+                    }
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    /// The first process is gone, and with it every process of its namespace; the cgroup says when that is done.
+    async fn finish(&mut self) -> Result<Ended, PlatformError> {
+        let (how, at) = self.program.unwrap_or((HowEnded::Signaled(libc::SIGKILL), Instant::now()));
+        let mut ended = Ended::new(how);
+        ended.usage = self.reaped.unwrap_or_default();
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.kill()?;
+            cgroup.emptied().await?;
+            ended.memory_kills = cgroup.memory_kills()?;
+            ended.pids_denied = cgroup.pids_denied()?;
+            ended.memory_limit = cgroup.memory_limit()?;
+            ended.usage = cgroup.usage()?.or(&ended.usage);
+            cgroup.remove()?;
+        }
+        ended.usage = ended.usage.with_peaks_of(&self.sampler.peaks());
+        ended.wall_time = at.duration_since(self.started);
+        self.ended = Some(ended.clone());
+        Ok(ended)
+    }
+
+    fn number(signal: Signal) -> i32 {
+        match signal {
+            Signal::Hangup => libc::SIGHUP,
+            Signal::Interrupt => libc::SIGINT,
+            Signal::Quit => libc::SIGQUIT,
+            Signal::Terminate => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+            Signal::User1 => libc::SIGUSR1,
+            Signal::User2 => libc::SIGUSR2,
+            Signal::WindowChange => libc::SIGWINCH,
+            Signal::Stop => libc::SIGSTOP,
+            Signal::Continue => libc::SIGCONT,
+            Signal::Other(number) => number,
+        }
+    }
+}
+
+impl Running for LinuxRunning {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), PlatformError> {
+        if self.reaped.is_some() {
+            return Ok(());
+        }
+        let number = Self::number(signal);
+        let failed = |error: Errno| {
+            PlatformError::system(format!("failed to send {signal} to the program"), error)
+        };
+        let gone = |error: &Errno| {
+            matches!(*error, Errno::SRCH | Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN)
+        };
+        let sent = if !self.init {
+            let named = rustix::process::Signal::from_named_raw(number)
+                .ok_or_else(|| failed(Errno::INVAL))?;
+            rustix::process::pidfd_send_signal(self.pidfd.get_ref(), named)
+        } else if signal == Signal::Continue {
+            spawn::send(self.control.get_ref().as_fd(), Message::Continue)
+        } else if (1..=64).contains(&number) {
+            spawn::send(self.control.get_ref().as_fd(), Message::Signal(number))
+        } else {
+            Err(Errno::INVAL)
+        };
+        sent.or_else(|error| if gone(&error) { Ok(()) } else { Err(failed(error)) })
+    }
+
+    fn kill(&self) -> Result<(), PlatformError> {
+        if self.reaped.is_some() {
+            return Ok(());
+        }
+        let killed =
+            rustix::process::pidfd_send_signal(self.pidfd.get_ref(), rustix::process::Signal::KILL);
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill()?;
+        }
+        match killed {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(PlatformError::system("failed to kill the sandbox", error)),
+        }
+    }
+
+    fn usage(&mut self) -> Result<Usage, PlatformError> {
+        if let Some(ended) = &self.ended {
+            return Ok(ended.usage);
+        }
+        let from_group = self.cgroup.as_mut().map(Cgroup::usage).transpose()?.unwrap_or_default();
+        if from_group.memory.current.is_some() && from_group.pids.current.is_some() {
+            return Ok(from_group);
+        }
+        let sampled = self.sampler.sample(self.cgroup.as_ref())?;
+        Ok(from_group.or(&sampled))
+    }
+
+    fn enforcement(&self) -> &[Enforcement] {
+        &self.enforcement
+    }
+
+    fn wait(&mut self) -> BoxFuture<'_, Result<Ended, PlatformError>> {
+        Box::pin(self.watch())
+    }
+
+    fn stopped(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.stopped.notified())
+    }
+}
+
+impl Drop for LinuxRunning {
+    fn drop(&mut self) {
+        if self.reaped.is_none() {
+            // Nobody is left to tell; the control socket closes with this, which ends the sandbox all the same.
+            self.kill().unwrap_or(());
+            spawn::reap(self.pidfd.get_ref().as_fd()).unwrap_or(());
+        }
+    }
+}

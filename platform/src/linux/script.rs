@@ -1,0 +1,255 @@
+//! The script of one launch, owned: what [`stockade_child::Script`] borrows.
+
+use crate::plan::readable;
+use crate::{PlatformError, Stage};
+use libc::sock_filter;
+use rustix::fd::OwnedFd;
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr, OsString, c_char};
+use std::os::unix::ffi::OsStrExt;
+use stockade_child::{AccessRule, Op, Phase, Script, Source, Text};
+
+/// Everything that the child will read, made before the clone.
+#[derive(Debug, Default)]
+pub(crate) struct OwnedScript {
+    pub(crate) setup: Vec<Op>,
+    pub(crate) program: Vec<Op>,
+    pub(crate) access: Vec<AccessRule>,
+    pub(crate) filters: Vec<Box<[sock_filter]>>,
+    pub(crate) candidates: Vec<Text>,
+    pub(crate) init: bool,
+    /// Descriptors that operations use; open until the child has its copies.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    argv: Vec<Text>,
+    envp: Vec<Text>,
+    text: Vec<u8>,
+    known: HashMap<Box<[u8]>, Text>,
+}
+
+impl OwnedScript {
+    /// An empty script.
+    pub(crate) fn new(init: bool) -> Self {
+        Self { init, ..Self::default() }
+    }
+
+    /// Puts a text into the table.
+    ///
+    /// # Errors
+    /// When it holds a NUL byte, which no system call can take.
+    pub(crate) fn text(&mut self, text: impl AsRef<OsStr>) -> Result<Text, PlatformError> {
+        let bytes = text.as_ref().as_bytes();
+        if let Some(known) = self.known.get(bytes) {
+            return Ok(*known);
+        }
+        if bytes.contains(&0) {
+            let shown = readable(text.as_ref());
+            return Err(PlatformError::invalid(format!("`{shown}` holds a NUL byte")));
+        }
+        let too_much = |_| PlatformError::invalid("the texts of a launch are larger than 4 GiB");
+        let offset = Text(u32::try_from(self.text.len()).map_err(too_much)?);
+        self.text.extend_from_slice(bytes);
+        self.text.push(0);
+        self.known.insert(bytes.into(), offset);
+        Ok(offset)
+    }
+
+    /// Sets arguments and environment.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub(crate) fn set_vectors(
+        &mut self,
+        argv: &[OsString],
+        environment: &[(OsString, OsString)],
+    ) -> Result<(), PlatformError> {
+        for argument in argv {
+            let text = self.text(argument)?;
+            self.argv.push(text);
+        }
+        for (name, value) in environment {
+            let mut pair = name.clone();
+            pair.push("=");
+            pair.push(value);
+            let text = self.text(pair)?;
+            self.envp.push(text);
+        }
+        Ok(())
+    }
+
+    /// Runs `f` with the script as the child sees it.
+    pub(crate) fn with<R>(&self, control: i32, f: impl FnOnce(&Script<'_>) -> R) -> R {
+        let pointer = |text: &Text| -> *const c_char {
+            self.text.get(text.0 as usize..).map_or(c"".as_ptr(), |rest| rest.as_ptr().cast())
+        };
+        let closed = |list: &[Text]| -> Vec<*const c_char> {
+            list.iter().map(pointer).chain([std::ptr::null()]).collect()
+        };
+        let (argv, envp) = (closed(&self.argv), closed(&self.envp));
+        let filters: Vec<&[sock_filter]> = self.filters.iter().map(|filter| &**filter).collect();
+        f(&Script {
+            setup: &self.setup,
+            program: &self.program,
+            text: &self.text,
+            access: &self.access,
+            filters: &filters,
+            candidates: &self.candidates,
+            argv: &argv,
+            envp: &envp,
+            control,
+            init: self.init,
+        })
+    }
+
+    fn read(&self, text: Text) -> String {
+        let rest = self.text.get(text.0 as usize..).unwrap_or(&[]);
+        let text = CStr::from_bytes_until_nul(rest).unwrap_or_default();
+        readable(OsStr::from_bytes(text.to_bytes()))
+    }
+
+    /// Every operation in words, in order, for `policy explain`.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let first = self.setup.iter().map(|op| format!("setup: {}", self.op(op)));
+        let program = self.program.iter().map(|op| format!("program: {}", self.op(op)));
+        let exec =
+            self.candidates.iter().map(|path| format!("program: execute {}", self.read(*path)));
+        first.chain(program).chain(exec).collect()
+    }
+
+    /// The error for a failure that the child told.
+    pub(crate) fn failure(&self, phase: Phase, index: i32, errno: i32) -> PlatformError {
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        let cause = || Some(std::io::Error::from_raw_os_error(errno));
+        let step = |list: &[Op]| {
+            let step = list.get(place).map_or_else(|| "an unknown step".into(), |op| self.op(op));
+            PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())
+        };
+        match phase {
+            Phase::Setup => step(&self.setup),
+            Phase::Program => step(&self.program),
+            Phase::Init => {
+                let step = [
+                    "lock the first process",
+                    "start the program's process",
+                    "unblock signals",
+                    "drop init's rights",
+                ];
+                let step = step.get(place).copied().unwrap_or("an unknown step");
+                PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())
+            }
+            Phase::Exec => {
+                let name = self.argv.first().map_or_else(String::new, |text| self.read(*text));
+                let path = self
+                    .candidates
+                    .get(place)
+                    .map_or_else(|| name.clone(), |text| self.read(*text));
+                if errno == libc::ENOENT || errno == libc::ENOTDIR {
+                    let message =
+                        format!("failed to execute `{name}`: not found inside the sandbox");
+                    PlatformError::launch(Stage::NotFound, message, None).with_hint(
+                        "a program must be below a path that the policy's `filesystem.read` names",
+                    )
+                } else {
+                    let message = format!("failed to execute `{path}`");
+                    PlatformError::launch(Stage::NotExecutable, message, cause())
+                }
+            }
+        }
+    }
+
+    fn op(&self, op: &Op) -> String {
+        match *op {
+            Op::OwnQuotaView => "hide the host's cgroup tree".into(),
+            Op::PrivateMounts => "make mounts private".into(),
+            Op::ClockOffsets(text) => {
+                format!("set clock offsets {}", self.read(text).replace('\n', " ").trim_end())
+            }
+            Op::DropGroups => "drop supplementary groups".into(),
+            Op::Identity { user, group } => format!("become user {user} group {group}"),
+            Op::Hostname { name, .. } => format!("set host name {}", self.read(name)),
+            Op::LoopbackUp => "bring loopback up".into(),
+            Op::NewRoot { size } => format!("mount a new root ({} bytes)", self.read(size)),
+            Op::Directory { path, mode } => {
+                format!("make directory /{} mode {mode:o}", self.read(path))
+            }
+            Op::EmptyFile(path) => format!("make file /{}", self.read(path)),
+            Op::Symlink { target, path } => {
+                format!("link /{} -> {}", self.read(path), self.read(target))
+            }
+            Op::Bind { source, target, attributes, .. } => {
+                let source = match source {
+                    Source::Path(path) => self.read(path),
+                    Source::Tree(fd) => format!("tree {fd}"),
+                };
+                let kind = if attributes & 1 == 1 { "read-only" } else { "writable" };
+                format!("mount /{} ({kind} bind of {source})", self.read(target))
+            }
+            Op::Mount { kind, target, .. } => {
+                format!("mount /{} ({})", self.read(target), self.read(kind))
+            }
+            Op::RootReadOnly => "make the root read-only".into(),
+            Op::PivotRoot => "pivot to the new root".into(),
+            Op::Terminal => "open a terminal".into(),
+            Op::NewSession => "start a session".into(),
+            Op::ForegroundGroup => "take the terminal's foreground".into(),
+            Op::Stdio { from, to } => format!("make descriptor {from} standard stream {to}"),
+            Op::ResourceLimit { resource, soft, hard } => {
+                format!("set {} to {soft} (hard {hard})", resource_name(resource))
+            }
+            Op::Affinity(mask) => format!("run on CPUs {mask:#x}"),
+            Op::FileModeMask(mask) => format!("set umask {mask:03o}"),
+            Op::WorkingDirectory(path) => format!("enter {}", self.read(path)),
+            Op::BoundingSet { keep, .. } => format!("bound capabilities to {keep:#x}"),
+            Op::LockSecureBits => "lock secure bits".into(),
+            Op::CapabilitySets(mask) => format!("set capabilities to {mask:#x}"),
+            Op::NoNewPrivileges => "set no_new_privs".into(),
+            Op::AccessRules { .. } => {
+                format!("restrict files with Landlock ({} rules)", self.access.len())
+            }
+            Op::CloseDescriptors => "close descriptors from 3 up".into(),
+            Op::SyscallFilter(number) => {
+                let filter = self.filters.get(number as usize).map_or(0, |filter| filter.len());
+                format!("install system call filter ({filter} instructions)")
+            }
+        }
+    }
+}
+
+fn resource_name(resource: u32) -> &'static str {
+    match resource {
+        libc::RLIMIT_CPU => "RLIMIT_CPU",
+        libc::RLIMIT_FSIZE => "RLIMIT_FSIZE",
+        libc::RLIMIT_DATA => "RLIMIT_DATA",
+        libc::RLIMIT_CORE => "RLIMIT_CORE",
+        libc::RLIMIT_NPROC => "RLIMIT_NPROC",
+        libc::RLIMIT_NOFILE => "RLIMIT_NOFILE",
+        _ => "a resource limit",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_with_a_nul_is_refused_and_the_same_text_is_stored_once() {
+        let mut script = OwnedScript::default();
+        assert!(script.text("a\0b").is_err());
+        let first = script.text("/usr");
+        assert_eq!(first.as_ref().ok(), script.text("/usr").as_ref().ok());
+        assert_eq!(script.read(first.unwrap()), "/usr");
+    }
+
+    #[test]
+    fn a_failure_names_its_step_and_object() {
+        let mut script = OwnedScript::default();
+        let (source, target) = (script.text("/data").unwrap(), script.text("data").unwrap());
+        script.setup.push(Op::Bind {
+            source: Source::Path(source),
+            target,
+            attributes: 1,
+            device: 0,
+        });
+        let error = script.failure(Phase::Setup, 0, libc::ENOENT);
+        assert_eq!(error.to_string(), "launch failed at `mount /data (read-only bind of /data)`");
+    }
+}

@@ -1,0 +1,287 @@
+//! The clone: one `clone3` into the quota group and all namespaces, the identity maps, and the wait for `exec`.
+
+use super::cgroup::{CLONE_INTO_CGROUP, Cgroup};
+use super::prepare::Prepared;
+use crate::stdio::Terminal;
+use crate::{PlatformError, Stage};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
+    SocketType,
+};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::time::Instant;
+use stockade_child::{Message, Phase};
+use syscalls::{Sysno, raw};
+
+/// As clone(2) has it; that of the libc crate is 0 on gnu targets, like [`CLONE_INTO_CGROUP`].
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_PIDFD: u64 = 0x1000;
+
+/// `struct clone_args` of clone(2), up to `cgroup`.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// A process that was cloned and runs the program.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) control: OwnedFd,
+    pub(crate) terminal: Option<Terminal>,
+    pub(crate) started: Instant,
+}
+
+/// Kills and reaps a child on the way out of a failed launch.
+struct Guard {
+    pidfd: OwnedFd,
+    armed: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.armed {
+            // It may have ended already, or be reaped: then there is nothing to do and nobody to tell.
+            rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL)
+                .unwrap_or(());
+            reap(self.pidfd.as_fd()).unwrap_or(());
+        }
+    }
+}
+
+/// Waits for the end of a child by its descriptor, which no other reaper can take away.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    loop {
+        match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Clones a prepared launch, and returns when its program has been executed.
+///
+/// # Errors
+/// The step that failed. Nothing of the child is left then.
+pub(crate) fn spawn(
+    prepared: &Prepared,
+    cgroup: Option<&Cgroup>,
+) -> Result<Spawned, PlatformError> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|error| PlatformError::system("failed to make a control socket", error))?;
+    let started = Instant::now();
+    let (pid, pidfd) = clone_into(prepared, cgroup, theirs.as_raw_fd())?;
+    drop(theirs);
+    let mut guard = Guard { pidfd, armed: true };
+    write_maps(prepared, pid)?;
+    if let Some(cgroup) = cgroup {
+        check_place(cgroup, pid)?;
+    }
+    send(ours.as_fd(), Message::Go)
+        .map_err(|error| PlatformError::system("failed to start the child", error))?;
+    let terminal = wait_for_exec(prepared, ours.as_fd(), cgroup)?;
+    guard.armed = false;
+    let pidfd = rustix::io::fcntl_dupfd_cloexec(&guard.pidfd, 3)
+        .map_err(|error| PlatformError::system("failed to keep the process descriptor", error))?;
+    Ok(Spawned { pid, pidfd, control: ours, terminal, started })
+}
+
+fn clone_into(
+    prepared: &Prepared,
+    cgroup: Option<&Cgroup>,
+    control: i32,
+) -> Result<(u32, OwnedFd), PlatformError> {
+    let place = cgroup.map(|cgroup| u64::from(cgroup.fd().as_raw_fd().cast_unsigned()));
+    match clone3(prepared, place, control) {
+        Ok(child) => Ok(child),
+        // The kernel, or a filter around this process, doesn't know the newer parts: join the group after the clone,
+        // before the child does anything. Every other error is about the launch itself.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::OPNOTSUPP) if place.is_some() => {
+            let child = clone3(prepared, None, control).map_err(clone_failed)?;
+            if let Some(cgroup) = cgroup
+                && let Err(error) = cgroup.add(child.0)
+            {
+                drop(Guard { pidfd: child.1, armed: true });
+                return Err(error);
+            }
+            Ok(child)
+        }
+        Err(error) => Err(clone_failed(error)),
+    }
+}
+
+fn clone_failed(error: Errno) -> PlatformError {
+    let failed = PlatformError::launch(
+        Stage::Setup,
+        "launch failed at `clone into new namespaces`",
+        Some(error.into()),
+    );
+    match error {
+        Errno::PERM | Errno::NOSPC | Errno::USERS => {
+            failed.with_hint("run `stockade doctor`: user namespaces may be off")
+        }
+        Errno::NOSYS => failed.with_hint("a filter around this process forbids clone3(2)"),
+        _ => failed,
+    }
+}
+
+/// One clone3(2). In the child this never returns.
+fn clone3(prepared: &Prepared, cgroup: Option<u64>, control: i32) -> Result<(u32, OwnedFd), Errno> {
+    let mut pidfd: i32 = -1;
+    let args = CloneArgs {
+        flags: prepared.namespaces
+            | CLONE_PIDFD
+            | CLONE_CLEAR_SIGHAND
+            | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        cgroup: cgroup.unwrap_or(0),
+        ..CloneArgs::default()
+    };
+    prepared.script.with(control, |script| {
+        let (address, size) = (&raw const args as usize, size_of::<CloneArgs>());
+        // SAFETY: the arguments outlive the call. Without CLONE_VM the child has its own copy of memory and stack, and
+        // runs only the child crate, which makes raw system calls and never returns.
+        let child = unsafe { raw::syscall2(Sysno::clone3 as usize, address, size) };
+        match syscalls::Errno::from_ret(child) {
+            Ok(0) => stockade_child::run(script),
+            Ok(pid) => {
+                // SAFETY: the kernel just stored a new descriptor here, which nothing else owns.
+                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+                Ok((u32::try_from(pid).unwrap_or(0), pidfd))
+            }
+            Err(errno) => Err(Errno::from_raw_os_error(errno.into_raw())),
+        }
+    })
+}
+
+/// Tells the child's user namespace who its user is outside (user_namespaces(7), "Defining user and group ID mappings").
+fn write_maps(prepared: &Prepared, pid: u32) -> Result<(), PlatformError> {
+    let write = |file: &str, text: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        let mut opened = std::fs::OpenOptions::new().write(true).open(&path);
+        let written = opened.as_mut().map_err(|error| std::io::Error::from(error.kind()));
+        written.and_then(|file| file.write_all(text.as_bytes())).map_err(|error| {
+            PlatformError::launch(
+                Stage::Setup,
+                format!("launch failed at `write {file}`"),
+                Some(error),
+            )
+            .with_hint("run `stockade doctor`: this host may restrict user namespaces")
+        })
+    };
+    if !prepared.may_set_groups {
+        write("setgroups", "deny")?;
+    }
+    write("gid_map", &prepared.ids.group_map())?;
+    write("uid_map", &prepared.ids.user_map())
+}
+
+/// Reads where the child stands, before it does anything: a clone into the wrong group would be a sandbox without limits.
+fn check_place(cgroup: &Cgroup, pid: u32) -> Result<(), PlatformError> {
+    if cgroup.contains(pid)? {
+        return Ok(());
+    }
+    let message = format!("the child is not in its cgroup `{}`", cgroup.path().display());
+    Err(PlatformError::launch(Stage::Setup, message, None))
+}
+
+fn wait_for_exec(
+    prepared: &Prepared,
+    control: BorrowedFd<'_>,
+    cgroup: Option<&Cgroup>,
+) -> Result<Option<Terminal>, PlatformError> {
+    let mut terminal = None;
+    loop {
+        let received = receive(control, RecvFlags::empty());
+        match received
+            .map_err(|error| PlatformError::system("failed to hear from the child", error))?
+        {
+            (Some(Message::Terminal), Some(side)) => terminal = Some(Terminal::new(side)),
+            (Some(Message::Failed { phase, index, errno }), _) => {
+                return Err(prepared.script.failure(phase, index, errno));
+            }
+            (Some(Message::Started), _) => return Ok(terminal),
+            // Without an init nobody says so: the socket closes at exec.
+            (None, _) if !prepared.script.init => return Ok(terminal),
+            (None, _) => return Err(died(prepared, cgroup)),
+            (Some(_), _) => {}
+        }
+    }
+}
+
+/// The child was killed while it set up: by the memory limit, or by somebody.
+fn died(prepared: &Prepared, cgroup: Option<&Cgroup>) -> PlatformError {
+    let kills = cgroup.map_or(Ok(0), Cgroup::memory_kills).unwrap_or(0);
+    if kills > 0 {
+        let message = "launch failed: the memory limit is too small for the sandbox itself";
+        return PlatformError::launch(Stage::Setup, message, None)
+            .with_hint("raise `limits.memory` to 1MiB or more");
+    }
+    prepared.script.failure(Phase::Init, -1, libc::ESRCH)
+}
+
+/// Sends a message to the sandbox's first process.
+pub(crate) fn send(control: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
+    let mut bytes = [0u8; Message::LEN];
+    for (to, from) in bytes.chunks_exact_mut(4).zip(message.encode()) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
+    rustix::net::send(control, &bytes, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// The next message and a descriptor that came along; no message when the other end is gone.
+pub(crate) fn receive(
+    control: BorrowedFd<'_>,
+    flags: RecvFlags,
+) -> Result<(Option<Message>, Option<OwnedFd>), Errno> {
+    let mut bytes = [0u8; Message::LEN];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(
+            control,
+            &mut parts,
+            &mut ancillary,
+            flags | RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok((None, None)),
+            other => break other?,
+        }
+    };
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    if received.bytes != Message::LEN {
+        return Ok((None, None));
+    }
+    let mut words = [0i32; 4];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = chunk.try_into().map_or(0, i32::from_ne_bytes);
+    }
+    Ok((Message::decode(words), descriptor))
+}

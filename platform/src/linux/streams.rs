@@ -1,0 +1,93 @@
+//! The three standard streams: the program's ends for the child, the caller's ends for the caller.
+
+use super::script::OwnedScript;
+use crate::{InputPipe, OutputPipe, PlatformError, Stdio, StdioSet};
+use rustix::fd::{AsRawFd, OwnedFd};
+use std::io::{PipeReader, PipeWriter, pipe};
+use stockade_child::Op;
+
+/// Both ends of what was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    /// The program's end of each stream; `None` inherits.
+    theirs: [Option<OwnedFd>; 3],
+    stdin: Option<PipeWriter>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
+}
+
+/// The caller's ends, asynchronous.
+type Pipes = (Option<InputPipe>, Option<OutputPipe>, Option<OutputPipe>);
+
+impl Streams {
+    /// Opens what is asked for. Every descriptor is close-on-exec and above 2.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub(crate) fn open(stdio: StdioSet) -> Result<Self, PlatformError> {
+        let failed = |error| PlatformError::system("failed to open a standard stream", error);
+        let mut streams = Self::default();
+        streams.theirs[0] = match stdio.stdin {
+            Stdio::Piped => {
+                let (reader, writer) = pipe().map_err(failed)?;
+                streams.stdin = Some(writer);
+                Some(reader.into())
+            }
+            other => plain(other, false).map_err(failed)?,
+        };
+        for (stream, stdio) in [(1, stdio.stdout), (2, stdio.stderr)] {
+            streams.theirs[stream] = match stdio {
+                Stdio::Piped => {
+                    let (reader, writer) = pipe().map_err(failed)?;
+                    *(if stream == 1 { &mut streams.stdout } else { &mut streams.stderr }) =
+                        Some(reader);
+                    Some(writer.into())
+                }
+                other => plain(other, true).map_err(failed)?,
+            };
+        }
+        Ok(streams)
+    }
+
+    /// Adds the steps that put the program's ends in place. A terminal has put itself there already.
+    pub(crate) fn add_to(&self, script: &mut OwnedScript, terminal: bool) {
+        if terminal {
+            return;
+        }
+        let moved = (0..)
+            .zip(&self.theirs)
+            .filter_map(|(to, fd)| Some(Op::Stdio { from: fd.as_ref()?.as_raw_fd(), to }));
+        // Right after the session: before anything that may close or forbid.
+        script.program.splice(1..1, moved.collect::<Vec<_>>());
+    }
+
+    /// Closes the program's ends here, so that the last writer inside is the last writer.
+    pub(crate) fn close_theirs(&mut self) {
+        self.theirs = Default::default();
+    }
+
+    /// The caller's ends.
+    ///
+    /// # Errors
+    /// When they can't be registered with the running tokio runtime.
+    pub(crate) fn into_pipes(self) -> Result<Pipes, PlatformError> {
+        let failed = |error| PlatformError::system("failed to watch a standard stream", error);
+        Ok((
+            self.stdin.map(InputPipe::new).transpose().map_err(failed)?,
+            self.stdout.map(OutputPipe::new).transpose().map_err(failed)?,
+            self.stderr.map(OutputPipe::new).transpose().map_err(failed)?,
+        ))
+    }
+}
+
+fn plain(stdio: Stdio, writing: bool) -> std::io::Result<Option<OwnedFd>> {
+    let file = match stdio {
+        Stdio::Inherit | Stdio::Piped => return Ok(None),
+        Stdio::Null => {
+            std::fs::OpenOptions::new().read(!writing).write(writing).open("/dev/null")?
+        }
+        Stdio::File(file) => file,
+    };
+    // A caller may have had 0, 1 or 2 closed: then the new descriptor would stand where another stream goes.
+    Ok(Some(rustix::io::fcntl_dupfd_cloexec(&file, 3)?))
+}
