@@ -1,2 +1,0 @@
-//! Placeholder entry until the guests exist.
-fn main() {}
