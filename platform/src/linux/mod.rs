@@ -18,6 +18,7 @@ mod script;
 mod seccomp;
 mod spawn;
 mod streams;
+mod text;
 mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};

@@ -61,7 +61,7 @@ impl LinuxRunning {
             init: plan.init,
             on_violation: plan.syscalls.on_violation,
             cgroup,
-            sampler: Sampler::new(spawned.pid),
+            sampler: Sampler::new(spawned.pid, plan.limits.memory),
             enforcement,
             started: spawned.started,
             program: None,

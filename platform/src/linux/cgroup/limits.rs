@@ -59,7 +59,9 @@ fn settings(plan: &LaunchPlan, page: u64) -> Vec<Setting> {
     add(Control::Cpu, "cpu.max", quota.map(|quota| exactly(format!("{quota} {CPU_PERIOD}"))));
     let weight = limits.cpu_weight.map(|weight| exactly(weight.to_string()));
     add(Control::CpuWeight, "cpu.weight", weight);
-    add(Control::Pids, "pids.max", limits.pids.map(|pids| exactly(pids.to_string())));
+    // The sandbox's init is none of the program's processes.
+    let pids = limits.pids.map(|pids| u64::from(pids) + u64::from(plan.init));
+    add(Control::Pids, "pids.max", pids.map(|pids| exactly(pids.to_string())));
     all
 }
 
@@ -94,7 +96,12 @@ pub(super) fn apply(
         }
         // `memory.oom.group` is how the memory limit ends a sandbox, not a control of its own.
         if file != "memory.oom.group" {
-            done.push(Enforcement::new(control, State::Enforced, file).with_value(shown));
+            let how = if plan.init && control == Control::Pids {
+                "pids.max, one of them for the sandbox's init"
+            } else {
+                file
+            };
+            done.push(Enforcement::new(control, State::Enforced, how).with_value(shown));
         }
     }
     Ok(done)
@@ -146,7 +153,7 @@ mod tests {
                 ("memory.max", "10000", "8192"),
                 ("memory.oom.group", "1", "1"),
                 ("cpu.max", "150000 100000", "150000 100000"),
-                ("pids.max", "64", "64"),
+                ("pids.max", "65", "65"),
             ]
         );
         assert_eq!(needed(&plan()), Controllers::MEMORY | Controllers::CPU | Controllers::PIDS);

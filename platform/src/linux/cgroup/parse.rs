@@ -1,6 +1,7 @@
 //! Reading the texts of procfs and the cgroup file system: pure functions, so that every host can be tried on any.
 
 use super::Controllers;
+use crate::linux::text::{digits, lines};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -100,28 +101,6 @@ pub(super) fn pids(text: &[u8]) -> impl Iterator<Item = u32> {
     lines(text).filter_map(|line| u32::try_from(digits(line)?).ok())
 }
 
-/// The parent's process id in `/proc/PID/stat` (proc_pid_stat(5)). The name of the program before it may hold anything,
-/// blanks and brackets included, so the fields count from the last bracket.
-pub(super) fn parent_in_stat(stat: &[u8]) -> Option<u32> {
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
-    u32::try_from(digits(fields.nth(1)?)?).ok()
-}
-
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-}
-
-fn digits(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0u64, |sum, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +177,6 @@ mod tests {
         let events = b"low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 1\n";
         assert_eq!(keyed(events, "oom_kill"), Some(2));
         assert_eq!(keyed(events, "oom"), Some(1));
-    }
-
-    #[test]
-    fn the_parent_is_found_behind_any_program_name() {
-        assert_eq!(parent_in_stat(b"42 (a) b) S 7) S 17 42 42 0 -1"), Some(17));
-        assert_eq!(parent_in_stat(b"42 (sh"), None);
-        assert_eq!(parent_in_stat(b"42 (sh)"), None);
     }
 
     #[test]

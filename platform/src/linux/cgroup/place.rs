@@ -143,14 +143,11 @@ pub(super) fn choose(place: &Place) -> Result<Chosen, NoTree> {
     if let Some(dir) = delegated.filter(|dir| !is_user_manager(dir) && writable(dir).is_ok()) {
         return chosen(dir, false, Origin::Delegated);
     }
-    if access("/run/systemd/system", Access::EXISTS).is_ok() {
-        let user = if rustix::process::geteuid().is_root() { "" } else { "--user " };
+    if has_systemd() {
+        let own = place.own.display();
         return Err(NoTree::new(
-            format!(
-                "systemd owns the cgroup tree and delegated nothing to `{}`",
-                place.own.display()
-            ),
-            format!("systemd-run {user}--scope -p Delegate=yes stockade ..."),
+            format!("systemd owns the cgroup tree and delegated nothing to `{own}`"),
+            systemd_run(),
         ));
     }
     let upwards = below_mount().chain([place.mount.as_path()]);
@@ -159,6 +156,18 @@ pub(super) fn choose(place: &Place) -> Result<Chosen, NoTree> {
         Some(dir) => chosen(dir, false, Origin::Delegated),
         None => Err(unwritable(place)),
     }
+}
+
+/// Whether systemd is the service manager here (sd_booted(3)). Then the tree is its own, and everybody else may only
+/// make cgroups in what it delegated.
+pub(super) fn has_systemd() -> bool {
+    access("/run/systemd/system", Access::EXISTS).is_ok()
+}
+
+/// The command that starts Stockade in a delegated cgroup of its own.
+pub(super) fn systemd_run() -> String {
+    let user = if rustix::process::geteuid().is_root() { "" } else { "--user " };
+    format!("systemd-run {user}--scope -p Delegate=yes stockade ...")
 }
 
 fn asked_for(place: &Place, path: &Path) -> Result<Chosen, NoTree> {

@@ -138,7 +138,7 @@ fn limits_are_in_force_before_there_is_a_process() {
             (Control::Memory, State::Enforced, Some("67108864")),
             (Control::Cpu, State::Enforced, Some("150000 100000")),
             (Control::CpuWeight, State::Enforced, Some("50")),
-            (Control::Pids, State::Enforced, Some("64")),
+            (Control::Pids, State::Enforced, Some("65")),
         ]
     );
     assert!(enforcement.iter().any(|one| one.control == Control::Swap));
@@ -146,7 +146,7 @@ fn limits_are_in_force_before_there_is_a_process() {
     assert_eq!(read("memory.max"), "67108864\n");
     assert_eq!(read("memory.oom.group"), "1\n");
     assert_eq!(read("cpu.max"), "150000 100000\n");
-    assert_eq!(read("pids.max"), "64\n");
+    assert_eq!(read("pids.max"), "65\n");
     assert_eq!(cgroup.memory_limit().unwrap(), Some(Bytes::mib(64)));
 }
 
@@ -199,6 +199,6 @@ fn a_refused_process_is_counted() {
     let mut child = shell_in(&cgroup, "for i in 1 2 3 4 5 6; do sleep 60 & done; sleep 60");
     child.wait().unwrap();
     assert!(cgroup.pids_denied().unwrap() >= 1);
-    assert!(cgroup.usage().unwrap().pids.current <= Some(3));
+    assert!(cgroup.usage().unwrap().pids.current <= Some(4));
     cgroup.remove().unwrap();
 }

@@ -3,6 +3,7 @@
 use super::place::{self, Chosen, OWN_DIRECTORY, Place};
 pub(crate) use super::place::{NoTree, Origin};
 use super::{Cgroup, Controllers, file, limits, parse, removal};
+use crate::linux::processes;
 use crate::{Control, Enforcement, LaunchPlan, PlatformError};
 use file::SMALL;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -139,10 +140,17 @@ impl Tree {
         match &self.hindrance {
             Hindrance::Reason(reason) if missing != Controllers::NONE => {
                 let one = missing.each().next().unwrap_or(missing);
+                let remedy = if place::has_systemd() {
+                    place::systemd_run()
+                } else {
+                    format!(
+                        "mkdir -p {path}/session && \
+                         xargs -rn1 < {path}/cgroup.procs > {path}/session/cgroup.procs"
+                    )
+                };
                 Some(NoTree::new(
                     format!("controller `{one}` can't be enabled in `{path}`: {reason}"),
-                    "start Stockade in a delegated cgroup of its own, such as by \
-                     `systemd-run --scope -p Delegate=yes stockade ...` (as a user: with `--user`)",
+                    remedy,
                 ))
             }
             _ => None,
@@ -391,17 +399,12 @@ fn is_ours(pid: u32) -> bool {
         if pid == own {
             return true;
         }
-        match parent_of(pid) {
+        match processes::parent_of(pid) {
             Some(parent) if parent > 1 => pid = parent,
             _ => return false,
         }
     }
     false
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse::parent_in_stat(&stat)
 }
 
 fn control_of(controllers: Controllers) -> Control {
