@@ -4,6 +4,8 @@
 //! A [`Policy`] is what was meant: it can't be wrong, and knows nothing of files. Turning the one into the other
 //! reports every problem at once.
 
+mod syscalls;
+
 use crate::platform::{
     Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, Limits, Network,
     Syscalls,

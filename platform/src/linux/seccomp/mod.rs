@@ -19,6 +19,8 @@
 //! is updated, and protect nothing.
 
 mod arguments;
+#[cfg(test)]
+mod kernel;
 mod list;
 #[cfg(test)]
 mod machine;
@@ -32,16 +34,17 @@ use libc::sock_filter;
 /// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 pub(crate) type Program = Box<[sock_filter]>;
 
-/// Calls that the launch itself makes once the list is in force: it starts the program, or tells why it can't.
-const LAUNCH: [&str; 3] = ["execveat", "write", "exit_group"];
+/// Calls that the launch itself makes once the list is in force: it opens the door to signals and starts the program, or
+/// tells why it can't and ends. A failure that can't be told would look like a success.
+const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exit_group"];
 
 /// The programs for `syscalls`, in the order in which they must be installed: the list comes last, since a list need not
 /// allow `seccomp` itself.
 ///
 /// # Errors
 /// With [`crate::ErrorKind::Invalid`]: a name that no processor has, a test of an argument that doesn't exist or of a
-/// value that doesn't fit, more rules than the kernel takes, or a list without one of the three calls that start the
-/// program (`execveat`, `write`, `exit_group`).
+/// value that doesn't fit, more rules than the kernel takes, or a list without one of the calls that start the program
+/// ([`LAUNCH`]).
 pub(crate) fn compile(syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
     compile_for(NATIVE, syscalls)
 }

@@ -127,7 +127,7 @@ fn mistakes_are_told() {
     let mut seventh = allow(&["socket"]);
     seventh.rules = vec![rule("socket", &[(6, Compare::Equal(0))])];
     let mut denied = allow(&[]);
-    denied.allow.retain(|name| name != "execveat");
+    denied.allow.retain(|name| name != "execve");
     let told = |syscalls| compile_for(Arch::X86_64, &syscalls).unwrap_err().to_string();
     assert_eq!(told(allow(&["opne"])), "`opne` is not the name of a system call");
     assert_eq!(
@@ -137,7 +137,7 @@ fn mistakes_are_told() {
     assert!(told(seventh).starts_with("wrong rule for the system call `socket`: argument 6: "));
     assert_eq!(
         told(denied),
-        "the system call `execveat` isn't allowed, and no program can be started without it"
+        "the system call `execve` isn't allowed, and no program can be started without it"
     );
 }
 
