@@ -2,81 +2,63 @@
 //!
 //! Only what stands in a register can be tested: what a pointer leads to may change after the test (seccomp(2)).
 
+use super::assembly::instruction;
 use super::list::List;
-use super::{Program, entry, violation};
+use super::{entry, violation};
 use crate::names::Arch;
 use crate::{ArgumentTest, Compare, PlatformError, SyscallRule, Syscalls};
-use libc::sock_filter;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
+use libc::{BPF_K, BPF_RET, SECCOMP_RET_ALLOW, sock_filter};
+use seccompiler::{BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use std::collections::BTreeMap;
 
-/// The rules by number. An empty list of rules holds always, as `seccompiler` has it.
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+/// For each number that has rules, the instructions that answer it.
+pub(super) type Rules = BTreeMap<u32, Vec<sock_filter>>;
 
-/// The program of the rules; `None` when there is nothing that it could forbid.
+/// The instructions for the rules of calls that the list allows; the others can only forbid what is forbidden.
 pub(super) fn compile(
     arch: Arch,
     syscalls: &Syscalls,
     list: &List,
-) -> Result<Option<Program>, PlatformError> {
-    let rules = rules(arch, &syscalls.rules, list)?;
-    if rules.is_empty() {
-        return Ok(None);
-    }
-    let filter = filter(arch, rules, violation(syscalls.on_violation))?;
-    let program = filter
-        .into_iter()
-        .map(|one| sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
-        .collect();
-    Ok(Some(program))
-}
-
-/// The rules of calls that the list allows; the others can only forbid what is forbidden.
-fn rules(arch: Arch, rules: &[SyscallRule], list: &List) -> Result<Rules, PlatformError> {
-    let mut by_number = Rules::new();
-    let mut always = Vec::new();
-    for rule in rules {
-        let tests = rule.tests.iter().map(|test| condition(&rule.name, test));
-        let tests = tests.collect::<Result<Vec<_>, _>>()?;
-        let Some(number) = entry(&rule.name)?.number(arch).filter(|number| list.allows(*number))
-        else {
-            continue;
-        };
-        let rules = by_number.entry(i64::from(number)).or_default();
-        if tests.is_empty() {
-            always.push(number);
-        } else {
-            rules.push(SeccompRule::new(tests).map_err(|error| invalid(&rule.name, error))?);
+) -> Result<Rules, PlatformError> {
+    let forbid = answer(violation(syscalls.on_violation));
+    let mut rules = Rules::new();
+    for rule in &syscalls.rules {
+        let tests = tests(rule)?;
+        let number = entry(&rule.name)?.number(arch);
+        if let Some(number) = number.filter(|number| list.allows(*number)) {
+            let instructions = rules.entry(number).or_default();
+            instructions.extend(tests.iter().flatten());
+            instructions.push(forbid);
         }
     }
-    for number in always {
-        by_number.insert(i64::from(number), Vec::new());
+    for instructions in rules.values_mut() {
+        instructions.push(answer(SECCOMP_RET_ALLOW));
     }
-    Ok(by_number)
+    Ok(rules)
 }
 
-fn filter(arch: Arch, rules: Rules, forbidden: u32) -> Result<BpfProgram, PlatformError> {
-    let target = match arch {
-        Arch::X86_64 => TargetArch::x86_64,
-        Arch::Aarch64 => TargetArch::aarch64,
+/// The instructions that go on when all tests of the rule hold, and else pass over the one that follows them. `None` for
+/// a rule without tests, which always holds.
+fn tests(rule: &SyscallRule) -> Result<Option<Vec<sock_filter>>, PlatformError> {
+    if rule.tests.is_empty() {
+        return Ok(None);
+    }
+    let tests = rule.tests.iter().map(|test| condition(&rule.name, test));
+    let tests = SeccompRule::new(tests.collect::<Result<_, _>>()?)
+        .map_err(|error| invalid(&rule.name, error))?;
+    let plain = |one: seccompiler::sock_filter| sock_filter {
+        code: one.code,
+        jt: one.jt,
+        jf: one.jf,
+        k: one.k,
     };
-    let forbidden = match forbidden {
-        libc::SECCOMP_RET_KILL_PROCESS => SeccompAction::KillProcess,
-        errno => SeccompAction::Errno(errno & libc::SECCOMP_RET_DATA),
-    };
-    SeccompFilter::new(rules, SeccompAction::Allow, forbidden, target)
-        .and_then(BpfProgram::try_from)
-        .map_err(|error| PlatformError::invalid(format!("the argument rules don't fit: {error}")))
+    // The first two instructions of `seccompiler`'s rules link those of one call to those of the next; here they would
+    // lead anywhere.
+    Ok(Some(BpfProgram::from(tests).into_iter().skip(2).map(plain).collect()))
 }
 
 /// One test in `seccompiler`'s words.
-pub(super) fn condition(
-    name: &str,
-    test: &ArgumentTest,
-) -> Result<SeccompCondition, PlatformError> {
+fn condition(name: &str, test: &ArgumentTest) -> Result<SeccompCondition, PlatformError> {
     let (operator, value, widest) = match test.compare {
         Compare::Equal(value) => (SeccompCmpOp::Eq, value, value),
         Compare::NotEqual(value) => (SeccompCmpOp::Ne, value, value),
@@ -89,6 +71,10 @@ pub(super) fn condition(
     let length = if test.wide { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
     SeccompCondition::new(test.index, length, operator, value)
         .map_err(|error| invalid(name, format!("argument {}: {error}", test.index)))
+}
+
+fn answer(answer: u32) -> sock_filter {
+    instruction(BPF_RET | BPF_K, 0, 0, answer)
 }
 
 fn invalid(name: &str, problem: impl std::fmt::Display) -> PlatformError {

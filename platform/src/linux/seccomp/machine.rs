@@ -62,6 +62,19 @@ pub(super) fn run(program: &[sock_filter], call: &Call) -> u32 {
     }
 }
 
+/// Whether the kernel would take the program: every jump leads to an instruction, and the last one is an answer.
+pub(super) fn accepts(program: &[sock_filter]) -> bool {
+    let jumps = program.iter().enumerate().all(|(at, one)| {
+        let furthest = match u32::from(one.code) {
+            code if code == BPF_JMP | BPF_JA => one.k as usize,
+            _ => usize::from(one.jt.max(one.jf)),
+        };
+        at + 1 + furthest < program.len() || u32::from(one.code) == BPF_RET | BPF_K
+    });
+    let last = program.last().map(|one| u32::from(one.code));
+    jumps && last == Some(BPF_RET | BPF_K) && program.len() <= 4096
+}
+
 /// The answer of all programs together: the strictest, which is the lowest action read as a signed number.
 pub(super) fn answer(programs: &[impl AsRef<[sock_filter]>], call: &Call) -> u32 {
     programs

@@ -1,24 +1,24 @@
-//! The filter of system calls: from names to the programs that the kernel runs before each call.
+//! The filter of system calls: from names to the program that the kernel runs before each call (seccomp(2)).
 //!
-//! Two programs do it, and the kernel takes the stricter answer (seccomp(2)):
+//! The [`list`] says what each number gets, and covers every number there can be, so that nothing is left to a default.
+//! [`arguments`] test what a number can't tell, such as which kind of socket is asked for. The [`assembly`] makes one
+//! program of both.
 //!
-//! * the [`list`] decides by number alone. It covers every number there can be, so that nothing is left to a default;
-//! * the [`arguments`] test what a number can't tell, such as which kind of socket is asked for.
-//!
-//! The answers, from the strictest:
+//! The answers:
 //!
 //! | call | answer |
 //! |---|---|
 //! | of another processor mode (32-bit x86, x32) | the process ends, whatever the policy says: numbers mean other things there |
-//! | not allowed | [`OnViolation`]: `EPERM`, or the process ends |
+//! | not allowed, or all tests of one of its rules hold | [`OnViolation`]: `EPERM`, or the process ends |
 //! | `absent`, and every number without a name | `ENOSYS`, even where a violation ends the process |
-//! | allowed, and no argument rule holds | the kernel carries it out |
+//! | any other allowed one | the kernel carries it out |
 //!
 //! A number without a name is newer than this program. A library that tries it first expects to hear that the kernel
 //! doesn't have it, and then takes the older call; ending the process for that would break programs whenever a C library
 //! is updated, and protect nothing.
 
 mod arguments;
+mod assembly;
 #[cfg(test)]
 mod kernel;
 mod list;
@@ -30,16 +30,20 @@ mod tests;
 use crate::names::{self, Arch, Entry};
 use crate::{OnViolation, PlatformError, Syscalls};
 use libc::sock_filter;
+use list::List;
 
 /// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 pub(crate) type Program = Box<[sock_filter]>;
 
-/// Calls that the launch itself makes once the list is in force: it opens the door to signals and starts the program, or
-/// tells why it can't and ends. A failure that can't be told would look like a success.
+/// Calls that the launch itself makes once the filter is in force: it opens the door to signals and starts the program,
+/// or tells why it can't and ends. A failure that can't be told would look like a success.
 const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exit_group"];
 
-/// The programs for `syscalls`, in the order in which they must be installed: the list comes last, since a list need not
-/// allow `seccomp` itself.
+/// The most instructions that the kernel takes (`BPF_MAXINSNS`).
+const MOST: usize = 4096;
+
+/// The programs for `syscalls`, to be installed in this order. There is one today: each costs a launch some 25 µs before
+/// its first instruction is looked at.
 ///
 /// # Errors
 /// With [`crate::ErrorKind::Invalid`]: a name that no processor has, a test of an argument that doesn't exist or of a
@@ -58,7 +62,7 @@ const NATIVE: Arch = Arch::Aarch64;
 
 /// The processor is an argument, so that the programs of each are tested on all.
 fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
-    let list = list::List::new(arch, syscalls)?;
+    let list = List::new(arch, syscalls)?;
     for name in LAUNCH {
         if !entry(name)?.number(arch).is_some_and(|number| list.allows(number)) {
             return Err(PlatformError::invalid(format!(
@@ -66,10 +70,15 @@ fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Vec<Program>, Platform
             )));
         }
     }
-    let mut programs = Vec::with_capacity(2);
-    programs.extend(arguments::compile(arch, syscalls, &list)?);
-    programs.push(list.program());
-    Ok(programs)
+    let rules = arguments::compile(arch, syscalls, &list)?;
+    let program = assembly::assemble(arch, &list.ranges(&rules), &rules);
+    if program.len() > MOST {
+        let len = program.len();
+        return Err(PlatformError::invalid(format!(
+            "the system call rules need {len} instructions, and the kernel takes {MOST}"
+        )));
+    }
+    Ok(vec![program])
 }
 
 /// The system call of this name.

@@ -1,4 +1,4 @@
-use super::machine::{Call, answer, run};
+use super::machine::{Call, accepts, answer, run};
 use super::*;
 use crate::{ArgumentTest, Compare, SyscallRule};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS};
@@ -116,8 +116,21 @@ fn a_rule_without_tests_always_holds() {
 #[test]
 fn rules_of_calls_that_are_not_allowed_cost_nothing() {
     let mut syscalls = allow(&[]);
+    let len = |syscalls: &Syscalls| compile_for(Arch::X86_64, syscalls).unwrap()[0].len();
+    let without = len(&syscalls);
     syscalls.rules = vec![rule("socket", &[(0, Compare::Equal(1))])];
-    assert_eq!(compile_for(Arch::X86_64, &syscalls).unwrap().len(), 1);
+    assert_eq!(len(&syscalls), without);
+}
+
+#[test]
+fn more_rules_than_the_kernel_takes_are_refused() {
+    let mut syscalls = allow(&["socket"]);
+    syscalls.rules = vec![rule("socket", &[(0, Compare::Equal(1))]); 2000];
+    let told = compile_for(Arch::X86_64, &syscalls).unwrap_err().to_string();
+    assert!(
+        told.starts_with("the system call rules need ") && told.ends_with("takes 4096"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -258,6 +271,7 @@ proptest! {
         calls in proptest::collection::vec((0..480u32, any_arguments()), 200),
     ) {
         let programs = compile_for(Arch::X86_64, &syscalls).unwrap();
+        prop_assert!(programs.iter().all(|program| accepts(program)));
         let has = |names: &[String], wanted: u32| {
             names.iter().any(|name| entry(name).unwrap().number(Arch::X86_64) == Some(wanted))
         };
