@@ -1,6 +1,19 @@
 //! Stockade runs programs inside walls.
+//!
+//! A [`Policy`] says what a program may do and use; a [`Sandbox`] runs it so, and an [`ExitReport`] tells the truth about
+//! it: how it ended, what it used, and what was really in force.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod cli;
+mod error;
+pub mod plan;
 pub mod policy;
+pub mod report;
+mod sandbox;
 
+pub use error::Error;
+pub use policy::Policy;
+pub use report::ExitReport;
+pub use sandbox::{Output, Sandbox, SandboxBuilder};
 pub use stockade_platform as platform;

@@ -1,3 +1,6 @@
 //! The `stockade` command.
 #![forbid(unsafe_code)]
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    stockade::cli::main()
+}

@@ -7,7 +7,9 @@ use crate::{InputPipe, OutputPipe};
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// A future on the heap, so that the traits can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -84,10 +86,10 @@ pub trait Running: Send + Debug {
     /// Repeated calls give the same answer. Dropping the future loses nothing.
     fn wait(&mut self) -> BoxFuture<'_, Result<Ended, PlatformError>>;
 
-    /// Waits until the program is stopped by job control, for a caller that has to stop along with it.
-    /// Never resolves where the platform or the plan has no job control.
-    fn stopped(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
+    /// Notified when the program is stopped by job control, for a caller that has to stop along with it. Never
+    /// notified where the platform or the plan has no job control.
+    fn stops(&self) -> Arc<Notify> {
+        Arc::default()
     }
 }
 

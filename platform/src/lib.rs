@@ -13,9 +13,11 @@
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
 mod backend;
+pub mod console;
 mod control;
 mod enforcement;
 mod error;
+mod incoming;
 mod names;
 mod plan;
 mod signal;
@@ -33,6 +35,7 @@ pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running};
 pub use control::Control;
 pub use enforcement::{Enforcement, State};
 pub use error::{ErrorKind, PlatformError, Stage};
+pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,

@@ -9,6 +9,7 @@ use crate::{
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use std::sync::Arc;
 use std::time::Instant;
 use stockade_child::Message;
 use tokio::io::Interest;
@@ -33,7 +34,7 @@ pub(crate) struct LinuxRunning {
     /// CPU time and more of all that was reaped, as the kernel counted it for the first process.
     reaped: Option<Usage>,
     ended: Option<Ended>,
-    stopped: Notify,
+    stops: Arc<Notify>,
 }
 
 impl LinuxRunning {
@@ -68,7 +69,7 @@ impl LinuxRunning {
             control_closed: false,
             reaped: None,
             ended: None,
-            stopped: Notify::new(),
+            stops: Arc::default(),
         })
     }
 
@@ -78,7 +79,7 @@ impl LinuxRunning {
             Ok((Some(Message::Exited(status)), _)) => {
                 self.program = Some((self.how(status), Instant::now()))
             }
-            Ok((Some(Message::Stopped(_)), _)) => self.stopped.notify_one(),
+            Ok((Some(Message::Stopped(_)), _)) => self.stops.notify_one(),
             Ok((Some(_), _)) => {}
             Ok((None, _)) => self.control_closed = true,
             Err(Errno::AGAIN) => return None,
@@ -232,8 +233,8 @@ impl Running for LinuxRunning {
         Box::pin(self.watch())
     }
 
-    fn stopped(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(self.stopped.notified())
+    fn stops(&self) -> Arc<Notify> {
+        self.stops.clone()
     }
 }
 

@@ -1,0 +1,103 @@
+//! Signals that this process gets and passes on to a program.
+
+use crate::Signal;
+use std::io;
+
+/// Signals sent to this process, from now on caught instead of acted upon.
+#[derive(Debug)]
+pub struct IncomingSignals {
+    #[cfg(unix)]
+    streams: Vec<(Signal, tokio::signal::unix::Signal)>,
+}
+
+#[cfg(unix)]
+impl IncomingSignals {
+    /// Starts to catch what a user or a service manager sends.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn catch() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let wanted = [
+            (Signal::Hangup, SignalKind::hangup()),
+            (Signal::Interrupt, SignalKind::interrupt()),
+            (Signal::Quit, SignalKind::quit()),
+            (Signal::Terminate, SignalKind::terminate()),
+            (Signal::User1, SignalKind::user_defined1()),
+            (Signal::User2, SignalKind::user_defined2()),
+            (Signal::WindowChange, SignalKind::window_change()),
+            (Signal::Stop, SignalKind::from_raw(20)),
+            (Signal::Continue, SignalKind::from_raw(18)),
+        ];
+        let streams = wanted.into_iter().map(|(name, kind)| Ok((name, signal(kind)?)));
+        Ok(Self { streams: streams.collect::<io::Result<_>>()? })
+    }
+
+    /// The next one; a stop request of the terminal (Ctrl-Z) counts as [`Signal::Stop`]. Dropping the future loses none.
+    pub async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|cx| {
+            for (name, stream) in &mut self.streams {
+                if stream.poll_recv(cx).is_ready() {
+                    return std::task::Poll::Ready(*name);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(not(unix))]
+impl IncomingSignals {
+    /// Starts to catch what a user sends.
+    ///
+    /// # Errors
+    /// Never, here.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Signal {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Signal::Interrupt,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Stops this process as the terminal's Ctrl-Z does, until it is continued.
+///
+/// # Errors
+/// When the system refuses, or has no such thing.
+pub fn stop_this_process() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        Ok(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?)
+    }
+    #[cfg(not(unix))]
+    {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A descriptor that this process was started with, as a file of its own.
+///
+/// # Errors
+/// When there is no such descriptor, or the platform has none.
+pub fn inherited_file(number: i32) -> io::Result<std::fs::File> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::BorrowedFd;
+        if number < 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: not -1; borrowed for one call, which fails with EBADF when nothing is open there.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+        Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, 3)?.into())
+    }
+    #[cfg(not(unix))]
+    {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

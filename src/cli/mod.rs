@@ -1,0 +1,34 @@
+//! The command line: one file per subcommand; [`output`] is the only place that prints.
+
+mod output;
+mod run;
+mod session;
+
+use clap::Command;
+use std::process::ExitCode;
+
+/// Exit code for a failure of Stockade itself, as timeout(1), env(1) and docker have it.
+pub(crate) const FAILED: u8 = 125;
+
+/// The whole command.
+fn command() -> Command {
+    Command::new("stockade")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Run programs inside walls: their own view of the system, quotas, and one truthful report")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(run::command())
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return ExitCode::from(output::usage(&error)),
+    };
+    let result = match matches.subcommand() {
+        Some(("run", matches)) => run::run(matches),
+        _ => Ok(FAILED),
+    };
+    ExitCode::from(result.unwrap_or_else(|error| output::failure(&error)))
+}

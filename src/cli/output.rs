@@ -1,0 +1,53 @@
+//! The only place that prints.
+
+use super::FAILED;
+use crate::error::Error;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// Prints a result to standard output. A reader that went away is no error: it has seen enough.
+///
+/// # Errors
+/// When writing fails otherwise.
+pub(crate) fn result(text: impl Display) -> Result<(), Error> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("failed to write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a remark to standard error.
+pub(crate) fn note(text: impl Display) {
+    // There is nowhere else to tell that standard error is gone.
+    writeln!(std::io::stderr().lock(), "{text}").unwrap_or(());
+}
+
+/// Whether remarks are wanted by somebody who looks.
+pub(crate) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Prints an error with its causes and its remedy, and gives the exit code for it.
+pub(crate) fn failure(error: &Error) -> u8 {
+    note(format_args!("error: {error}"));
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        note(format_args!("caused by: {cause}"));
+        source = cause.source();
+    }
+    if let Some(hint) = error.hint() {
+        note("");
+        for line in hint.lines() {
+            note(format_args!("hint: {line}"));
+        }
+    }
+    error.exit_status()
+}
+
+/// Prints what is wrong with a command line, or the help that was asked for.
+pub(crate) fn usage(error: &clap::Error) -> u8 {
+    error.print().unwrap_or(());
+    if error.use_stderr() { FAILED } else { 0 }
+}

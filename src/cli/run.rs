@@ -1,0 +1,199 @@
+//! `stockade run`: one sandbox, its streams passed through, one report.
+
+use super::output;
+use super::session::Session;
+use crate::error::Error;
+use crate::plan::new_id;
+use crate::platform::{Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, stop_this_process};
+use crate::policy::{self, Policy};
+use crate::report::{Cause, ExitReport, PolicyName};
+use crate::sandbox::Sandbox;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+
+const AFTER: &str = "\
+Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 125 when Stockade
+failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
+
+Example: stockade run --policy worker --memory 512MiB --report report.json -- python3 job.py";
+
+/// The subcommand.
+pub(super) fn command() -> Command {
+    let flag = |name, short, help| {
+        Arg::new(name).short(short).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    let text = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
+    Command::new("run")
+        .about("Run one program in a sandbox; its input and output pass through")
+        .after_help(AFTER)
+        .arg(
+            text("policy", "NAME|FILE", "A shipped policy (`stockade policy list`), or a policy file")
+                .short('p')
+                .default_value("default")
+                .value_parser(value_parser!(OsString)),
+        )
+        .arg(text("name", "NAME", "Name for the report; else the program's"))
+        .arg(
+            text("report", "FILE|fd:N", "Write the report as JSON to a file or an open descriptor")
+                .value_parser(value_parser!(OsString)),
+        )
+        .arg(flag("tty", 't', "Give the program a terminal of its own, with job control and resizing"))
+        .arg(flag("verbose", 'v', "Print a summary to standard error, also when that is no terminal"))
+        .args(policy::flags())
+        .arg(
+            Arg::new("command")
+                .value_name("CMD")
+                .required(true)
+                .num_args(1..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(OsString))
+                .help("The program and its arguments"),
+        )
+}
+
+/// Runs it, and gives the exit code.
+pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
+    let words = |name: &str| matches.get_many::<OsString>(name).into_iter().flatten().cloned();
+    let command: Vec<OsString> = words("command").collect();
+    let directory = std::env::current_dir()
+        .map_err(|error| Error::io("failed to find the working directory", error))?;
+    let name = words("policy").next().unwrap_or_else(|| "default".into());
+    let policy = Policy::load(&name, &policy::overrides(matches), &directory)?;
+    // Opened first: a report that can't be written is told before anything runs.
+    let report_to = words("report").next().map(open_report).transpose()?;
+    let told = PolicyName { name: policy.name.clone(), digest: policy.digest() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("failed to start the event loop", error))?;
+
+    let label = matches.get_one::<String>("name").map(String::as_str);
+    let outcome = runtime.block_on(supervise(policy, command.clone(), label, matches.get_flag("tty")));
+    let report = match &outcome {
+        Ok(report) => report,
+        Err(error) => {
+            let id = new_id(label, command.first().map(OsString::as_os_str));
+            &ExitReport::launch_failed(&id, &command, told, error)
+        }
+    };
+    if let Some(file) = report_to {
+        write_report(file, report)?;
+    }
+    let report = outcome?;
+    if matches.get_flag("verbose") || output::is_watched() {
+        summarize(&report);
+    }
+    Ok(report.exit_status())
+}
+
+/// Starts the sandbox, passes signals on, and waits.
+async fn supervise(
+    policy: Policy,
+    command: Vec<OsString>,
+    name: Option<&str>,
+    tty: bool,
+) -> Result<ExitReport, Error> {
+    // Before the launch, so that no signal is lost on the way; the child starts with default actions all the same.
+    let mut signals =
+        IncomingSignals::catch().map_err(|error| Error::io("failed to catch signals", error))?;
+    let mut builder = Sandbox::builder(policy).command(command);
+    if let Some(name) = name {
+        builder = builder.name(name);
+    }
+    if tty {
+        builder = builder.terminal();
+    }
+    let mut sandbox = builder.start()?;
+    let mut session = sandbox.terminal.take().map(Session::start).transpose()?;
+    let stops = sandbox.stops();
+    let report = loop {
+        let signal = tokio::select! {
+            biased;
+            report = sandbox.wait() => break report?,
+            signal = signals.next() => signal,
+            () = stops.notified(), if tty => Signal::Stop,
+        };
+        match (signal, &mut session) {
+            (Signal::WindowChange, Some(session)) => session.resize(),
+            (Signal::Stop, session) => {
+                suspend(&sandbox, session.as_mut())?;
+            }
+            // Whoever stopped this process with SIGSTOP continues the program along with it.
+            (signal, _) => sandbox.signal(signal)?,
+        }
+    };
+    if let Some(session) = session {
+        session.finish();
+    }
+    Ok(report)
+}
+
+/// Stops along with the program, until somebody continues this process.
+fn suspend(sandbox: &Sandbox, session: Option<&mut Session>) -> Result<(), Error> {
+    let stop = || stop_this_process().map_err(|error| Error::io("failed to stop", error));
+    match session {
+        Some(session) => {
+            session.suspend();
+            stop()?;
+            session.resume()?;
+        }
+        None => {
+            sandbox.signal(Signal::Stop)?;
+            stop()?;
+        }
+    }
+    sandbox.signal(Signal::Continue)
+}
+
+fn open_report(place: OsString) -> Result<File, Error> {
+    let descriptor = place.to_str().and_then(|text| text.strip_prefix("fd:"));
+    let opened = match descriptor {
+        Some(number) => {
+            let number =
+                number.parse().map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidInput));
+            number.and_then(inherited_file)
+        }
+        None => File::create(&place),
+    };
+    let shown = LaunchPlan::readable(&place);
+    opened.map_err(|error| Error::io(format!("failed to open `{shown}` for the report"), error))
+}
+
+fn write_report(mut file: File, report: &ExitReport) -> Result<(), Error> {
+    let failed = |error| Error::io("failed to write the report", error);
+    let mut text = serde_json::to_string(report).map_err(|error| failed(error.into()))?;
+    text.push('\n');
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+/// The report in a few lines, for somebody at a terminal.
+fn summarize(report: &ExitReport) {
+    let limit = report.limit.map_or_else(String::new, |limit| format!(" ({limit})"));
+    let end = match (report.cause, report.exit_code, report.signal) {
+        (Cause::OutOfMemory, ..) => format!("out of memory{limit}"),
+        (Cause::TimedOut, ..) => format!("timed out{limit}"),
+        (Cause::LimitExceeded, ..) => format!("over its limit{limit}"),
+        (Cause::Denied, ..) => "killed for a forbidden system call".into(),
+        (_, Some(code), _) => format!("exited with code {code}"),
+        (_, None, Some(signal)) => format!("ended by signal {signal}"),
+        (_, None, None) => "ended".into(),
+    };
+    let cpu = report.cpu.user.unwrap_or_default() + report.cpu.system.unwrap_or_default();
+    let size = |bytes: Option<Bytes>| {
+        bytes.map_or_else(|| "unknown".into(), |bytes| bytes.to_string())
+    };
+    output::note(format_args!(
+        "stockade: {}: {end} after {:.3} s, cpu {:.3} s, memory peak {}",
+        report.id,
+        report.wall_time.as_secs_f64(),
+        cpu.as_secs_f64(),
+        size(report.memory.peak),
+    ));
+    for entry in report.weakened() {
+        let state = if entry.state == State::Degraded { "degraded" } else { "unavailable" };
+        output::note(format_args!("stockade: warning: {} is {state}: {}", entry.control, entry.how));
+    }
+}

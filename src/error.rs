@@ -1,0 +1,99 @@
+//! The one error type of this crate.
+
+use crate::platform::{ErrorKind, PlatformError, Stage};
+use crate::plan::Unsupported;
+use crate::policy::PolicyError;
+use std::fmt;
+
+/// Something Stockade couldn't do. What callers may branch on are the predicates; the message is for people.
+#[derive(Debug)]
+pub struct Error(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Policy(PolicyError),
+    Unsupported(Unsupported),
+    Platform(PlatformError),
+    Io(String, std::io::Error),
+}
+
+impl Error {
+    /// An input or output that failed; the message says what was being done.
+    pub(crate) fn io(message: impl Into<String>, source: std::io::Error) -> Self {
+        Self(Kind::Io(message.into(), source))
+    }
+
+    /// Whether a control that the policy asks for can't be enforced on this host.
+    pub fn is_unsupported(&self) -> bool {
+        match &self.0 {
+            Kind::Unsupported(_) => true,
+            Kind::Platform(error) => error.is_unsupported(),
+            Kind::Policy(_) | Kind::Io(..) => false,
+        }
+    }
+
+    /// Whether the policy itself is wrong.
+    pub fn is_policy(&self) -> bool {
+        matches!(self.0, Kind::Policy(_))
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match &self.0 {
+            Kind::Unsupported(error) => error.hint(),
+            Kind::Platform(error) => error.hint().map(Into::into),
+            Kind::Policy(_) | Kind::Io(..) => None,
+        }
+    }
+
+    /// What `stockade run` exits with: 127 for a program that isn't there, 126 for one that can't be executed, else 125.
+    pub fn exit_status(&self) -> u8 {
+        match &self.0 {
+            Kind::Platform(error) => match error.kind() {
+                ErrorKind::Launch(Stage::NotFound) => 127,
+                ErrorKind::Launch(Stage::NotExecutable) => 126,
+                _ => 125,
+            },
+            _ => 125,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Policy(error) => error.fmt(f),
+            Kind::Unsupported(error) => error.fmt(f),
+            Kind::Platform(error) => error.fmt(f),
+            Kind::Io(message, _) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Kind::Platform(error) => error.source(),
+            Kind::Io(_, source) => Some(source),
+            Kind::Policy(_) | Kind::Unsupported(_) => None,
+        }
+    }
+}
+
+impl From<PolicyError> for Error {
+    fn from(error: PolicyError) -> Self {
+        Self(Kind::Policy(error))
+    }
+}
+
+impl From<Unsupported> for Error {
+    fn from(error: Unsupported) -> Self {
+        Self(Kind::Unsupported(error))
+    }
+}
+
+impl From<PlatformError> for Error {
+    fn from(error: PlatformError) -> Self {
+        Self(Kind::Platform(error))
+    }
+}

@@ -1,0 +1,244 @@
+//! What people and programs are told: how a sandbox ended, what it used, and what was in force.
+
+use crate::platform::{Control, CpuUsage, Ended, Enforcement, HowEnded, LaunchPlan, MemoryUsage, PidsUsage, State};
+use crate::error::Error;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// The one cause of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Cause {
+    /// The program exited by itself.
+    Exited,
+    /// A signal ended it that none of the causes below explains.
+    Signalled,
+    /// The memory limit was reached and the tree was killed for it.
+    OutOfMemory,
+    /// The wall or CPU time was over.
+    TimedOut,
+    /// A forbidden system call ended it.
+    Denied,
+    /// The program never ran.
+    LaunchFailed,
+    /// A watched limit was exceeded and Stockade ended the sandbox for it.
+    LimitExceeded,
+}
+
+/// Why Stockade itself set out to end a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// The time limit behind this control was over.
+    Time(Control),
+    /// The program never ran.
+    LaunchFailed,
+    /// A watched limit was exceeded.
+    Watched(Control),
+}
+
+/// The report of one sandbox, as `--report` writes it. Its JSON form has a version; figures carry their unit in the name.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ExitReport {
+    /// Version of this form: 1. Fields may be added to a version, not changed.
+    pub version: u32,
+    /// Name of the sandbox.
+    pub id: String,
+    /// The program and its arguments; bytes that aren't UTF-8 are written `\xNN`.
+    pub command: Vec<String>,
+    /// Which policy.
+    pub policy: PolicyName,
+    /// The one cause.
+    pub cause: Cause,
+    /// The program's own exit code, when it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, when one did.
+    pub signal: Option<i32>,
+    /// The limit that ended it.
+    #[serde(serialize_with = "control_name")]
+    pub limit: Option<Control>,
+    /// Why it never ran, when it didn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it was started, in UTC (RFC 3339).
+    pub started_at: String,
+    /// From just before the launch to the end of the program.
+    #[serde(rename = "wall_time_s", serialize_with = "seconds")]
+    pub wall_time: Duration,
+    /// CPU time of the tree.
+    pub cpu: CpuUsage,
+    /// Memory of the tree.
+    pub memory: MemoryUsage,
+    /// Processes of the tree.
+    pub pids: Pids,
+    /// What was in force, by control.
+    #[serde(serialize_with = "by_control")]
+    pub enforcement: Vec<Enforcement>,
+}
+
+/// Name and digest of the policy that was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyName {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its meaning, in hex.
+    pub digest: String,
+}
+
+/// Processes of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Pids {
+    /// Counts.
+    #[serde(flatten)]
+    pub used: PidsUsage,
+    /// Times that the limit refused a new one.
+    pub denied: u64,
+}
+
+/// How it ended: the cause, and the limit behind it.
+pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>) {
+    match (intent, ended.how) {
+        (Some(Intent::Time(control)), _) => (Cause::TimedOut, Some(control)),
+        (Some(Intent::Watched(Control::Memory)), _) => (Cause::OutOfMemory, Some(Control::Memory)),
+        (Some(Intent::Watched(control)), _) => (Cause::LimitExceeded, Some(control)),
+        // A kill that the kernel counted as one for memory; a program that exits by itself has survived it.
+        (None, HowEnded::Signaled(9)) if ended.memory_kills > 0 => (Cause::OutOfMemory, Some(Control::Memory)),
+        (None, HowEnded::Denied) => (Cause::Denied, Some(Control::Syscalls)),
+        (None, HowEnded::Signaled(_)) => (Cause::Signalled, None),
+        (None, _) => (Cause::Exited, None),
+    }
+}
+
+impl ExitReport {
+    /// Puts a report together.
+    pub(crate) fn new(
+        plan: &LaunchPlan,
+        policy: PolicyName,
+        started_at: String,
+        ended: &Ended,
+        intent: Option<Intent>,
+        enforcement: Vec<Enforcement>,
+    ) -> Self {
+        let (cause, limit) = verdict(ended, intent);
+        let (exit_code, signal) = match ended.how {
+            HowEnded::Exited(code) => (Some(code), None),
+            HowEnded::Signaled(signal) => (None, Some(signal)),
+            _ => (None, Some(31)),
+        };
+        Self {
+            version: 1,
+            id: plan.id.clone(),
+            command: plan.command.iter().map(LaunchPlan::readable).collect(),
+            policy,
+            cause,
+            exit_code,
+            signal,
+            limit,
+            error: None,
+            started_at,
+            wall_time: ended.wall_time,
+            cpu: ended.usage.cpu,
+            memory: ended.usage.memory,
+            pids: Pids { used: ended.usage.pids, denied: ended.pids_denied },
+            enforcement,
+        }
+    }
+
+    /// The report of a launch that failed: nothing ran, nothing was used.
+    pub fn launch_failed(id: &str, command: &[OsString], policy: PolicyName, error: &Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Self {
+            version: 1,
+            id: id.into(),
+            command: command.iter().map(LaunchPlan::readable).collect(),
+            policy,
+            cause: Cause::LaunchFailed,
+            exit_code: None,
+            signal: None,
+            limit: None,
+            error: Some(message),
+            started_at: jiff::Timestamp::now().to_string(),
+            wall_time: Duration::ZERO,
+            cpu: CpuUsage::default(),
+            memory: MemoryUsage::default(),
+            pids: Pids { used: PidsUsage::default(), denied: 0 },
+            enforcement: Vec::new(),
+        }
+    }
+
+    /// What `stockade run` exits with: the program's own code, 128 + n for signal n, 124 when a time limit ended it.
+    pub fn exit_status(&self) -> u8 {
+        let code = match (self.cause, self.exit_code, self.signal) {
+            (Cause::TimedOut, ..) => 124,
+            (_, Some(code), _) => code,
+            (_, None, Some(signal)) => 128 + signal,
+            (_, None, None) => 125,
+        };
+        u8::try_from(code & 0xff).unwrap_or(u8::MAX)
+    }
+
+    /// Whether the program exited by itself with code 0.
+    pub fn success(&self) -> bool {
+        self.cause == Cause::Exited && self.exit_code == Some(0)
+    }
+
+    /// Controls that were accepted as degraded or unavailable.
+    pub fn weakened(&self) -> impl Iterator<Item = &Enforcement> {
+        self.enforcement.iter().filter(|entry| entry.state != State::Enforced)
+    }
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn control_name<S: Serializer>(control: &Option<Control>, serializer: S) -> Result<S::Ok, S::Error> {
+    control.map(Control::name).serialize(serializer)
+}
+
+fn by_control<S: Serializer>(entries: &[Enforcement], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(entries.len()))?;
+    for entry in entries {
+        map.serialize_entry(entry.control.name(), entry)?;
+    }
+    map.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn killed(memory_kills: u64) -> Ended {
+        let mut ended = Ended::new(HowEnded::Signaled(9));
+        ended.memory_kills = memory_kills;
+        ended
+    }
+
+    #[test]
+    fn a_kill_for_memory_is_told_from_any_other_kill() {
+        assert_eq!(verdict(&killed(1), None), (Cause::OutOfMemory, Some(Control::Memory)));
+        assert_eq!(verdict(&killed(0), None), (Cause::Signalled, None));
+    }
+
+    #[test]
+    fn an_end_by_time_stays_one_even_when_the_program_exits_politely() {
+        let ended = Ended::new(HowEnded::Exited(0));
+        let intent = Some(Intent::Time(Control::WallTime));
+        assert_eq!(verdict(&ended, intent), (Cause::TimedOut, Some(Control::WallTime)));
+    }
+
+    #[test]
+    fn a_program_that_outlives_a_kill_for_memory_exited() {
+        let mut ended = Ended::new(HowEnded::Exited(3));
+        ended.memory_kills = 1;
+        assert_eq!(verdict(&ended, None).0, Cause::Exited);
+    }
+}
