@@ -1,7 +1,7 @@
 //! The one error type of this crate.
 
-use crate::platform::{ErrorKind, PlatformError, Stage};
 use crate::plan::Unsupported;
+use crate::platform::{ErrorKind, PlatformError, Stage};
 use crate::policy::PolicyError;
 use std::fmt;
 

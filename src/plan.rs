@@ -50,7 +50,13 @@ impl Unsupported {
         }
         let names: Vec<String> = self.controls().map(|control| format!("\"{control}\"")).collect();
         let accept = format!("accept it in the policy: `[degrade] allow = [{}]`", names.join(", "));
-        Some(hints.into_iter().chain([accept.as_str(), "`stockade doctor` tells more"]).collect::<Vec<_>>().join("\n"))
+        Some(
+            hints
+                .into_iter()
+                .chain([accept.as_str(), "`stockade doctor` tells more"])
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     }
 }
 
@@ -72,16 +78,23 @@ impl std::error::Error for Unsupported {}
 ///
 /// # Errors
 /// When the host can't enforce a control and the policy doesn't accept that by name.
-pub fn compile(policy: &Policy, support: &Support, request: LaunchRequest) -> Result<LaunchPlan, Unsupported> {
+pub fn compile(
+    policy: &Policy,
+    support: &Support,
+    request: LaunchRequest,
+) -> Result<LaunchPlan, Unsupported> {
     let mut plan = LaunchPlan::new(request.id, request.command);
     let mut missing = Vec::new();
     for control in Control::all().filter(|control| asks_for(policy, *control)) {
         let accepted = policy.degrade.contains(&control);
         let decision = match support.of(control) {
             Availability::Enforced => Decision::Enforce,
-            Availability::Degraded { how, reason, .. } if accepted => Decision::Degrade { how, reason },
+            Availability::Degraded { how, reason, .. } if accepted => {
+                Decision::Degrade { how, reason }
+            }
             Availability::Unavailable { reason, .. } if accepted => Decision::Skip { reason },
-            Availability::Degraded { reason, remedy, .. } | Availability::Unavailable { reason, remedy } => {
+            Availability::Degraded { reason, remedy, .. }
+            | Availability::Unavailable { reason, remedy } => {
                 missing.push(Missing { control, reason, remedy });
                 continue;
             }
@@ -138,7 +151,8 @@ fn is_visible(policy: &Policy, path: &Path) -> bool {
 /// Only letters, digits, `-`, `_` and `.` of the name stay, and at most 48 of them, since it names directories.
 pub fn new_id(name: Option<&str>, program: Option<&OsStr>) -> String {
     use std::hash::{BuildHasher, RandomState};
-    let program = program.and_then(|program| Path::new(program).file_name()).map(OsStr::to_string_lossy);
+    let program =
+        program.and_then(|program| Path::new(program).file_name()).map(OsStr::to_string_lossy);
     let name = name.or(program.as_deref()).unwrap_or("sandbox");
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = name.chars().filter(plain).take(48).collect();

@@ -1,7 +1,9 @@
 //! What people and programs are told: how a sandbox ended, what it used, and what was in force.
 
-use crate::platform::{Control, CpuUsage, Ended, Enforcement, HowEnded, LaunchPlan, MemoryUsage, PidsUsage, State};
 use crate::error::Error;
+use crate::platform::{
+    Control, CpuUsage, Ended, Enforcement, HowEnded, LaunchPlan, MemoryUsage, PidsUsage, State,
+};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::ffi::OsString;
@@ -33,8 +35,6 @@ pub enum Cause {
 pub enum Intent {
     /// The time limit behind this control was over.
     Time(Control),
-    /// The program never ran.
-    LaunchFailed,
     /// A watched limit was exceeded.
     Watched(Control),
 }
@@ -105,7 +105,9 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
         (Some(Intent::Watched(Control::Memory)), _) => (Cause::OutOfMemory, Some(Control::Memory)),
         (Some(Intent::Watched(control)), _) => (Cause::LimitExceeded, Some(control)),
         // A kill that the kernel counted as one for memory; a program that exits by itself has survived it.
-        (None, HowEnded::Signaled(9)) if ended.memory_kills > 0 => (Cause::OutOfMemory, Some(Control::Memory)),
+        (None, HowEnded::Signaled(9)) if ended.memory_kills > 0 => {
+            (Cause::OutOfMemory, Some(Control::Memory))
+        }
         (None, HowEnded::Denied) => (Cause::Denied, Some(Control::Syscalls)),
         (None, HowEnded::Signaled(_)) => (Cause::Signalled, None),
         (None, _) => (Cause::Exited, None),
@@ -148,7 +150,12 @@ impl ExitReport {
     }
 
     /// The report of a launch that failed: nothing ran, nothing was used.
-    pub fn launch_failed(id: &str, command: &[OsString], policy: PolicyName, error: &Error) -> Self {
+    pub fn launch_failed(
+        id: &str,
+        command: &[OsString],
+        policy: PolicyName,
+        error: &Error,
+    ) -> Self {
         let mut message = error.to_string();
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
@@ -200,7 +207,10 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-fn control_name<S: Serializer>(control: &Option<Control>, serializer: S) -> Result<S::Ok, S::Error> {
+fn control_name<S: Serializer>(
+    control: &Option<Control>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     control.map(Control::name).serialize(serializer)
 }
 

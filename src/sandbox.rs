@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::plan;
 use crate::platform::{
-    Backend, Control, Decision, Ended, Enforcement, InputPipe, LaunchPlan, OutputPipe, Probe, Running, Signal, Stdio,
-    StdioSet, Terminal, Usage,
+    Backend, Control, Decision, Ended, Enforcement, InputPipe, LaunchPlan, OutputPipe, Probe,
+    Running, Signal, Stdio, StdioSet, Terminal, Usage,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -294,7 +294,8 @@ impl Sandbox {
     }
 
     fn next_look(&self) -> Option<Instant> {
-        let watch = (!self.watched.is_empty() && self.intent.is_none()).then(|| Instant::now() + WATCH_PERIOD);
+        let watch = (!self.watched.is_empty() && self.intent.is_none())
+            .then(|| Instant::now() + WATCH_PERIOD);
         let deadline = self.deadline.filter(|_| self.intent.is_none());
         [watch, deadline, self.kill_at].into_iter().flatten().min()
     }
@@ -318,7 +319,8 @@ impl Sandbox {
         }
         let usage = self.running.usage()?;
         self.peaks = self.peaks.with_peaks_of(&usage);
-        let over = self.watched.iter().copied().find(|control| is_over(*control, &self.plan, &usage));
+        let over =
+            self.watched.iter().copied().find(|control| is_over(*control, &self.plan, &usage));
         match over {
             Some(Control::CpuTime) => {
                 self.intent = Some(Intent::Time(Control::CpuTime));

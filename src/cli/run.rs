@@ -4,7 +4,9 @@ use super::output;
 use super::session::Session;
 use crate::error::Error;
 use crate::plan::new_id;
-use crate::platform::{Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, stop_this_process};
+use crate::platform::{
+    Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, stop_this_process,
+};
 use crate::policy::{self, Policy};
 use crate::report::{Cause, ExitReport, PolicyName};
 use crate::sandbox::Sandbox;
@@ -29,18 +31,30 @@ pub(super) fn command() -> Command {
         .about("Run one program in a sandbox; its input and output pass through")
         .after_help(AFTER)
         .arg(
-            text("policy", "NAME|FILE", "A shipped policy (`stockade policy list`), or a policy file")
-                .short('p')
-                .default_value("default")
-                .value_parser(value_parser!(OsString)),
+            text(
+                "policy",
+                "NAME|FILE",
+                "A shipped policy (`stockade policy list`), or a policy file",
+            )
+            .short('p')
+            .default_value("default")
+            .value_parser(value_parser!(OsString)),
         )
         .arg(text("name", "NAME", "Name for the report; else the program's"))
         .arg(
             text("report", "FILE|fd:N", "Write the report as JSON to a file or an open descriptor")
                 .value_parser(value_parser!(OsString)),
         )
-        .arg(flag("tty", 't', "Give the program a terminal of its own, with job control and resizing"))
-        .arg(flag("verbose", 'v', "Print a summary to standard error, also when that is no terminal"))
+        .arg(flag(
+            "tty",
+            't',
+            "Give the program a terminal of its own, with job control and resizing",
+        ))
+        .arg(flag(
+            "verbose",
+            'v',
+            "Print a summary to standard error, also when that is no terminal",
+        ))
         .args(policy::flags())
         .arg(
             Arg::new("command")
@@ -71,7 +85,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         .map_err(|error| Error::io("failed to start the event loop", error))?;
 
     let label = matches.get_one::<String>("name").map(String::as_str);
-    let outcome = runtime.block_on(supervise(policy, command.clone(), label, matches.get_flag("tty")));
+    let outcome =
+        runtime.block_on(supervise(policy, command.clone(), label, matches.get_flag("tty")));
     let report = match &outcome {
         Ok(report) => report,
         Err(error) => {
@@ -182,9 +197,8 @@ fn summarize(report: &ExitReport) {
         (_, None, None) => "ended".into(),
     };
     let cpu = report.cpu.user.unwrap_or_default() + report.cpu.system.unwrap_or_default();
-    let size = |bytes: Option<Bytes>| {
-        bytes.map_or_else(|| "unknown".into(), |bytes| bytes.to_string())
-    };
+    let size =
+        |bytes: Option<Bytes>| bytes.map_or_else(|| "unknown".into(), |bytes| bytes.to_string());
     output::note(format_args!(
         "stockade: {}: {end} after {:.3} s, cpu {:.3} s, memory peak {}",
         report.id,
@@ -194,6 +208,9 @@ fn summarize(report: &ExitReport) {
     ));
     for entry in report.weakened() {
         let state = if entry.state == State::Degraded { "degraded" } else { "unavailable" };
-        output::note(format_args!("stockade: warning: {} is {state}: {}", entry.control, entry.how));
+        output::note(format_args!(
+            "stockade: warning: {} is {state}: {}",
+            entry.control, entry.how
+        ));
     }
 }

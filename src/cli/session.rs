@@ -24,7 +24,10 @@ impl Session {
         let (reader, writer) = (reader.map_err(failed)?, writer.map_err(failed)?);
         let console = RawConsole::enter().map_err(failed)?;
         // Never joined: it may wait for a key when everything else is over.
-        Builder::new().name("keys".into()).spawn(|| copy(std::io::stdin(), writer)).map_err(failed)?;
+        Builder::new()
+            .name("keys".into())
+            .spawn(|| copy(std::io::stdin(), writer))
+            .map_err(failed)?;
         let screen = Builder::new().name("screen".into()).spawn(|| copy(reader, std::io::stdout()));
         let session = Self { terminal, console, screen: screen.map_err(failed)? };
         session.resize();
@@ -50,7 +53,8 @@ impl Session {
     /// When the caller's terminal refuses raw mode.
     pub(super) fn resume(&mut self) -> Result<(), Error> {
         let console = RawConsole::enter();
-        self.console = console.map_err(|error| Error::io("failed to set up the terminal", error))?;
+        self.console =
+            console.map_err(|error| Error::io("failed to set up the terminal", error))?;
         self.resize();
         Ok(())
     }

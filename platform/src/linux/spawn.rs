@@ -148,18 +148,19 @@ fn clone_failed(error: Errno) -> PlatformError {
 
 /// One clone3(2). In the child this never returns.
 fn clone3(prepared: &Prepared, cgroup: Option<u64>, control: i32) -> Result<(u32, OwnedFd), Errno> {
-    let mut pidfd: i32 = -1;
-    let args = CloneArgs {
-        flags: prepared.namespaces
-            | CLONE_PIDFD
-            | CLONE_CLEAR_SIGHAND
-            | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-        cgroup: cgroup.unwrap_or(0),
-        ..CloneArgs::default()
-    };
     prepared.script.with(control, |script| {
+        // A cell, since the kernel writes it behind the compiler's back.
+        let pidfd = std::cell::UnsafeCell::new(-1i32);
+        let args = CloneArgs {
+            flags: prepared.namespaces
+                | CLONE_PIDFD
+                | CLONE_CLEAR_SIGHAND
+                | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+            pidfd: pidfd.get() as u64,
+            exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+            cgroup: cgroup.unwrap_or(0),
+            ..CloneArgs::default()
+        };
         let (address, size) = (&raw const args as usize, size_of::<CloneArgs>());
         // SAFETY: the arguments outlive the call. Without CLONE_VM the child has its own copy of memory and stack, and
         // runs only the child crate, which makes raw system calls and never returns.
@@ -167,8 +168,8 @@ fn clone3(prepared: &Prepared, cgroup: Option<u64>, control: i32) -> Result<(u32
         match syscalls::Errno::from_ret(child) {
             Ok(0) => stockade_child::run(script),
             Ok(pid) => {
-                // SAFETY: the kernel just stored a new descriptor here, which nothing else owns.
-                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+                // SAFETY: the kernel stored a new descriptor in the cell, which nothing else owns.
+                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd.into_inner()) };
                 Ok((u32::try_from(pid).unwrap_or(0), pidfd))
             }
             Err(errno) => Err(Errno::from_raw_os_error(errno.into_raw())),
