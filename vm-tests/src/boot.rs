@@ -42,7 +42,7 @@ pub struct Guest<'a> {
     /// The `guest` program.
     pub init: &'a Path,
     /// Below `target/`: kernels, logs, and one directory for each boot.
-    pub cache: &'a Path,
+    pub cache: PathBuf,
     /// How a virtual machine runs.
     pub accelerator: Accelerator,
     /// How long a shell command may take.
@@ -99,6 +99,8 @@ pub fn run(guest: &Guest<'_>, job: Job, on_frame: &mut dyn FnMut(Frame)) -> Resu
     }
     match boot(guest, job.clone(), Accelerator::Kvm, on_frame)? {
         End::NeverUp(reason) if guest.accelerator == Accelerator::Auto => {
+            Accelerator::kvm_has_failed();
+            let reason = reason.lines().find(|line| line.contains("error")).unwrap_or(&reason);
             on_frame(Frame::Note(format!("KVM doesn't work here, emulating instead: {reason}")));
             boot(guest, job, Accelerator::Tcg, on_frame)
         }

@@ -3,6 +3,7 @@
 use crate::failure::{Attempt, Failure, Result};
 use crate::guest::SESSION;
 use crate::job::USER;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub struct Identity {
     home: PathBuf,
     runtime: Option<PathBuf>,
     cgroup: Option<PathBuf>,
+    sudo: bool,
 }
 
 impl Identity {
@@ -32,6 +34,7 @@ impl Identity {
             home: PathBuf::from("/root"),
             runtime: None,
             cgroup: None,
+            sudo: false,
         }
     }
 
@@ -58,14 +61,43 @@ impl Identity {
             home: home.to_owned(),
             runtime: Some(runtime),
             cgroup: None,
+            sudo: false,
         }
+    }
+
+    /// Root on the host, for somebody who isn't root but may be.
+    #[must_use]
+    pub fn by_sudo(helper: &Path, home: &Path) -> Self {
+        Self { sudo: true, runtime: None, ..Self::on_host(helper, None, home) }
     }
 
     /// A command that becomes `program` as this identity. The environment is a fresh one, so that a
     /// test finds the same wherever it runs.
     #[must_use]
     pub fn command(&self, program: &Path, environment: &[(String, String)]) -> Command {
-        let mut command = Command::new(&self.helper);
+        let mut variables =
+            vec![("PATH", PATH.into()), ("LANG", "C.UTF-8".into()), ("HOME", self.home.clone())];
+        if let Some(runtime) = &self.runtime {
+            variables.push(("XDG_RUNTIME_DIR", runtime.clone()));
+        }
+        let more = environment.iter().map(|(key, value)| (key.as_str(), PathBuf::from(value)));
+        variables.extend(more);
+        let mut command = if self.sudo {
+            // sudo has its own idea of an environment, so ours travels as arguments.
+            let mut command = Command::new("sudo");
+            command.args(["-n", "--", "env", "-i"]);
+            for (key, value) in &variables {
+                let mut word = OsString::from(format!("{key}="));
+                word.push(value);
+                command.arg(word);
+            }
+            command.arg(&self.helper);
+            command
+        } else {
+            let mut command = Command::new(&self.helper);
+            command.env_clear().envs(variables);
+            command
+        };
         command.arg("enter");
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(cgroup);
@@ -74,11 +106,6 @@ impl Identity {
             command.arg("--user").arg(user.to_string());
         }
         command.arg("--").arg(program);
-        command.env_clear().env("PATH", PATH).env("HOME", &self.home).env("LANG", "C.UTF-8");
-        if let Some(runtime) = &self.runtime {
-            command.env("XDG_RUNTIME_DIR", runtime);
-        }
-        command.envs(environment.iter().map(|(key, value)| (key, value)));
         command
     }
 }

@@ -11,11 +11,13 @@
 
 pub mod archive;
 pub mod boot;
+pub mod campaign;
 pub mod catalogue;
 pub mod checkout;
 pub mod failure;
 pub mod frame;
 pub mod guest;
+pub mod host;
 pub mod identity;
 pub mod initramfs;
 pub mod job;
@@ -24,4 +26,7 @@ pub mod module_tree;
 pub mod options;
 pub mod process;
 pub mod session;
+pub mod suites;
+pub mod tally;
 pub mod terminal;
+pub mod verdict;

@@ -33,8 +33,6 @@ pub fn test_command(
     command
         .args(["--exact", &case.name, "--nocapture", "--test-threads=1"])
         .current_dir(&case.directory)
-        // Cargo sets it for the tests that it starts, so tests may rely on it.
-        .env("CARGO_MANIFEST_DIR", &case.directory)
         .stdin(Stdio::null())
         .process_group(0);
     command

@@ -1,17 +1,21 @@
 //! One run of `cargo vm`: which guests, what they do, and how it came out.
 
 use crate::boot::{self, End, Guest};
-use crate::catalogue::{Catalogue, GuestSpec};
+use crate::campaign::Campaign;
+use crate::catalogue::{Catalogue, GuestSpec, Machine};
 use crate::checkout::Checkout;
-use crate::failure::{Attempt, Result};
+use crate::failure::{Attempt, Failure, Result};
 use crate::frame::Frame;
+use crate::host;
 use crate::job::{Job, Task};
 use crate::kernel::Kernel;
 use crate::options::Options;
+use crate::suites;
+use crate::tally::{Counts, Tally};
 use crate::terminal;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,27 +27,105 @@ const SHELL_LIMIT: Duration = Duration::from_secs(600);
 ///
 /// When it can't even begin: bad names, a build that fails.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(command) = &options.shell_command {
+        return shell(options, command);
+    }
+    let counts = tests(options)?;
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the tests that the command line chooses, shows them, and closes with the result.
+///
+/// # Errors
+///
+/// When it can't even begin: bad names, a build that fails.
+pub fn tests(options: &Options) -> Result<Counts> {
+    let checkout = Checkout::find()?;
+    let catalogue = Catalogue::read()?;
+    let names = guest_names(options);
+    // All names are looked up before anything is built: a typing error should be told at once.
+    let guests = names
+        .iter()
+        .map(|name| Ok((name.as_str(), catalogue.guest(name)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let helper = checkout.build_guest()?;
+    let all = suites::collect(&checkout)?;
+    let campaigns: Vec<Campaign<'_>> =
+        guests.into_iter().map(|(name, spec)| Campaign::plan(name, spec, &all, options)).collect();
+    let chosen: usize = campaigns.iter().map(Campaign::len).sum();
+    if options.list {
+        for campaign in &campaigns {
+            campaign.names().for_each(|name| terminal::line(format!("{name}: test")));
+        }
+        terminal::line(format!("\n{chosen} tests"));
+        return Ok(Counts::default());
+    }
+    terminal::line(format!("\nrunning {chosen} tests"));
+    let mut tally = Tally::default();
+    for campaign in campaigns.iter().filter(|campaign| campaign.len() > 0) {
+        if campaign.spec.machine == Machine::Host {
+            host::run(campaign, &helper, &checkout, &environment(&checkout), &mut tally)?;
+        } else {
+            in_guest(campaign, &helper, &checkout, options, &mut tally);
+        }
+    }
+    tally.close();
+    Ok(tally.counts())
+}
+
+/// Runs one guest's tests, in as many boots as it takes. Whatever goes wrong with the guest itself
+/// is a failure of the tests that it was to run.
+fn in_guest(
+    campaign: &Campaign<'_>,
+    helper: &Path,
+    checkout: &Checkout,
+    options: &Options,
+    tally: &mut Tally,
+) {
+    let prepared = kernel(campaign.name, campaign.spec, options, checkout).and_then(|kernel| {
+        let guest = guest(campaign.name, campaign.spec, &kernel, helper, checkout, options);
+        campaign.run(tally, &mut |cases, on_frame| {
+            boot::run(&guest, job(checkout, Task::Tests(cases))?, on_frame)
+        })
+    });
+    if let Err(failure) = prepared {
+        campaign.lose_all(tally, &failure.chain());
+    }
+}
+
+fn guest<'a>(
+    name: &'a str,
+    spec: &'a GuestSpec,
+    kernel: &'a Kernel,
+    helper: &'a Path,
+    checkout: &Checkout,
+    options: &Options,
+) -> Guest<'a> {
+    Guest {
+        name,
+        kernel,
+        modules: &spec.modules,
+        init: helper,
+        cache: checkout.cache(),
+        accelerator: options.accelerator,
+        shell_limit: options.timeout.unwrap_or(SHELL_LIMIT),
+    }
+}
+
+fn shell(options: &Options, command: &str) -> Result<ExitCode> {
     let checkout = Checkout::find()?;
     let catalogue = Catalogue::read()?;
     let helper = checkout.build_guest()?;
-    let Some(command) = &options.shell_command else { return Ok(ExitCode::SUCCESS) };
     let mut worst = ExitCode::SUCCESS;
     for name in guest_names(options) {
         let spec = catalogue.guest(&name)?;
+        if spec.machine == Machine::Host {
+            return Err(Failure::new("`--shell-command` is for guests; this is the host's shell"));
+        }
         let kernel = kernel(&name, spec, options, &checkout)?;
-        let task =
-            Task::Shell { command: command.clone(), as_user: options.as_user && !options.as_root };
-        let guest = Guest {
-            name: &name,
-            kernel: &kernel,
-            modules: &spec.modules,
-            init: &helper,
-            cache: &checkout.cache(),
-            accelerator: options.accelerator,
-            shell_limit: options.timeout.unwrap_or(SHELL_LIMIT),
-        };
-        let end = boot::run(&guest, job(&checkout, task)?, &mut show_shell)?;
-        match end {
+        let guest = guest(&name, spec, &kernel, &helper, &checkout, options);
+        let task = Task::Shell { command: command.to_owned(), as_user: !options.as_root };
+        match boot::run(&guest, job(&checkout, task)?, &mut show_shell)? {
             End::Done(0) => {}
             End::Done(code) => worst = ExitCode::from(u8::try_from(code).unwrap_or(1)),
             End::Died(reason) | End::NeverUp(reason) => {
@@ -89,6 +171,19 @@ fn job(checkout: &Checkout, task: Task) -> Result<Job> {
     if !checkout.target.starts_with(&checkout.root) {
         keep.push(checkout.target.clone());
     }
+    Ok(Job {
+        token: token()?,
+        task,
+        keep,
+        environment: environment(checkout),
+        writable: vec![scratch],
+        modules: Vec::new(),
+        scratch: None,
+    })
+}
+
+/// What every test finds in its environment, here and in the guests.
+fn environment(checkout: &Checkout) -> Vec<(String, String)> {
     let root = checkout.root.display().to_string();
     let environment = [
         ("RUST_BACKTRACE", "1"),
@@ -96,15 +191,7 @@ fn job(checkout: &Checkout, task: Task) -> Result<Job> {
         ("INSTA_WORKSPACE_ROOT", root.as_str()),
         ("INSTA_UPDATE", "no"),
     ];
-    Ok(Job {
-        token: token()?,
-        task,
-        keep,
-        environment: environment.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        writable: vec![scratch],
-        modules: Vec::new(),
-        scratch: None,
-    })
+    environment.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 /// A word that no test can guess.

@@ -9,12 +9,16 @@ use crate::module_tree::ModuleTree;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What must be loaded before the root is there, with the disk for `/tmp`. `crc32c_generic` is
 /// what ext4 asks for by an alias, which only an index would resolve.
 const FIRST: [&str; 6] =
     ["virtio_pci", "9pnet_virtio", "9p", "virtio_blk", "crc32c_generic", "ext4"];
 const TAG: &str = "root";
+
+/// A fact about this machine, learned at the first boot. Trying again could cost half a minute.
+static KVM_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// How a virtual machine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,13 @@ impl Accelerator {
     /// Whether KVM is worth a try: a device that can't be opened can't work.
     pub(super) fn may_accelerate(self) -> bool {
         let there = || File::options().read(true).write(true).open("/dev/kvm").is_ok();
-        self == Self::Kvm || (self == Self::Auto && there())
+        let failed = KVM_FAILED.load(Ordering::Relaxed);
+        self == Self::Kvm || (self == Self::Auto && !failed && there())
+    }
+
+    /// A guest that KVM started never came up: no other needs to try that again.
+    pub(super) fn kvm_has_failed() {
+        KVM_FAILED.store(true, Ordering::Relaxed);
     }
 }
 

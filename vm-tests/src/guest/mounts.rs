@@ -6,7 +6,6 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
 use std::ffi::CString;
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -167,13 +166,13 @@ fn user_places() -> Result<()> {
         ("/etc/passwd", format!("tester:x:{USER}:{USER}:tester:{HOME}:/bin/sh\n")),
         ("/etc/group", format!("tester:x:{USER}:\n")),
     ] {
-        let id = format!(":x:{USER}:");
+        // Whoever has the number on the host has another home, which isn't there.
         let text = fs::read_to_string(file).unwrap_or_default();
-        if !text.contains(&id) {
-            let attempt = || format!("failed to name the user in `{file}`");
-            let mut file = fs::File::options().append(true).open(file).attempt(attempt)?;
-            file.write_all(line.as_bytes()).attempt(attempt)?;
-        }
+        let number = USER.to_string();
+        let others = text.lines().filter(|line| line.split(':').nth(2) != Some(&number));
+        let others: String = others.flat_map(|line| [line, "\n"]).collect();
+        fs::write(file, others + &line)
+            .attempt(|| format!("failed to name the user in `{file}`"))?;
     }
     Ok(())
 }

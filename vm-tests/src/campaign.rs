@@ -1,0 +1,310 @@
+//! The tests of one guest: their names, their order, and what becomes of them when the guest dies.
+
+use crate::boot::End;
+use crate::catalogue::{GuestSpec, Machine};
+use crate::failure::Result;
+use crate::frame::Frame;
+use crate::job::{Outcome, TestCase};
+use crate::options::Options;
+use crate::suites::Test;
+use crate::tally::Tally;
+use crate::terminal;
+use crate::verdict::{self, Verdict};
+use std::time::Duration;
+
+/// A guest that died is booted again for the tests that are left, but not for ever.
+const BOOTS: usize = 4;
+/// A test that takes longer hangs.
+const TEST_LIMIT: u64 = 60;
+/// In an emulated machine everything takes about five times as long.
+const SLOW_TEST_LIMIT: u64 = 180;
+
+/// One guest's share of a run.
+#[derive(Debug)]
+pub struct Campaign<'a> {
+    /// The guest's name.
+    pub name: &'a str,
+    /// What it offers.
+    pub spec: &'a GuestSpec,
+    /// Its tests, as root first.
+    pub cases: Vec<TestCase>,
+    /// Whether that it boots at all counts as a test.
+    boots: bool,
+}
+
+/// Boots a guest with some cases and passes its frames on.
+pub type BootOnce<'b> = dyn FnMut(Vec<TestCase>, &mut dyn FnMut(Frame)) -> Result<End> + 'b;
+
+impl<'a> Campaign<'a> {
+    /// Chooses from all tests what this guest is to run.
+    #[must_use]
+    pub fn plan(name: &'a str, spec: &'a GuestSpec, all: &[Test], options: &Options) -> Self {
+        let limit = if spec.machine == Machine::Qemu { SLOW_TEST_LIMIT } else { TEST_LIMIT };
+        let timeout_s = options.timeout.map_or(limit, |own| own.as_secs());
+        let mut cases = Vec::new();
+        for (as_user, wanted) in [(false, options.as_root), (true, options.as_user)] {
+            for test in all.iter().filter(|_| wanted) {
+                let case = TestCase {
+                    suite: test.suite.clone(),
+                    name: test.name.clone(),
+                    binary: test.binary.clone(),
+                    directory: test.directory.clone(),
+                    as_user,
+                    timeout_s,
+                };
+                let chosen = |filter: &String| full_name(name, &case).contains(filter.as_str());
+                if options.filter.as_ref().is_none_or(chosen) {
+                    cases.push(case);
+                }
+            }
+        }
+        let boot = boot_name(name);
+        let boots = spec.machine != Machine::Host
+            && (!cases.is_empty() || options.filter.as_ref().is_some_and(|f| boot.contains(f)));
+        Self { name, spec, cases, boots }
+    }
+
+    /// How many results this will give.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an empty one is not special")]
+    pub fn len(&self) -> usize {
+        self.cases.len() + usize::from(self.boots)
+    }
+
+    /// The names of its tests.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let boot = self.boots.then(|| boot_name(self.name));
+        boot.into_iter().chain(self.cases.iter().map(|case| full_name(self.name, case)))
+    }
+
+    /// Runs every case, with as many boots as that takes: the test that took a guest down has
+    /// failed, and those behind it get another one.
+    ///
+    /// # Errors
+    ///
+    /// When a guest can't be started at all; then nothing has been counted.
+    pub fn run(&self, tally: &mut Tally, boot_once: &mut BootOnce<'_>) -> Result<()> {
+        let mut next = 0;
+        for boot in 0..BOOTS {
+            let mut progress =
+                Progress { campaign: self, tally, first: next, next, running: None, up: boot > 0 };
+            let rest = self.cases.get(next..).unwrap_or_default().to_vec();
+            let end = boot_once(rest, &mut |frame| progress.see(frame));
+            let (done, up) = (progress.next, progress.up);
+            let reason = match end {
+                Ok(End::Done(_)) => "the guest ended before this test".to_owned(),
+                Ok(End::Died(reason) | End::NeverUp(reason)) => reason,
+                Err(failure) if boot == 0 => return Err(failure),
+                Err(failure) => failure.chain(),
+            };
+            next = done;
+            if !up {
+                self.lose_all(tally, &reason);
+                return Ok(());
+            }
+            let Some(case) = self.cases.get(next) else { return Ok(()) };
+            // The one that was running, or the first that never began.
+            self.lose(tally, case, &reason);
+            next += 1;
+            if next == self.cases.len() {
+                return Ok(());
+            }
+        }
+        for case in self.cases.get(next..).unwrap_or_default() {
+            self.lose(tally, case, &format!("the guest died {BOOTS} times"));
+        }
+        Ok(())
+    }
+
+    /// Counts one ended test.
+    pub fn finish(&self, tally: &mut Tally, case: &TestCase, outcome: &Outcome) {
+        let verdict = verdict::judge(outcome, self.spec, case.as_user);
+        let took = Duration::try_from_secs_f64(outcome.seconds).unwrap_or_default();
+        let name = full_name(self.name, case);
+        tally.add(&name, verdict, took, &outcome.output);
+        for note in &outcome.notes {
+            terminal::note(format!("note: {name} {note}"));
+        }
+    }
+
+    /// The guest can't be had: every test of it has failed.
+    pub fn lose_all(&self, tally: &mut Tally, reason: &str) {
+        if self.boots {
+            let verdict = Verdict::Failed(reason.to_owned());
+            tally.add(&boot_name(self.name), verdict, Duration::ZERO, "");
+        }
+        for case in &self.cases {
+            self.lose(tally, case, "the guest never came up");
+        }
+    }
+
+    fn lose(&self, tally: &mut Tally, case: &TestCase, reason: &str) {
+        let verdict = Verdict::Failed(reason.to_owned());
+        tally.add(&full_name(self.name, case), verdict, Duration::ZERO, "");
+    }
+}
+
+/// What one boot has done so far.
+struct Progress<'c, 'a> {
+    campaign: &'c Campaign<'a>,
+    tally: &'c mut Tally,
+    /// The case that this boot calls number 0.
+    first: usize,
+    /// The case that hasn't been counted yet.
+    next: usize,
+    running: Option<usize>,
+    /// Whether the guest has been up: counted as a test of its own, once.
+    up: bool,
+}
+
+impl Progress<'_, '_> {
+    fn see(&mut self, frame: Frame) {
+        match frame {
+            Frame::Hello { kernel, uptime_s } => self.hello(&kernel, uptime_s),
+            Frame::Note(text) => terminal::note(format!("note: {}: {text}", self.campaign.name)),
+            Frame::Started { index } => self.running = Some(self.first + index),
+            Frame::Finished { index, outcome } => {
+                let place = self.first + index;
+                // Out of order would mean a lost frame, and then nothing is sure any more.
+                if let Some(case) = self.campaign.cases.get(place).filter(|_| place == self.next) {
+                    self.campaign.finish(self.tally, case, &outcome);
+                    self.next += 1;
+                }
+                self.running = None;
+            }
+            Frame::Output(_) | Frame::Bye { .. } => {}
+        }
+    }
+
+    fn hello(&mut self, kernel: &str, uptime_s: f64) {
+        let name = self.campaign.name;
+        terminal::note(format!("{name}: Linux {kernel}, up after {uptime_s:.1} s"));
+        if self.up {
+            return;
+        }
+        self.up = true;
+        let promised = &self.campaign.spec.version;
+        let verdict = if is_version(kernel, promised) {
+            Verdict::Passed
+        } else {
+            Verdict::Failed(format!("kernels.toml promises Linux {promised}, this is {kernel}"))
+        };
+        self.tally.add(&boot_name(name), verdict, Duration::ZERO, "");
+    }
+}
+
+/// Whether `6.1.0-50` is a `6.1`; `6.12.1` isn't.
+fn is_version(release: &str, promised: &str) -> bool {
+    release
+        .strip_prefix(promised)
+        .is_some_and(|rest| promised.is_empty() || !rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn boot_name(guest: &str) -> String {
+    format!("{guest}::boot")
+}
+
+fn full_name(guest: &str, case: &TestCase) -> String {
+    let user = if case.as_user { "user::" } else { "" };
+    format!("{guest}::{user}{}::{}", case.suite, case.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::job::Ending;
+    use crate::tally::Counts;
+
+    fn all() -> Vec<Test> {
+        ["a", "b", "c"]
+            .map(|name| Test {
+                suite: "limits".to_owned(),
+                name: name.to_owned(),
+                binary: "/t/limits".into(),
+                directory: "/w".into(),
+            })
+            .into()
+    }
+
+    fn options(line: &[&str]) -> Options {
+        Options::parse(line.iter().map(|&word| word.to_owned())).unwrap()
+    }
+
+    fn hello() -> Frame {
+        Frame::Hello { kernel: "6.1.176".to_owned(), uptime_s: 1.0 }
+    }
+
+    fn passed(index: usize) -> Frame {
+        let output = "test result: ok. 1 passed; 0 failed;".to_owned();
+        let ending = Ending::Exited(0);
+        let outcome = Outcome { ending, seconds: 0.1, output, notes: Vec::new() };
+        Frame::Finished { index, outcome }
+    }
+
+    /// Runs the three tests as root against a scripted guest: the frames of each boot and its end.
+    fn counts(script: Vec<(Vec<Frame>, End)>) -> (Counts, Vec<usize>) {
+        let catalogue = Catalogue::read().unwrap();
+        let spec = catalogue.guest("uml").unwrap();
+        let campaign = Campaign::plan("uml", spec, &all(), &options(&["--as", "root"]));
+        let mut tally = Tally::default();
+        let mut script = script.into_iter();
+        let mut asked = Vec::new();
+        campaign
+            .run(&mut tally, &mut |cases, on_frame| {
+                asked.push(cases.len());
+                let (frames, end) = script.next().unwrap();
+                frames.into_iter().for_each(on_frame);
+                Ok(end)
+            })
+            .unwrap();
+        (tally.counts(), asked)
+    }
+
+    #[test]
+    fn names_say_guest_user_suite_and_test() {
+        let catalogue = Catalogue::read().unwrap();
+        let spec = catalogue.guest("uml").unwrap();
+        let campaign = Campaign::plan("uml", spec, &all(), &options(&["--filter", "::b"]));
+        let names: Vec<String> = campaign.names().collect();
+        assert_eq!(names, ["uml::boot", "uml::limits::b", "uml::user::limits::b"]);
+    }
+
+    #[test]
+    fn a_guest_that_does_its_job_gives_one_result_for_each_test_and_one_for_its_boot() {
+        let frames = vec![hello(), passed(0), passed(1), passed(2)];
+        let (counts, asked) = counts(vec![(frames, End::Done(0))]);
+        assert_eq!(counts, Counts { passed: 4, failed: 0, skipped: 0 });
+        assert_eq!(asked, [3]);
+    }
+
+    #[test]
+    fn the_test_that_takes_the_guest_down_fails_and_the_others_get_another_boot() {
+        let first = vec![hello(), passed(0), Frame::Started { index: 1 }];
+        let second = vec![hello(), passed(0)];
+        let script = vec![(first, End::Died("panic".to_owned())), (second, End::Done(0))];
+        let (counts, asked) = counts(script);
+        assert_eq!(counts, Counts { passed: 3, failed: 1, skipped: 0 });
+        assert_eq!(asked, [3, 1]);
+    }
+
+    #[test]
+    fn a_guest_that_never_comes_up_fails_every_test_of_it() {
+        let (counts, _) = counts(vec![(vec![], End::NeverUp("no kernel".to_owned()))]);
+        assert_eq!(counts, Counts { passed: 0, failed: 4, skipped: 0 });
+    }
+
+    #[test]
+    fn a_guest_that_is_silent_about_a_test_has_failed_it() {
+        let script = vec![(vec![hello(), passed(0), passed(1)], End::Done(0))];
+        let (counts, _) = counts(script);
+        assert_eq!(counts, Counts { passed: 3, failed: 1, skipped: 0 });
+    }
+
+    #[test]
+    fn a_version_is_a_whole_one() {
+        assert!(is_version("6.1.0-50-amd64", "6.1") && is_version("6.1", "6.1"));
+        assert!(!is_version("6.12.1", "6.1"));
+        assert!(is_version("5.4", ""));
+    }
+}

@@ -1,0 +1,77 @@
+//! The tests that there are: every test of every outsider's test binary, listed by the binary.
+
+use crate::checkout::{Artifact, Checkout};
+use crate::failure::{Attempt, Failure, Result};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Unit tests run on the host with `cargo test`; only those in a module of this name need a real
+/// kernel, and run in the guests as well.
+const MARK: &str = "real_kernel";
+
+/// One test, wherever it will run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// The binary's name, as in `tests/<suite>.rs`.
+    pub suite: String,
+    /// The test's path inside the binary.
+    pub name: String,
+    /// The binary.
+    pub binary: PathBuf,
+    /// Where cargo would start it.
+    pub directory: PathBuf,
+}
+
+/// Builds every test binary of the product and asks each for its tests.
+///
+/// # Errors
+///
+/// When something doesn't build, or a binary doesn't answer.
+pub fn collect(checkout: &Checkout) -> Result<Vec<Test>> {
+    let built = checkout.build(&["test", "--no-run", "--workspace", "--exclude", "vm-tests"])?;
+    let mut tests = Vec::new();
+    for artifact in built.into_iter().filter(|artifact| artifact.is_test) {
+        let whole = artifact.kind == "test";
+        for name in names(&artifact)? {
+            if whole || name.split("::").any(|part| part == MARK) {
+                tests.push(Test {
+                    suite: artifact.name.clone(),
+                    name,
+                    binary: artifact.executable.clone(),
+                    directory: artifact.directory.clone(),
+                });
+            }
+        }
+    }
+    Ok(tests)
+}
+
+fn names(artifact: &Artifact) -> Result<Vec<String>> {
+    let attempt = || format!("failed to list the tests of `{}`", artifact.executable.display());
+    let output = Command::new(&artifact.executable)
+        .args(["--list", "--format", "terse"])
+        .current_dir(&artifact.directory)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .attempt(attempt)?;
+    if !output.status.success() {
+        return Err(Failure::new(attempt()));
+    }
+    Ok(listed(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn listed(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tests_are_listed() {
+        let text = "a::b: test\nc::d: benchmark\n\n1 test, 1 benchmark\n";
+        assert_eq!(listed(text), ["a::b"]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The results of a whole run, told as `cargo test` tells them.
+
+use crate::terminal;
+use crate::verdict::Verdict;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// All results so far.
+#[derive(Debug)]
+pub struct Tally {
+    start: Instant,
+    passed: usize,
+    skipped: Vec<(String, String)>,
+    failures: Vec<Failed>,
+}
+
+/// How many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ran and passed.
+    pub passed: usize,
+    /// Failed, or was lost with its guest.
+    pub failed: usize,
+    /// Couldn't run, and was allowed not to.
+    pub skipped: usize,
+}
+
+#[derive(Debug)]
+struct Failed {
+    name: String,
+    reason: String,
+    output: String,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { start: Instant::now(), passed: 0, skipped: Vec::new(), failures: Vec::new() }
+    }
+}
+
+impl Tally {
+    /// Counts one result and shows its line at once.
+    pub fn add(&mut self, name: &str, verdict: Verdict, took: Duration, output: &str) {
+        terminal::line(Line { name, verdict: &verdict, took });
+        match verdict {
+            Verdict::Passed => self.passed += 1,
+            Verdict::Skipped(reason) => self.skipped.push((name.to_owned(), reason)),
+            Verdict::Failed(reason) => self.failures.push(Failed {
+                name: name.to_owned(),
+                reason,
+                output: output.to_owned(),
+            }),
+        }
+    }
+
+    /// How many of each so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts { passed: self.passed, failed: self.failures.len(), skipped: self.skipped.len() }
+    }
+
+    /// Shows every failure with its output, the skips by reason, and the result.
+    pub fn close(&self) {
+        if !self.failures.is_empty() {
+            terminal::line("\nfailures:");
+            for failed in &self.failures {
+                terminal::line(format!("\n---- {} ----\n{}", failed.name, failed.reason));
+                terminal::line(failed.output.trim_end());
+            }
+            terminal::line("\nfailures:");
+            for failed in &self.failures {
+                terminal::line(format!("    {}", failed.name));
+            }
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let counts = self.counts();
+        terminal::line(format!("\n{}; finished in {seconds:.2}s\n", counts.as_result()));
+        terminal::line(counts);
+    }
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+
+    fn as_result(self) -> String {
+        let word = if self.failed == 0 { "ok" } else { "FAILED" };
+        format!(
+            "test result: {word}. {} passed; {} failed; {} ignored; 0 measured; 0 filtered out",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// The one line that ends a run.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+struct Line<'a> {
+    name: &'a str,
+    verdict: &'a Verdict,
+    took: Duration,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "test {} ... ", self.name)?;
+        match self.verdict {
+            Verdict::Passed => f.write_str("ok")?,
+            Verdict::Failed(_) => f.write_str("FAILED")?,
+            Verdict::Skipped(reason) => write!(f, "ignored, {reason}")?,
+        }
+        // A test that takes long is worth a look; the rest would only be noise.
+        if self.took >= Duration::from_secs(5) {
+            write!(f, " <{:.1}s>", self.took.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(verdict: &Verdict, seconds: u64) -> String {
+        Line { name: "uml::a::b", verdict, took: Duration::from_secs(seconds) }.to_string()
+    }
+
+    #[test]
+    fn a_line_reads_like_one_of_cargo_test() {
+        assert_eq!(line(&Verdict::Passed, 0), "test uml::a::b ... ok");
+        assert_eq!(line(&Verdict::Passed, 7), "test uml::a::b ... ok <7.0s>");
+        assert_eq!(line(&Verdict::Failed("x".to_owned()), 0), "test uml::a::b ... FAILED");
+        let skipped = Verdict::Skipped("psi: none".to_owned());
+        assert_eq!(line(&skipped, 0), "test uml::a::b ... ignored, psi: none");
+    }
+
+    #[test]
+    fn the_last_line_has_all_three_numbers() {
+        let counts = Counts { passed: 3, failed: 1, skipped: 2 };
+        assert_eq!(counts.to_string(), "3 passed, 1 failed, 2 skipped");
+        assert!(
+            counts.as_result().starts_with("test result: FAILED. 3 passed; 1 failed; 2 ignored")
+        );
+    }
+
+    #[test]
+    fn every_verdict_is_counted_once() {
+        let mut tally = Tally::default();
+        tally.add("a", Verdict::Passed, Duration::ZERO, "");
+        tally.add("b", Verdict::Failed("x".to_owned()), Duration::ZERO, "");
+        tally.add("c", Verdict::Skipped("y".to_owned()), Duration::ZERO, "");
+        assert_eq!(tally.counts(), Counts { passed: 1, failed: 1, skipped: 1 });
+    }
+}
