@@ -12,6 +12,7 @@ const FAILED: i32 = 125;
 /// Every failure is told over the control socket. When the other end of that socket is gone, everything ends: an init's
 /// end is the end of every process of its namespace (pid_namespaces(7)).
 pub fn run(script: &Script<'_>) -> ! {
+    sys::close(script.peer);
     if sys::receive(script.control) != Some(Message::Go) {
         sys::exit(FAILED);
     }

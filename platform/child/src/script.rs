@@ -176,6 +176,8 @@ pub struct Script<'a> {
     pub envp: &'a [*const libc::c_char],
     /// The child's end of the control socket.
     pub control: i32,
+    /// The starter's end, of which the clone has a copy: open, it would hide the starter's death.
+    pub peer: i32,
     /// Whether the first process stays as init.
     pub init: bool,
 }

@@ -77,7 +77,7 @@ impl OwnedScript {
     }
 
     /// Runs `f` with the script as the child sees it.
-    pub(crate) fn with<R>(&self, control: i32, f: impl FnOnce(&Script<'_>) -> R) -> R {
+    pub(crate) fn with<R>(&self, [control, peer]: [i32; 2], f: impl FnOnce(&Script<'_>) -> R) -> R {
         let pointer = |text: &Text| -> *const c_char {
             self.text.get(text.0 as usize..).map_or(c"".as_ptr(), |rest| rest.as_ptr().cast())
         };
@@ -96,6 +96,7 @@ impl OwnedScript {
             argv: &argv,
             envp: &envp,
             control,
+            peer,
             init: self.init,
         })
     }

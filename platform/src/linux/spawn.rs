@@ -91,7 +91,7 @@ pub(crate) fn spawn(
     )
     .map_err(|error| PlatformError::system("failed to make a control socket", error))?;
     let started = Instant::now();
-    let (pid, pidfd) = clone_into(prepared, cgroup, theirs.as_raw_fd())?;
+    let (pid, pidfd) = clone_into(prepared, cgroup, [theirs.as_raw_fd(), ours.as_raw_fd()])?;
     drop(theirs);
     let mut guard = Guard { pidfd, armed: true };
     write_maps(prepared, pid)?;
@@ -110,7 +110,7 @@ pub(crate) fn spawn(
 fn clone_into(
     prepared: &Prepared,
     cgroup: Option<&Cgroup>,
-    control: i32,
+    control: [i32; 2],
 ) -> Result<(u32, OwnedFd), PlatformError> {
     let place = cgroup.map(|cgroup| u64::from(cgroup.fd().as_raw_fd().cast_unsigned()));
     match clone3(prepared, place, control) {
@@ -147,7 +147,11 @@ fn clone_failed(error: Errno) -> PlatformError {
 }
 
 /// One clone3(2). In the child this never returns.
-fn clone3(prepared: &Prepared, cgroup: Option<u64>, control: i32) -> Result<(u32, OwnedFd), Errno> {
+fn clone3(
+    prepared: &Prepared,
+    cgroup: Option<u64>,
+    control: [i32; 2],
+) -> Result<(u32, OwnedFd), Errno> {
     prepared.script.with(control, |script| {
         // A cell, since the kernel writes it behind the compiler's back.
         let pidfd = std::cell::UnsafeCell::new(-1i32);
