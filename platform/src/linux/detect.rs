@@ -1,32 +1,131 @@
-//! What this host can enforce.
+//! What this host can enforce: from a few cheap readings ([`host`]) for every launch, and for `doctor` by trying every
+//! wall for real ([`trial`]).
 
-use super::cgroup::Tree;
-use crate::{Availability, Control, Probe, Support};
+mod facts;
+mod host;
+mod trial;
 
-/// Answers for every control. Thin for now: it knows the quota tree and trusts the launch itself to refuse the rest.
-pub(crate) fn support(_probe: Probe) -> Support {
-    let missing = |control: &Control| {
-        let controller = match control {
-            Control::Memory | Control::MemoryHigh | Control::Swap => {
-                super::cgroup::Controllers::MEMORY
-            }
-            Control::Cpu | Control::CpuWeight => super::cgroup::Controllers::CPU,
-            Control::Pids => super::cgroup::Controllers::PIDS,
-            _ => return None,
-        };
-        match Tree::find() {
-            Ok(tree) => tree.lacks(controller),
-            Err(none) => Some(none),
+use super::cgroup::{Controllers, NoTree, Tree};
+use super::landlock;
+use crate::{Availability, Control, Network, Probe, Support};
+use host::{Host, Namespace};
+use std::collections::BTreeMap;
+
+/// Answers for every control. `Quick` takes some 100 microseconds, `Thorough` some tens of milliseconds.
+pub(crate) fn support(probe: Probe, tree: &Result<Tree, NoTree>) -> Support {
+    let host = Host::read(tree);
+    let mut support =
+        Support { backend: "linux".into(), controls: controls(&host), facts: Vec::new() };
+    if probe == Probe::Thorough {
+        trial::correct(&mut support.controls, &host, tree);
+        support.facts = facts::all(&host, tree);
+    }
+    support
+}
+
+/// What a host with these readings can do: pure, so that every host can be tried on any.
+fn controls(host: &Host) -> BTreeMap<Control, Availability> {
+    Control::all().map(|control| (control, availability(host, control))).collect()
+}
+
+fn availability(host: &Host, control: Control) -> Availability {
+    let namespace = |kind| match host.namespace(kind) {
+        None => Availability::Enforced,
+        Some(why) => unavailable(why),
+    };
+    match control {
+        Control::Memory => watched(host, Controllers::MEMORY, WATCHED_MEMORY),
+        Control::Pids => watched(host, Controllers::PIDS, WATCHED_PIDS),
+        Control::Cpu => watched(host, Controllers::CPU, PINNED),
+        Control::MemoryHigh => only_group(host, Controllers::MEMORY),
+        Control::CpuWeight => only_group(host, Controllers::CPU),
+        Control::Swap => match host.lacks(Controllers::MEMORY) {
+            Some(why) if !host.swap => degraded(NO_SWAP, why),
+            Some(why) => unavailable(why),
+            None => Availability::Enforced,
+        },
+        // Each process carries these itself; the starter keeps the time, and adds up the CPU time by looking again and
+        // again, so that a tree can be over by what it uses between two looks.
+        Control::OpenFiles
+        | Control::FileSize
+        | Control::CoreSize
+        | Control::WallTime
+        | Control::CpuTime
+        | Control::Capabilities
+        | Control::NoNewPrivileges
+        | Control::Descriptors => Availability::Enforced,
+        // One user namespace makes all the others possible, so without it there is none of them.
+        Control::User => namespace(Namespace::User),
+        Control::Filesystem => namespace(Namespace::Mount),
+        Control::Lifetime | Control::Processes => namespace(Namespace::Pid),
+        Control::Ipc => namespace(Namespace::Ipc),
+        Control::Hostname => namespace(Namespace::Uts),
+        Control::Network => namespace(Namespace::Net),
+        Control::QuotaView => namespace(Namespace::Cgroup),
+        Control::Clock => namespace(Namespace::Time),
+        Control::Groups => groups(host),
+        Control::AccessRules => access_rules(host),
+        Control::Syscalls if host.filters => Availability::Enforced,
+        Control::Syscalls => unavailable(NoTree {
+            reason: "the kernel has no system call filters (CONFIG_SECCOMP_FILTER), or a filter \
+                     around this process forbids more"
+                .into(),
+            remedy: String::new(),
+        }),
+    }
+}
+
+const WATCHED_MEMORY: &str = "watched: Stockade adds up the memory of the tree and ends the \
+                              sandbox when it is over; each process is held by RLIMIT_DATA";
+const WATCHED_PIDS: &str = "RLIMIT_NPROC of the sandbox's own user";
+const PINNED: &str = "pinned to as many CPUs as asked for, rounded up; no quota";
+const NO_SWAP: &str = "nothing is limited, but the host has no swap now";
+
+fn watched(host: &Host, controller: Controllers, how: &str) -> Availability {
+    host.lacks(controller).map_or(Availability::Enforced, |why| degraded(how, why))
+}
+
+fn only_group(host: &Host, controller: Controllers) -> Availability {
+    host.lacks(controller).map_or(Availability::Enforced, unavailable)
+}
+
+fn groups(host: &Host) -> Availability {
+    if host.caller.privileged || host.groups == 0 {
+        return Availability::Enforced;
+    }
+    let number = host.groups;
+    degraded(
+        "they stay: what they may read on the host they may read inside, where the view has it",
+        NoTree {
+            reason: format!("the caller has {number} and may not drop them without root"),
+            remedy: "start Stockade as root, or from an account without supplementary groups"
+                .into(),
+        },
+    )
+}
+
+fn access_rules(host: &Host) -> Availability {
+    let abi = match host.landlock {
+        Ok(abi) => abi,
+        Err(reason) => {
+            return unavailable(NoTree { reason: reason.into(), remedy: host.landlock_remedy() });
         }
     };
-    let answer = |control| match missing(&control) {
-        None => Availability::Enforced,
-        Some(none) => Availability::Degraded {
-            how: "watched".into(),
-            reason: none.reason,
-            remedy: none.remedy,
-        },
-    };
-    let controls = Control::all().map(|control| (control, answer(control))).collect();
-    Support { backend: "linux".into(), controls, facts: Vec::new() }
+    let rules = landlock::rules(abi, &[], Network::None);
+    if rules.complete {
+        return Availability::Enforced;
+    }
+    let reason = format!("this kernel has version {abi} of Landlock");
+    degraded(&rules.how, NoTree { reason, remedy: "run Linux 6.12 or newer".into() })
 }
+
+fn degraded(how: &str, NoTree { reason, remedy }: NoTree) -> Availability {
+    Availability::Degraded { how: how.into(), reason, remedy }
+}
+
+fn unavailable(NoTree { reason, remedy }: NoTree) -> Availability {
+    Availability::Unavailable { reason, remedy }
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,9 +23,10 @@ mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
 use crate::{Control, Decision, Enforcement};
-use cgroup::{Cgroup, Tree};
+use cgroup::{Cgroup, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
+use std::sync::OnceLock;
 use streams::Streams;
 
 /// Limits that only a cgroup can hold.
@@ -40,12 +41,19 @@ const GROUP_CONTROLS: &[Control] = &[
 
 /// Launches into control groups and namespaces.
 #[derive(Debug, Default)]
-pub struct LinuxBackend;
+pub struct LinuxBackend {
+    /// Found once: it is asked for its limits before each launch, and makes the group of each.
+    tree: OnceLock<Result<Tree, NoTree>>,
+}
 
 impl LinuxBackend {
     /// The backend; looks at nothing yet.
     pub fn new() -> Self {
-        Self
+        Self::default()
+    }
+
+    fn tree(&self) -> &Result<Tree, NoTree> {
+        self.tree.get_or_init(Tree::find)
     }
 }
 
@@ -55,7 +63,7 @@ impl Backend for LinuxBackend {
     }
 
     fn support(&self, probe: Probe) -> Support {
-        detect::support(probe)
+        detect::support(probe, self.tree())
     }
 
     fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError> {
@@ -66,7 +74,7 @@ impl Backend for LinuxBackend {
         let mut prepared = Prepared::new(plan)?;
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
-        let (cgroup, quotas) = group_for(plan)?;
+        let (cgroup, quotas) = group_for(self.tree(), plan)?;
         let spawned = spawn::spawn(&prepared, cgroup.as_ref())?;
         streams.close_theirs();
         let mut enforcement = prepared.enforcement;
@@ -82,15 +90,18 @@ impl Backend for LinuxBackend {
 
 /// The cgroup of a launch, with its limits in force; none where the host has no tree that this caller may use and the
 /// plan needs none.
-fn group_for(plan: &LaunchPlan) -> Result<(Option<Cgroup>, Vec<Enforcement>), PlatformError> {
-    match Tree::find() {
+fn group_for(
+    tree: &Result<Tree, NoTree>,
+    plan: &LaunchPlan,
+) -> Result<(Option<Cgroup>, Vec<Enforcement>), PlatformError> {
+    match tree {
         Ok(tree) => tree.create(plan).map(|(cgroup, quotas)| (Some(cgroup), quotas)),
         Err(none) => match GROUP_CONTROLS
             .iter()
             .find(|control| plan.controls.get(control) == Some(&Decision::Enforce))
         {
             Some(control) => {
-                Err(PlatformError::unsupported(*control, none.reason).with_hint(none.remedy))
+                Err(PlatformError::unsupported(*control, &none.reason).with_hint(&none.remedy))
             }
             None => Ok((None, Vec::new())),
         },

@@ -1,0 +1,142 @@
+//! Trying the walls for real: throw-away launches, by the same code as every other, of a program that doesn't exist. When
+//! it is "not found", every step before it has succeeded; else the failed step says what this host refuses.
+
+use super::host::Host;
+use super::unavailable;
+use crate::linux::cgroup::{Controllers, NoTree, Tree};
+use crate::linux::prepare::Prepared;
+use crate::linux::spawn;
+use crate::{
+    Availability, Bytes, Control, Cores, Decision, ErrorKind, LaunchPlan, PlatformError, ProcView,
+    Stage, Tmp,
+};
+use std::collections::BTreeMap;
+use std::error::Error;
+
+/// A path at which no view has a file.
+const NOTHING: &str = "/.stockade-trial";
+
+/// Controls that a launch makes in steps which can fail.
+const WALLS: [Control; 12] = [
+    Control::Processes,
+    Control::Lifetime,
+    Control::Ipc,
+    Control::Hostname,
+    Control::Network,
+    Control::QuotaView,
+    Control::Clock,
+    Control::AccessRules,
+    Control::Capabilities,
+    Control::NoNewPrivileges,
+    Control::Descriptors,
+    Control::Syscalls,
+];
+
+/// What every launch needs: without these nothing can be launched.
+const BASE: [Control; 2] = [Control::User, Control::Filesystem];
+
+/// Limits that control groups hold, and their controllers.
+const LIMITS: [(Control, Controllers); 6] = [
+    (Control::Memory, Controllers::MEMORY),
+    (Control::MemoryHigh, Controllers::MEMORY),
+    (Control::Swap, Controllers::MEMORY),
+    (Control::Cpu, Controllers::CPU),
+    (Control::CpuWeight, Controllers::CPU),
+    (Control::Pids, Controllers::PIDS),
+];
+
+/// Takes back what the cheap readings promised and a trial shows to be refused.
+pub(super) fn correct(
+    controls: &mut BTreeMap<Control, Availability>,
+    host: &Host,
+    tree: &Result<Tree, NoTree>,
+) {
+    let promised = |controls: &BTreeMap<Control, Availability>, control: &Control| {
+        controls.get(control) == Some(&Availability::Enforced)
+    };
+    let walls: Vec<_> =
+        WALLS.into_iter().chain(BASE).filter(|wall| promised(controls, wall)).collect();
+    if BASE.iter().all(|base| promised(controls, base)) && launch(&walls).is_err() {
+        match launch(&BASE) {
+            Err(why) => {
+                let needed = WALLS.into_iter().chain(BASE);
+                controls.extend(needed.map(|wall| (wall, unavailable(why.clone()))));
+            }
+            Ok(()) => {
+                for wall in walls {
+                    if let Err(why) = launch(&[wall]) {
+                        controls.insert(wall, unavailable(why));
+                    }
+                }
+            }
+        }
+    }
+    if let Ok(tree) = tree {
+        for (control, controller) in LIMITS {
+            if host.lacks(controller).is_none()
+                && let Err(why) = limit(tree, control)
+            {
+                controls.insert(control, unavailable(why));
+            }
+        }
+    }
+}
+
+/// Launches nothing behind these walls.
+fn launch(walls: &[Control]) -> Result<(), NoTree> {
+    let mut plan = LaunchPlan::new(id("trial"), vec![NOTHING.into()]);
+    plan.controls = walls.iter().map(|wall| (*wall, Decision::Enforce)).collect();
+    plan.filesystem.tmp = Some(Tmp { size: Bytes::mib(1) });
+    // Only the first process of a pid namespace may show its own processes.
+    if !walls.contains(&Control::Processes) {
+        plan.filesystem.proc = ProcView::None;
+    }
+    plan.identity.hostname = Some("trial".into());
+    plan.syscalls.allow = ["execveat", "write", "exit_group"].map(str::to_owned).to_vec();
+    found_out(Prepared::new(&plan).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)))
+}
+
+/// Makes and removes a control group with one limit.
+fn limit(tree: &Tree, control: Control) -> Result<(), NoTree> {
+    let mut plan = LaunchPlan::new(id("trial"), vec![NOTHING.into()]);
+    let limits = &mut plan.limits;
+    match control {
+        Control::Memory => limits.memory = Some(Bytes::mib(64)),
+        Control::MemoryHigh => limits.memory_high = Some(Bytes::mib(64)),
+        Control::Swap => limits.swap = Some(Bytes(0)),
+        Control::Cpu => limits.cpu = Cores::from_millis(1000),
+        Control::CpuWeight => limits.cpu_weight = Some(100),
+        Control::Pids => limits.pids = Some(16),
+        _ => {}
+    }
+    let made = tree.create(&plan).and_then(|(mut group, _)| {
+        // A clone straight into the group is one more thing that can be refused.
+        plan.controls = BASE.iter().map(|base| (*base, Decision::Enforce)).collect();
+        plan.filesystem.proc = ProcView::None;
+        let prepared = Prepared::new(&plan)?;
+        let launched = spawn::spawn(&prepared, Some(&group)).map(drop);
+        group.remove()?;
+        launched
+    });
+    found_out(made)
+}
+
+/// A program that wasn't found is a launch that succeeded up to there.
+fn found_out(outcome: Result<(), PlatformError>) -> Result<(), NoTree> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == &ErrorKind::Launch(Stage::NotFound) => Ok(()),
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let remedy = error.hint().filter(|hint| !hint.contains("stockade doctor"));
+            Err(NoTree {
+                reason: format!("{error}{cause}"),
+                remedy: remedy.unwrap_or_default().into(),
+            })
+        }
+    }
+}
+
+fn id(name: &str) -> String {
+    format!("{name}-{:04x}", std::process::id() & 0xffff)
+}
