@@ -23,21 +23,11 @@ mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
 use crate::{Control, Decision, Enforcement};
-use cgroup::{Cgroup, NoTree, Tree};
+use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
 use std::sync::OnceLock;
 use streams::Streams;
-
-/// Limits that only a cgroup can hold.
-const GROUP_CONTROLS: &[Control] = &[
-    Control::Memory,
-    Control::MemoryHigh,
-    Control::Swap,
-    Control::Cpu,
-    Control::CpuWeight,
-    Control::Pids,
-];
 
 /// Launches into control groups and namespaces.
 #[derive(Debug, Default)]
@@ -96,8 +86,9 @@ fn group_for(
 ) -> Result<(Option<Cgroup>, Vec<Enforcement>), PlatformError> {
     match tree {
         Ok(tree) => tree.create(plan).map(|(cgroup, quotas)| (Some(cgroup), quotas)),
-        Err(none) => match GROUP_CONTROLS
+        Err(none) => match LIMITS
             .iter()
+            .map(|(control, _)| control)
             .find(|control| plan.controls.get(control) == Some(&Decision::Enforce))
         {
             Some(control) => {

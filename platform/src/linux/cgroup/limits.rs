@@ -10,6 +10,16 @@ use std::path::Path;
 /// Period of the CPU quota in microseconds: the kernel's own default (cgroup-v2.rst, `cpu.max`).
 const CPU_PERIOD: u64 = 100_000;
 
+/// The limits that only a cgroup can hold, and what each needs.
+pub(crate) const LIMITS: [(Control, Controllers); 6] = [
+    (Control::Memory, Controllers::MEMORY),
+    (Control::MemoryHigh, Controllers::MEMORY),
+    (Control::Swap, Controllers::MEMORY),
+    (Control::Cpu, Controllers::CPU),
+    (Control::CpuWeight, Controllers::CPU),
+    (Control::Pids, Controllers::PIDS),
+];
+
 /// One value to be written before the cgroup has a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Setting {
@@ -108,7 +118,7 @@ pub(super) fn apply(
 }
 
 /// Whether the kernel can swap at all (`CONFIG_SWAP`); without it `memory.swap.max` doesn't exist, nor is it needed.
-pub(crate) fn kernel_swaps() -> bool {
+fn kernel_swaps() -> bool {
     rustix::fs::access("/proc/swaps", rustix::fs::Access::EXISTS).is_ok()
 }
 

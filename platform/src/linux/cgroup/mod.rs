@@ -15,9 +15,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports, reason = "the launcher that uses all of it comes next")]
-pub(crate) use limits::kernel_swaps;
-#[allow(unused_imports, reason = "the launcher that uses all of it comes next")]
+pub(crate) use limits::LIMITS;
 pub(crate) use tree::{NoTree, Origin, Tree};
 
 use crate::{Bytes, PlatformError, Usage};

@@ -3,7 +3,7 @@
 
 use super::host::Host;
 use super::unavailable;
-use crate::linux::cgroup::{Controllers, NoTree, Tree};
+use crate::linux::cgroup::{LIMITS, NoTree, Tree};
 use crate::linux::prepare::Prepared;
 use crate::linux::spawn;
 use crate::{
@@ -34,16 +34,6 @@ const WALLS: [Control; 12] = [
 
 /// What every launch needs: without these nothing can be launched.
 const BASE: [Control; 2] = [Control::User, Control::Filesystem];
-
-/// Limits that control groups hold, and their controllers.
-const LIMITS: [(Control, Controllers); 6] = [
-    (Control::Memory, Controllers::MEMORY),
-    (Control::MemoryHigh, Controllers::MEMORY),
-    (Control::Swap, Controllers::MEMORY),
-    (Control::Cpu, Controllers::CPU),
-    (Control::CpuWeight, Controllers::CPU),
-    (Control::Pids, Controllers::PIDS),
-];
 
 /// Takes back what the cheap readings promised and a trial shows to be refused.
 pub(super) fn correct(
