@@ -30,3 +30,4 @@ pub mod suites;
 pub mod tally;
 pub mod terminal;
 pub mod verdict;
+pub mod verify;

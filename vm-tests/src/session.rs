@@ -31,6 +31,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return shell(options, command);
     }
     let counts = tests(options)?;
+    if !options.list {
+        terminal::line(format!("\n{counts}"));
+    }
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,0 +1,148 @@
+//! `cargo verify`: everything that a change must pass, in order, on a machine that may be fresh.
+//!
+//! A step that fails doesn't stop the others: whoever reads the log wants to see all that is wrong.
+
+mod cargo;
+mod packages;
+
+use crate::checkout::Checkout;
+use crate::failure::{Failure, Result};
+use crate::options::Options;
+use crate::session;
+use crate::tally::Counts;
+use crate::terminal;
+use std::time::{Duration, Instant};
+
+/// One step: its name, and what it does. Its result is what it counted.
+struct Step {
+    name: &'static str,
+    why: &'static str,
+    run: fn(&Checkout) -> Result<Counts>,
+}
+
+const STEPS: [Step; 10] = [
+    Step { name: "packages", why: "what the others need", run: packages::install_missing },
+    Step { name: "format", why: "cargo fmt --check", run: cargo::format },
+    Step { name: "lint", why: "cargo clippy, no warnings", run: cargo::lint },
+    Step { name: "documentation", why: "cargo doc, no warnings", run: cargo::documentation },
+    Step { name: "unit", why: "unit tests, here", run: cargo::unit_tests },
+    Step { name: "examples", why: "examples in the documentation", run: cargo::doc_tests },
+    Step { name: "host", why: "outsider's tests here, as root and as a user", run: host },
+    Step { name: "uml", why: "the same in user-mode Linux", run: uml },
+    Step { name: "qemu-6.1", why: "the same on Linux 6.1", run: qemu_6_1 },
+    Step { name: "qemu-6.12", why: "the same on Linux 6.12", run: qemu_6_12 },
+];
+
+/// How one step came out.
+struct Done {
+    name: &'static str,
+    counts: Counts,
+    took: Duration,
+    failure: Option<String>,
+}
+
+/// Runs the steps that are named, or all, and closes with the result. Returns how many failed.
+///
+/// # Errors
+///
+/// When a name is unknown, or this isn't a checkout.
+pub fn run(names: &[String]) -> Result<usize> {
+    let checkout = Checkout::find()?;
+    if let Some(unknown) = names.iter().find(|name| !STEPS.iter().any(|s| s.name == **name)) {
+        let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        let known = known.join(", ");
+        return Err(Failure::new(format!("no step `{unknown}`: there are {known}")));
+    }
+    let chosen =
+        STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|n| n == step.name));
+    let done: Vec<Done> = chosen.map(|step| step.done(&checkout)).collect();
+    Ok(close(&done))
+}
+
+impl Step {
+    fn done(&self, checkout: &Checkout) -> Done {
+        terminal::line(format!("\n==> {}: {}", self.name, self.why));
+        let start = Instant::now();
+        let result = (self.run)(checkout);
+        let took = start.elapsed();
+        let (counts, failure) = match result {
+            Ok(counts) if counts.failed == 0 => (counts, None),
+            Ok(counts) => (counts, Some(format!("{} failed", counts.failed))),
+            Err(failure) => (Counts { failed: 1, ..Counts::default() }, Some(failure.chain())),
+        };
+        let word = failure.as_ref().map_or("ok".to_owned(), |reason| format!("FAILED: {reason}"));
+        terminal::line(format!("<== {}: {word} ({:.1} s)", self.name, took.as_secs_f64()));
+        Done { name: self.name, counts, took, failure }
+    }
+}
+
+/// The steps with their times, then what failed, then the one line with the numbers.
+fn close(done: &[Done]) -> usize {
+    terminal::line("");
+    for step in done {
+        let word = if step.failure.is_none() { "ok" } else { "FAILED" };
+        let seconds = step.took.as_secs_f64();
+        terminal::line(format!("{:<14}{word:<8}{seconds:>7.1} s   {}", step.name, step.counts));
+    }
+    let failed: Vec<&Done> = done.iter().filter(|step| step.failure.is_some()).collect();
+    if !failed.is_empty() {
+        terminal::line("\nfailed steps:");
+        for step in &failed {
+            let reason = step.failure.as_deref().unwrap_or_default();
+            terminal::line(format!("    {}: {reason}", step.name));
+        }
+    }
+    let total = done.iter().fold(Counts::default(), |sum, step| sum.and(step.counts));
+    terminal::line(format!("\n{total}"));
+    failed.len()
+}
+
+fn host(_: &Checkout) -> Result<Counts> {
+    in_guest("host")
+}
+
+fn uml(_: &Checkout) -> Result<Counts> {
+    in_guest("uml")
+}
+
+fn qemu_6_1(_: &Checkout) -> Result<Counts> {
+    in_guest("qemu-6.1")
+}
+
+fn qemu_6_12(_: &Checkout) -> Result<Counts> {
+    in_guest("qemu-6.12")
+}
+
+fn in_guest(name: &str) -> Result<Counts> {
+    session::tests(&Options { guests: vec![name.to_owned()], ..Options::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+
+    #[test]
+    fn every_guest_that_runs_by_default_is_a_step() {
+        for guest in Catalogue::default_names() {
+            assert!(STEPS.iter().any(|step| step.name == guest), "{guest}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_step_is_answered_with_the_known_ones() {
+        let message = run(&["lnit".to_owned()]).unwrap_err().chain();
+        assert!(message.contains("`lnit`") && message.contains("lint"), "{message}");
+    }
+
+    #[test]
+    fn the_failed_steps_are_counted() {
+        let done = |failure: Option<&str>| Done {
+            name: "lint",
+            counts: Counts::default(),
+            took: Duration::ZERO,
+            failure: failure.map(str::to_owned),
+        };
+        assert_eq!(close(&[done(None), done(Some("a warning")), done(None)]), 1);
+    }
+}
