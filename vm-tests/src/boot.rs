@@ -270,10 +270,14 @@ fn make_scratch(path: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Failure::new(attempt())) }
 }
 
+/// The end of a log and, when the kernel gave up, the line where it says why.
 fn tail(log: &Path, lines: usize) -> String {
     let bytes = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().collect();
-    let last = all.get(all.len().saturating_sub(lines)..).unwrap_or_default();
-    format!("the end of {}:\n{}", log.display(), last.join("\n"))
+    let start = all.len().saturating_sub(lines);
+    let (before, last) = all.split_at(start);
+    let panic = before.iter().rfind(|line| line.contains("Kernel panic"));
+    let shown: Vec<&str> = panic.into_iter().chain(last).copied().collect();
+    format!("the end of {}:\n{}", log.display(), shown.join("\n"))
 }

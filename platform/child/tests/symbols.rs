@@ -7,7 +7,15 @@ use std::process::Command;
 fn object() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("child-symbols");
     let status = Command::new(env!("CARGO"))
-        .args(["rustc", "--release", "--quiet", "--lib", "--package", "stockade-child", "--target-dir"])
+        .args([
+            "rustc",
+            "--release",
+            "--quiet",
+            "--lib",
+            "--package",
+            "stockade-child",
+            "--target-dir",
+        ])
         .arg(&target)
         .args(["--", "--emit", "obj"])
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -26,17 +34,21 @@ fn object() -> PathBuf {
 
 /// Names that `nm` prints for an object.
 fn symbols(object: &Path, which: &str) -> Vec<String> {
-    let output = Command::new("nm").args(["--demangle", "--format=posix", which]).arg(object).output();
+    let output =
+        Command::new("nm").args(["--demangle", "--format=posix", which]).arg(object).output();
     let output = output.expect("nm (package binutils) runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("symbols are text");
-    text.lines().map(|line| line.rsplit_once(" U").map_or(line, |(name, _)| name).trim().to_owned()).collect()
+    text.lines()
+        .map(|line| line.rsplit_once(" U").map_or(line, |(name, _)| name).trim().to_owned())
+        .collect()
 }
 
 #[test]
 fn nothing_outside_the_crate_is_needed() {
     let object = object();
-    let list = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/symbols.txt"));
+    let list =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/symbols.txt"));
     let allowed = list.expect("the checked-in list is there");
     let allowed: Vec<&str> = allowed.lines().filter(|line| !line.starts_with('#')).collect();
 
@@ -44,6 +56,9 @@ fn nothing_outside_the_crate_is_needed() {
     let defined = symbols(&object, "--defined-only");
 
     // The tool did look at the right thing.
-    assert!(defined.iter().any(|name| name.starts_with("stockade_child::init::run")), "{defined:#?}");
+    assert!(
+        defined.iter().any(|name| name.starts_with("stockade_child::init::run")),
+        "{defined:#?}"
+    );
     assert_eq!(needed, allowed, "needed and allowed symbols differ");
 }

@@ -14,8 +14,10 @@ const HOME: &str = "/home/tester";
 const RUNTIME: &str = "/run/user/1000";
 /// Covered with an empty tmpfs: what a fresh machine has there is nothing.
 const COVERED: [&str; 3] = ["/run", "/root", "/home"];
-/// Writable copies of what the host has: programs add to them.
-const OVERLAID: [&str; 2] = ["/etc", "/var"];
+/// Writable copies of what the host has, since programs add to it; and what must be writable where
+/// such a copy can't be had.
+const OVERLAID: [(&str, &[(&str, &str)]); 2] =
+    [("/etc", &[]), ("/var", &[("/var/tmp", "mode=1777"), ("/var/lib", "mode=755")])];
 
 /// `/proc`, before anything else: the kernel's command line is read from it.
 pub(super) fn proc() -> Result<()> {
@@ -28,7 +30,9 @@ pub(super) fn switch_root(tag: &str) -> Result<()> {
     // Landlock's rules, which hang on inodes, would never match.
     let options = "trans=virtio,version=9p2000.L,msize=524288,cache=loose,access=client,ro";
     fs::create_dir_all("/newroot").attempt(|| "failed to make `/newroot`")?;
-    plain(tag, "/newroot", "9p", MountFlags::RDONLY, options)?;
+    plain(tag, "/newroot", "9p", MountFlags::RDONLY, options).attempt(
+        || "failed to reach the host's root (a kernel without 9p needs `--modules DIR`)",
+    )?;
     rustix::process::chdir("/newroot").attempt(|| "failed to enter `/newroot`")?;
     mount_move(".", "/").attempt(|| "failed to move the new root")?;
     rustix::process::chroot(".").attempt(|| "failed to change the root")?;
@@ -79,9 +83,11 @@ pub(super) fn writable_places(job: &Job) -> Result<Vec<String>> {
         }
     }
     kept.put_back()?;
-    for directory in OVERLAID {
+    for (directory, instead) in OVERLAID {
         if let Err(failure) = overlay(directory) {
             notes.push(failure.chain());
+            // A kernel without overlays: at least where programs keep what they write.
+            instead.iter().try_for_each(|(part, mode)| tmpfs(Path::new(part), mode))?;
         }
     }
     for (number, path) in job.writable.iter().enumerate() {
@@ -171,10 +177,21 @@ fn user_places() -> Result<()> {
         let number = USER.to_string();
         let others = text.lines().filter(|line| line.split(':').nth(2) != Some(&number));
         let others: String = others.flat_map(|line| [line, "\n"]).collect();
-        fs::write(file, others + &line)
-            .attempt(|| format!("failed to name the user in `{file}`"))?;
+        replace(file, &(others + &line))?;
     }
     Ok(())
+}
+
+/// Gives a file another content, also where its directory stayed read-only.
+fn replace(file: &str, content: &str) -> Result<()> {
+    if fs::write(file, content).is_ok() {
+        return Ok(());
+    }
+    let attempt = || format!("failed to replace `{file}`");
+    let own = Path::new("/run/replaced").join(file.trim_start_matches('/').replace('/', "-"));
+    make(Path::new("/run/replaced"), 0o755, 0)?;
+    fs::write(&own, content).attempt(attempt)?;
+    mount_bind(&own, file).attempt(attempt)
 }
 
 fn overlay(directory: &str) -> Result<()> {
