@@ -22,7 +22,7 @@ mod text;
 mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Control, Decision, Enforcement};
+use crate::{Decision, Enforcement};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
@@ -102,7 +102,7 @@ fn group_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, Bind, HowEnded};
+    use crate::{Access, Bind, Control, HowEnded};
     use tokio::io::AsyncReadExt;
 
     #[tokio::test(flavor = "current_thread")]
