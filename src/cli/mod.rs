@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand; [`output`] is the only place that prints.
 
+mod doctor;
 mod output;
 mod run;
 mod session;
@@ -18,6 +19,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(run::command())
+        .subcommand(doctor::command())
 }
 
 /// Runs the command line of this process.
@@ -28,6 +30,7 @@ pub fn main() -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
+        Some(("doctor", matches)) => doctor::run(matches),
         _ => Ok(FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| output::failure(&error)))

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// Answers for every control. `Quick` takes some 100 microseconds, `Thorough` some tens of milliseconds.
 pub(crate) fn support(probe: Probe, tree: &Result<Tree, NoTree>) -> Support {
-    let host = Host::read(tree);
+    let host = Host::read(probe, tree);
     let mut support =
         Support { backend: "linux".into(), controls: controls(&host), facts: Vec::new() };
     if probe == Probe::Thorough {

@@ -5,7 +5,7 @@ use super::host::Host;
 use super::unavailable;
 use crate::linux::cgroup::{LIMITS, NoTree, Tree};
 use crate::linux::prepare::Prepared;
-use crate::linux::spawn;
+use crate::linux::{seccomp, spawn};
 use crate::{
     Availability, Bytes, Control, Cores, Decision, ErrorKind, LaunchPlan, PlatformError, ProcView,
     Stage, Tmp,
@@ -54,7 +54,11 @@ pub(super) fn correct(
             }
             Ok(()) => {
                 for wall in walls {
-                    if let Err(why) = launch(&[wall]) {
+                    let alone = match wall {
+                        Control::Filesystem => vec![wall, Control::Processes],
+                        _ => vec![wall],
+                    };
+                    if let Err(why) = launch(&alone) {
                         controls.insert(wall, unavailable(why));
                     }
                 }
@@ -77,12 +81,11 @@ fn launch(walls: &[Control]) -> Result<(), NoTree> {
     let mut plan = LaunchPlan::new(id("trial"), vec![NOTHING.into()]);
     plan.controls = walls.iter().map(|wall| (*wall, Decision::Enforce)).collect();
     plan.filesystem.tmp = Some(Tmp { size: Bytes::mib(1) });
-    // Only the first process of a pid namespace may show its own processes.
-    if !walls.contains(&Control::Processes) {
-        plan.filesystem.proc = ProcView::None;
-    }
+    // Only the first process of a pid namespace may show its own processes, which is part of the view of files.
+    let shows = [Control::Processes, Control::Filesystem].iter().all(|wall| walls.contains(wall));
+    plan.filesystem.proc = if shows { ProcView::Private } else { ProcView::None };
     plan.identity.hostname = Some("trial".into());
-    plan.syscalls.allow = ["execveat", "write", "exit_group"].map(str::to_owned).to_vec();
+    plan.syscalls.allow = seccomp::LAUNCH.map(str::to_owned).to_vec();
     found_out(Prepared::new(&plan).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)))
 }
 
@@ -118,11 +121,18 @@ fn found_out(outcome: Result<(), PlatformError>) -> Result<(), NoTree> {
         Err(error) if error.kind() == &ErrorKind::Launch(Stage::NotFound) => Ok(()),
         Err(error) => {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            let remedy = error.hint().filter(|hint| !hint.contains("stockade doctor"));
-            Err(NoTree {
-                reason: format!("{error}{cause}"),
-                remedy: remedy.unwrap_or_default().into(),
-            })
+            let reason = format!("{error}{cause}");
+            let hint = error.hint().filter(|hint| !hint.contains("stockade doctor"));
+            let remedy = match hint {
+                Some(hint) => hint,
+                // The kernel shows no process its own `/proc` where parts of the outer one are hidden from it.
+                None if reason.contains("/proc") => {
+                    "show all of `/proc` to the container (docker, podman: \
+                     `--security-opt systempaths=unconfined`), or set `filesystem.proc = \"none\"`"
+                }
+                None => "",
+            };
+            Err(NoTree { remedy: remedy.into(), reason })
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) type Program = Box<[sock_filter]>;
 
 /// Calls that the launch itself makes once the filter is in force: it opens the door to signals and starts the program,
 /// or tells why it can't and ends. A failure that can't be told would look like a success.
-const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exit_group"];
+pub(super) const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exit_group"];
 
 /// The most instructions that the kernel takes (`BPF_MAXINSNS`).
 const MOST: usize = 4096;
