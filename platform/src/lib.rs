@@ -17,6 +17,7 @@ pub mod console;
 mod control;
 mod enforcement;
 mod error;
+mod files;
 mod incoming;
 mod names;
 mod plan;
@@ -35,6 +36,7 @@ pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running};
 pub use control::Control;
 pub use enforcement::{Enforcement, State};
 pub use error::{ErrorKind, PlatformError, Stage};
+pub use files::{kind_of_file, open_without_waiting};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{

@@ -1,0 +1,64 @@
+//! Reading a file that somebody else may have chosen.
+
+use std::fs::{File, FileType};
+use std::io;
+use std::path::Path;
+
+/// Opens `path` for reading without waiting for anybody: opening a FIFO that has no writer returns at once.
+///
+/// # Errors
+/// As [`File::open`].
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Mode, OFlags, open};
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(File::from(open(path, flags, Mode::empty())?))
+    }
+    #[cfg(not(target_os = "linux"))]
+    File::open(path)
+}
+
+/// What a file is, with its article, for messages: `a FIFO`.
+pub fn kind_of_file(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let special = [
+            (kind.is_fifo(), "a FIFO"),
+            (kind.is_socket(), "a socket"),
+            (kind.is_char_device(), "a device"),
+            (kind.is_block_device(), "a device"),
+        ];
+        if let Some((_, name)) = special.into_iter().find(|(is, _)| *is) {
+            return name;
+        }
+    }
+    match kind {
+        _ if kind.is_file() => "a regular file",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ => "a special file",
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_name() {
+        let kind = |path: &str| kind_of_file(std::fs::metadata(path).unwrap().file_type());
+        assert_eq!(kind("/dev/zero"), "a device");
+        assert_eq!(kind("/proc"), "a directory");
+        assert_eq!(kind("/proc/self/exe"), "a regular file");
+    }
+
+    #[test]
+    fn a_fifo_without_a_writer_opens_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(open_without_waiting(&path).is_ok());
+    }
+}
