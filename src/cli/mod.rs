@@ -2,6 +2,7 @@
 
 mod doctor;
 mod output;
+mod overrides;
 mod run;
 mod session;
 

@@ -1,13 +1,13 @@
 //! `stockade run`: one sandbox, its streams passed through, one report.
 
-use super::output;
 use super::session::Session;
+use super::{output, overrides};
 use crate::error::Error;
 use crate::plan::new_id;
 use crate::platform::{
     Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, stop_this_process,
 };
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 use crate::report::{Cause, ExitReport, PolicyName};
 use crate::sandbox::Sandbox;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -55,7 +55,7 @@ pub(super) fn command() -> Command {
             'v',
             "Print a summary to standard error, also when that is no terminal",
         ))
-        .args(policy::flags())
+        .args(overrides::flags())
         .arg(
             Arg::new("command")
                 .value_name("CMD")
@@ -75,7 +75,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let directory = std::env::current_dir()
         .map_err(|error| Error::io("failed to find the working directory", error))?;
     let name = words("policy").next().unwrap_or_else(|| "default".into());
-    let policy = Policy::load(&name, &policy::overrides(matches), &directory)?;
+    let policy = Policy::load(&name, &overrides::overrides(matches), &directory)?;
+    if matches.get_flag("verbose") || output::is_watched() {
+        for warning in policy.warnings() {
+            output::note(format_args!("stockade: warning: {warning}"));
+        }
+    }
     // Opened first: a report that can't be written is told before anything runs.
     let report_to = words("report").next().map(open_report).transpose()?;
     let told = PolicyName { name: policy.name.clone(), digest: policy.digest() };

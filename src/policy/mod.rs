@@ -1,23 +1,61 @@
 //! Policies: what a program may do and use.
 //!
-//! A policy has two forms. A `PolicyFile` is what somebody wrote: it may be wrong, and knows where each value stands.
-//! A [`Policy`] is what was meant: it can't be wrong, and knows nothing of files. Turning the one into the other
-//! reports every problem at once.
+//! A policy has two forms. What somebody wrote may be wrong, and knows where each value stands. A [`Policy`] is what was
+//! meant: it is checked, and knows nothing of files. Turning the one into the other reports every problem at once
+//! ([`PolicyError`]).
+//!
+//! * The keys, with their types and meanings, are one table ([`keys`]).
+//! * A policy may extend another, a shipped one or a file. The extending policy's single values replace those below;
+//!   its lists and tables add to those below, and have the last word on an entry that both name.
+//! * A relative path starts at the file that has it; in a shipped policy and on the command line, where the command was
+//!   started.
 
+mod chain;
+mod check;
+mod draft;
+mod explain;
+pub(crate) mod keys;
+mod layer;
+mod overrides;
+mod paths;
+mod problem;
+mod schema;
+mod shown;
+mod source;
+mod suggest;
 mod syscalls;
+mod value;
+
+pub use explain::{Explained, explain};
+pub use overrides::{Override, UnknownKey};
+pub use problem::{PolicyError, Problem};
+pub use schema::schema;
 
 use crate::platform::{
-    Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, Limits, Network,
-    Syscalls,
+    Access, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment, Filesystem,
+    Identity, Limits, Network, Syscalls,
 };
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a program may do and use: checked, complete, and free of host facts other than paths.
+///
+/// ```
+/// use stockade::Policy;
+/// use stockade::platform::Bytes;
+///
+/// let policy = Policy::shipped("worker")?.memory(Bytes::mib(64)).write("/srv/out");
+/// assert_eq!(policy.limits.memory, Some(Bytes::mib(64)));
+/// # Ok::<(), stockade::policy::PolicyError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Policy {
-    /// Name for people and reports: a shipped name, a file's stem, or `custom`.
+    /// Name for people and reports: a shipped name, or a file's without `.toml`.
     pub name: String,
     /// What it is for.
     pub description: String,
@@ -41,85 +79,236 @@ pub struct Policy {
     pub init: bool,
     /// Controls that may be degraded or missing.
     pub degrade: BTreeSet<Control>,
+    /// What people should know before they use it here.
+    #[serde(skip)]
+    pub(crate) warnings: Vec<String>,
 }
 
-/// stub
-#[derive(Debug)]
-pub struct PolicyError(String);
-impl std::fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Names and descriptions of the policies that come with Stockade.
+///
+/// ```
+/// assert!(stockade::policy::shipped().any(|(name, _)| name == "worker"));
+/// ```
+pub fn shipped() -> impl Iterator<Item = (&'static str, String)> {
+    source::SHIPPED.iter().map(|(name, _)| {
+        // Only the descriptions are wanted, so any directory will do.
+        let loaded = chain::load(OsStr::new(name), &[], Path::new("/"));
+        (
+            *name,
+            loaded.map_or_else(|error| error.to_string(), |loaded| loaded.draft.policy.description),
+        )
+    })
 }
-impl std::error::Error for PolicyError {}
-pub(crate) fn flags() -> Vec<clap::Arg> {
-    vec![
-        clap::Arg::new("memory").long("memory"),
-        clap::Arg::new("wall").long("wall-time"),
-        clap::Arg::new("grace").long("grace"),
-        clap::Arg::new("write").long("write"),
-    ]
-}
-pub(crate) fn overrides(m: &clap::ArgMatches) -> Vec<(String, String)> {
-    ["memory", "wall", "grace", "write"]
-        .iter()
-        .filter_map(|k| m.get_one::<String>(k).map(|v| (k.to_string(), v.clone())))
-        .collect()
-}
+
 impl Policy {
-    pub fn digest(&self) -> String {
-        "0".into()
-    }
+    /// A policy that comes with Stockade. Its relative paths start at the current directory.
+    ///
+    /// # Errors
+    /// When there is none of this name, or the current directory is gone.
     pub fn shipped(name: &str) -> Result<Self, PolicyError> {
-        Self::load(name.as_ref(), &[], &std::env::current_dir().unwrap())
-    }
-    pub fn load(
-        name: &std::ffi::OsStr,
-        o: &[(String, String)],
-        cwd: &std::path::Path,
-    ) -> Result<Self, PolicyError> {
-        use crate::platform::*;
-        let mut limits = Limits::default();
-        limits.pids = Some(64);
-        limits.memory = Some(Bytes::mib(256));
-        let mut filesystem = Filesystem::default();
-        for p in ["/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache"] {
-            let mut b = Bind::same(p, Access::Read);
-            b.optional = true;
-            filesystem.binds.push(b);
+        let directory = current_directory()?;
+        match source::reference(OsStr::new(name)) {
+            Ok(source::Reference::File(_)) => {
+                Err(Problem::whole(name, "not a shipped policy").into())
+            }
+            _ => Self::load(name, &[], &directory),
         }
-        filesystem.binds.push(Bind::same(cwd, Access::Read));
-        filesystem.tmp = Some(Tmp { size: Bytes::mib(64) });
-        for (k, v) in o {
-            match k.as_str() {
-                "memory" => limits.memory = Some(v.parse().unwrap()),
-                "wall" => limits.wall_time = Some(parse_duration(v).unwrap()),
-                "grace" => limits.grace = parse_duration(v).unwrap(),
-                "write" => filesystem
-                    .binds
-                    .push(Bind::same(std::fs::canonicalize(v).unwrap(), Access::Write)),
-                _ => {}
+    }
+
+    /// A policy file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it and with the policies that it extends.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref();
+        let directory = current_directory()?;
+        // A path without a slash would be taken for a shipped name.
+        let full = directory.join(path);
+        Self::load(
+            if path.components().count() == 1 { full.as_path() } else { path },
+            &[],
+            &directory,
+        )
+    }
+
+    /// The policy that `word` means, a shipped name or a path (with a `/`, or ending in `.toml`), with `overrides`.
+    /// `directory` is where relative paths start: the one of `word`, and those in shipped policies and overrides.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy, with those that it extends, and with the overrides.
+    pub fn load(
+        word: impl AsRef<OsStr>,
+        overrides: &[Override],
+        directory: &Path,
+    ) -> Result<Self, PolicyError> {
+        chain::load(word.as_ref(), overrides, directory).map(|loaded| loaded.draft.policy)
+    }
+
+    /// What people should know before they use this policy here: what it had to leave out.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// A fingerprint of what it means, in hexadecimal: the same for policies that allow the same, whatever their names.
+    pub fn digest(&self) -> String {
+        let meaning = (
+            (&self.limits, &self.filesystem, self.network, &self.identity, &self.capabilities),
+            (&self.syscalls, self.clock, &self.environment, self.init, &self.degrade),
+        );
+        let mut hash = Sha256::new();
+        // These types have no map with other keys than texts, so that they can always be written.
+        hash.update(serde_json::to_vec(&meaning).unwrap_or_default());
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The same policy with this much memory.
+    #[must_use]
+    pub fn memory(mut self, size: Bytes) -> Self {
+        self.limits.memory = Some(size);
+        self
+    }
+
+    /// The same policy with this much CPU.
+    #[must_use]
+    pub fn cpu(mut self, cores: Cores) -> Self {
+        self.limits.cpu = Some(cores);
+        self
+    }
+
+    /// The same policy with this many processes and threads.
+    #[must_use]
+    pub fn pids(mut self, number: u32) -> Self {
+        self.limits.pids = Some(number);
+        self
+    }
+
+    /// The same policy with this much time from start to end.
+    #[must_use]
+    pub fn wall_time(mut self, time: Duration) -> Self {
+        self.limits.wall_time = Some(time);
+        self
+    }
+
+    /// The same policy with a path that can be read. A relative one starts at the current directory.
+    #[must_use]
+    pub fn read(mut self, path: impl AsRef<Path>) -> Self {
+        self.bind(Bind::same(absolute(path.as_ref()), Access::Read));
+        self
+    }
+
+    /// The same policy with a path that can be changed. A relative one starts at the current directory.
+    #[must_use]
+    pub fn write(mut self, path: impl AsRef<Path>) -> Self {
+        self.bind(Bind::same(absolute(path.as_ref()), Access::Write));
+        self
+    }
+
+    /// The same policy with this network.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// The same policy with a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        self.set_variable(name.as_ref(), value.as_ref());
+        self
+    }
+
+    /// The same policy, accepting that `control` is held less well, or not at all, where the host can't.
+    #[must_use]
+    pub fn degrade(mut self, control: Control) -> Self {
+        self.degrade.insert(control);
+        self
+    }
+
+    /// Shows a path; what was said of that place before no longer counts.
+    fn bind(&mut self, bind: Bind) {
+        self.filesystem.binds.retain(|known| known.target != bind.target);
+        self.filesystem.binds.push(bind);
+    }
+
+    /// Sets a variable, over one that is kept.
+    fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.keep.retain(|known| known != name);
+        self.environment.set.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn current_directory() -> Result<PathBuf, PolicyError> {
+    std::env::current_dir().map_err(|error| {
+        Problem::whole("policy", format!("failed to find the current directory: {error}")).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_policy_is_right_and_has_a_description() {
+        for (name, description) in shipped() {
+            let policy = Policy::load(name, &[], Path::new("/srv/app")).unwrap();
+            assert_eq!(policy.name, name);
+            assert_eq!(policy.description, description);
+            assert!(!description.is_empty() && !description.ends_with('.'));
+            assert_eq!(policy.warnings(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn shipped_policies_take_the_path_of_no_caller_and_show_no_secrets() {
+        for (name, _) in shipped() {
+            let policy = Policy::load(name, &[], Path::new("/srv/app")).unwrap();
+            assert!(policy.environment.set["PATH"].split(':').all(|part| part.starts_with('/')));
+            assert!(!policy.environment.keep.iter().any(|name| name == "PATH"));
+            for bind in &policy.filesystem.binds {
+                for secret in ["/etc/shadow", "/etc/ssl/private", "/root", "/home", "/etc/sudoers"]
+                {
+                    assert!(!Path::new(secret).starts_with(&bind.target), "{name}: {secret}");
+                }
+                assert!(
+                    bind.access == Access::Read || bind.target == Path::new("/srv/app"),
+                    "{name}"
+                );
             }
         }
-        let mut identity = Identity::default();
-        identity.hostname = Some("sandbox".into());
-        let mut environment = Environment::default();
-        environment.set = [("PATH".to_string(), "/usr/local/bin:/usr/bin:/bin".to_string())].into();
-        environment.keep = vec!["TERM".into()];
-        let syscalls = syscalls::expand("default", &[], &[], OnViolation::Error).unwrap();
-        Ok(Policy {
-            name: name.to_string_lossy().into_owned(),
-            description: String::new(),
-            limits,
-            filesystem,
-            network: Network::None,
-            identity,
-            capabilities: Capabilities::default(),
-            syscalls,
-            clock: ClockOffsets::default(),
-            environment,
-            init: true,
-            degrade: Control::all().collect(),
-        })
+    }
+
+    #[test]
+    fn only_the_default_accepts_weaker_limits() {
+        for (name, _) in shipped().filter(|(name, _)| *name != "default") {
+            let policy = Policy::load(name, &[], Path::new("/srv/app")).unwrap();
+            assert!(policy.degrade.iter().all(|control| *control == Control::Groups), "{name}");
+        }
+    }
+
+    #[test]
+    fn where_the_sandbox_has_its_own_the_working_directory_is_left_out_and_that_is_told() {
+        for (place, told) in [
+            ("/", "`/` can't be shown"),
+            ("/tmp", "`/tmp` is the sandbox's own"),
+            ("/proc/1", "`/proc`"),
+        ] {
+            let policy = Policy::load("default", &[], Path::new(place)).unwrap();
+            assert!(policy.warnings()[0].contains(told), "{:?}", policy.warnings());
+            assert!(!policy.filesystem.binds.iter().any(|bind| bind.target == Path::new(place)));
+        }
+    }
+
+    #[test]
+    fn digests_tell_meanings_apart_not_names() {
+        let worker = Policy::load("worker", &[], Path::new("/srv")).unwrap();
+        let mut renamed = worker.clone();
+        renamed.name = "other".into();
+        assert_eq!(worker.digest(), renamed.digest());
+        assert_eq!(worker.digest().len(), 64);
+        assert_ne!(worker.digest(), worker.memory(Bytes::mib(1)).digest());
     }
 }

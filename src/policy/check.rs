@@ -1,0 +1,103 @@
+//! What only the whole policy can tell: values that are right by themselves and can't work together.
+
+use super::draft::Draft;
+use super::layer::{Findings, Note, Place, Spot, not_visible};
+use super::problem::quoted;
+use super::source::Source;
+use super::syscalls;
+use crate::platform::{Bytes, LaunchPlan, OnViolation};
+use std::path::Path;
+
+/// Adds the problems of a policy whose single values are right.
+pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Source]) {
+    let limits = &draft.policy.limits;
+    let mut problem = |key: &str, entry: &str, message: String| {
+        let spot = spot_of(&findings.notes, sources, key, entry);
+        findings.problems.add(|| spot.problem(key, message));
+    };
+    if let (Some(memory), Some(high)) = (limits.memory, limits.memory_high)
+        && high > memory
+    {
+        let message = format!(
+            "`{high}` is more than `limits.memory`, which is `{memory}`, so it would never act"
+        );
+        problem("limits.memory_high", "", message);
+    }
+    if limits.memory.is_none() && limits.swap.is_some_and(|swap| swap > Bytes(0)) {
+        let message =
+            "without `limits.memory` nothing needs to be swapped (set both, or write `0B`)";
+        problem("limits.swap", "", message.into());
+    }
+    if !draft.calls.deny.is_empty() {
+        let allowed = draft.expanded_calls(OnViolation::Error).allow;
+        let needed =
+            syscalls::expand("none", &[], &[], OnViolation::Error).unwrap_or_default().allow;
+        let missing: Vec<_> = needed.iter().filter(|name| !allowed.contains(name)).collect();
+        if let Some(name) = missing.first() {
+            let entry =
+                draft.calls.deny.iter().find(|denied| denied == name || denied.starts_with('@'));
+            let entry = entry.map_or("", String::as_str);
+            problem(
+                "syscalls.deny",
+                entry,
+                format!("no program can be started without {}", quoted(name)),
+            );
+        }
+    }
+    temporary(draft, findings, sources);
+}
+
+/// A private `/tmp` and the host's can't both be at `/tmp`.
+fn temporary(draft: &mut Draft, findings: &mut Findings, sources: &[Source]) {
+    let place = Path::new("/tmp");
+    let binds = &mut draft.policy.filesystem.binds;
+    let Some(at) = binds.iter().position(|bind| bind.target == place) else { return };
+    if draft.policy.filesystem.tmp.is_none() {
+        return;
+    }
+    let reason = "`/tmp` is the sandbox's own (set `filesystem.tmp` to `none` to show the host's)";
+    let shown = LaunchPlan::readable(place);
+    let note = findings
+        .notes
+        .iter()
+        .rfind(|note| note.entry == shown && note.key.section() == "filesystem");
+    let (key, spot) = match note {
+        Some(note) => (note.key.path, spot_at(sources, note.place)),
+        None => ("filesystem.tmp", Spot::Flag),
+    };
+    match spot {
+        // There it is written `.`, and the command was started in /tmp.
+        Spot::Text { source, .. } if source.shipped => {
+            binds.remove(at);
+            findings.warnings.push(not_visible(reason));
+        }
+        spot => findings.problems.add(|| spot.problem(key, reason.into())),
+    }
+}
+
+/// Where the value that counts is written.
+pub(super) fn note_of<'n>(notes: &'n [Note], key: &str, entry: &str) -> Option<&'n Note> {
+    notes.iter().rfind(|note| note.key.path == key && note.entry == entry)
+}
+
+fn spot_of<'a>(notes: &[Note], sources: &'a [Source], key: &str, entry: &str) -> Spot<'a> {
+    note_of(notes, key, entry).map_or(Spot::Flag, |note| spot_at(sources, note.place))
+}
+
+fn spot_at(sources: &[Source], place: Place) -> Spot<'_> {
+    match place {
+        Place::CommandLine => Spot::Flag,
+        Place::Source(number, start) => sources.get(number).map_or(Spot::Flag, |source| {
+            let end = start + value_length(&source.text[start..]);
+            Spot::Text { source, number, span: start..end }
+        }),
+    }
+}
+
+/// The length of the value that `text` begins with: to the closing quote, or to what can't belong to a bare value.
+fn value_length(text: &str) -> usize {
+    match text.chars().next() {
+        Some(quote @ ('"' | '\'')) => text[1..].find(quote).map_or(1, |at| at + 2),
+        _ => text.find([',', ']', '}', '#', '\n', ' ', '\r', '\t']).unwrap_or(text.len()),
+    }
+}

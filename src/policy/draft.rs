@@ -1,0 +1,106 @@
+//! A policy while it is put together, layer upon layer.
+
+use super::{Policy, syscalls};
+use crate::platform::{
+    Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, Limits,
+    Network, OnViolation, Syscalls,
+};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The policy so far, and what is worked out only when all layers are known.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) policy: Policy,
+    pub(super) calls: Calls,
+}
+
+/// System calls as they are written.
+#[derive(Clone, Debug)]
+pub(super) struct Calls {
+    pub(super) base: &'static str,
+    pub(super) allow: Vec<String>,
+    pub(super) deny: Vec<String>,
+}
+
+impl Draft {
+    /// What a policy that says nothing means: no files, no network, no variables, no limits.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            policy: Policy {
+                name: name.to_owned(),
+                description: String::new(),
+                limits: Limits::default(),
+                filesystem: Filesystem::default(),
+                network: Network::None,
+                identity: Identity::default(),
+                capabilities: Capabilities::default(),
+                syscalls: Syscalls::default(),
+                clock: ClockOffsets::default(),
+                environment: Environment::default(),
+                init: true,
+                degrade: BTreeSet::new(),
+                warnings: Vec::new(),
+            },
+            calls: Calls { base: "default", allow: Vec::new(), deny: Vec::new() },
+        }
+    }
+
+    /// Shows a host path at the same place inside. What an earlier layer said of that place no longer counts.
+    pub(super) fn bind(&mut self, path: PathBuf, access: Access, optional: bool) {
+        self.policy.bind(Bind { source: path.clone(), target: path, access, optional });
+    }
+
+    /// Allows a call; an earlier layer's denial of it no longer counts.
+    pub(super) fn allow_call(&mut self, name: &str) {
+        self.forget_call(name);
+        self.calls.allow.push(name.to_owned());
+    }
+
+    /// Denies a call; an earlier layer's permission no longer counts.
+    pub(super) fn deny_call(&mut self, name: &str) {
+        self.forget_call(name);
+        self.calls.deny.push(name.to_owned());
+    }
+
+    fn forget_call(&mut self, name: &str) {
+        let same = |known: &String| plain_call(known) == plain_call(name);
+        self.calls.allow.retain(|known| !same(known));
+        self.calls.deny.retain(|known| !same(known));
+    }
+
+    /// Passes a variable on; an earlier layer's value for it no longer counts.
+    pub(super) fn keep_variable(&mut self, name: &str) {
+        let environment = &mut self.policy.environment;
+        environment.set.remove(name);
+        if !environment.keep.iter().any(|known| known == name) {
+            environment.keep.push(name.to_owned());
+        }
+    }
+
+    /// Keeps a privileged ability.
+    pub(super) fn keep_capability(&mut self, name: &str) {
+        let full = if name.starts_with("CAP_") { name.to_owned() } else { format!("CAP_{name}") };
+        let keep = &mut self.policy.capabilities.keep;
+        if !keep.contains(&full) {
+            keep.push(full);
+        }
+    }
+
+    /// Accepts that a control is degraded or missing. The name is known to be one.
+    pub(super) fn degrade(&mut self, name: &str) {
+        self.policy.degrade.extend(name.parse::<Control>());
+    }
+
+    /// The whole list of calls that the layers add up to.
+    pub(super) fn expanded_calls(&self, on_violation: OnViolation) -> Syscalls {
+        let Calls { base, allow, deny } = &self.calls;
+        // `None` is for an unknown base, and the key has only the known ones; an empty list allows nothing.
+        syscalls::expand(base, allow, deny, on_violation).unwrap_or_default()
+    }
+}
+
+/// The call or group that a name is about, without what it says of arguments.
+pub(super) fn plain_call(name: &str) -> &str {
+    name.strip_suffix(":any").unwrap_or(name)
+}

@@ -1,0 +1,554 @@
+//! The table of keys: everything that a policy can say, once.
+//!
+//! The parser, its suggestions, the flags of `stockade run`, the JSON Schema and `explain` all follow from this table, so
+//! that a key can't exist without a meaning, a flag, a type and a line of documentation.
+
+use super::draft::Draft;
+use super::shown::{mode_of, one, paths_of, time, times};
+use crate::platform::{Access, Bytes, Control, Cores, Network, OnViolation, ProcView, Tmp};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One key of a policy.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Section and name, such as `limits.memory`.
+    pub(crate) path: &'static str,
+    /// The flag of `stockade run` that overrides it, without dashes; empty for what has none.
+    pub(crate) flag: &'static str,
+    /// What is written, and where it goes.
+    pub(super) kind: Kind,
+    /// One line of meaning, without a full stop.
+    pub(crate) doc: &'static str,
+    /// A value as it is written in a file.
+    pub(crate) example: &'static str,
+    /// Its value in a draft, for people; nothing when it isn't set.
+    pub(super) show: fn(&Draft) -> Vec<String>,
+}
+
+/// What kind of value a key has, and where it goes once it is checked.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Another policy that this one adds to.
+    Extends,
+    Text(fn(&mut Draft, &str)),
+    HostName(fn(&mut Draft, &str)),
+    Size(Size),
+    Cores(fn(&mut Draft, Option<Cores>)),
+    Count(Count),
+    /// With `None` for `unlimited`.
+    Time(fn(&mut Draft, Option<Duration>)),
+    /// A time that may be zero and can't be unlimited.
+    Grace(fn(&mut Draft, Duration)),
+    /// Whole seconds with a sign.
+    Offset(fn(&mut Draft, i64)),
+    Switch(fn(&mut Draft, bool)),
+    Choice(&'static [Choice]),
+    Path(fn(&mut Draft, PathBuf)),
+    /// A list of host paths.
+    Paths {
+        access: Access,
+        optional: bool,
+    },
+    /// A list of names.
+    Names(Names, fn(&mut Draft, &str)),
+    /// A table of names and values.
+    Pairs(fn(&mut Draft, &str, &str)),
+}
+
+#[derive(Debug)]
+pub(super) struct Size {
+    pub(super) least: Bytes,
+    /// The word for `None`.
+    pub(super) off: &'static str,
+    pub(super) set: fn(&mut Draft, Option<Bytes>),
+}
+
+#[derive(Debug)]
+pub(super) struct Count {
+    pub(super) least: u32,
+    pub(super) most: u32,
+    /// The word for `None`; empty when there is none.
+    pub(super) off: &'static str,
+    pub(super) set: fn(&mut Draft, Option<u32>),
+}
+
+/// A word, its meaning, and what it does.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) word: &'static str,
+    pub(super) doc: &'static str,
+    pub(super) set: fn(&mut Draft),
+}
+
+/// What the names of a list are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Names {
+    SystemCalls,
+    Capabilities,
+    Controls,
+    Variables,
+}
+
+/// No limit.
+pub(super) const UNLIMITED: &str = "unlimited";
+
+impl Key {
+    /// The part of the path before the dot; empty for a key of the file itself.
+    pub(crate) fn section(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The part of the path after the dot.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// What stands for its value in the help of the command line.
+    pub(crate) fn placeholder(&self) -> &'static str {
+        match &self.kind {
+            Kind::Extends | Kind::Text(_) => "TEXT",
+            Kind::HostName(_) => "NAME",
+            Kind::Size(_) => "SIZE",
+            Kind::Cores(_) => "CORES",
+            Kind::Count(_) => "NUMBER",
+            Kind::Time(_) | Kind::Grace(_) => "TIME",
+            Kind::Offset(_) => "OFFSET",
+            Kind::Switch(_) => "true|false",
+            Kind::Choice(_) => "WORD",
+            Kind::Path(_) | Kind::Paths { .. } => "PATH",
+            Kind::Names(..) => "NAME",
+            Kind::Pairs(_) => "NAME=VALUE",
+        }
+    }
+
+    /// Whether its value may begin with a minus sign.
+    pub(crate) fn is_signed(&self) -> bool {
+        matches!(self.kind, Kind::Offset(_))
+    }
+
+    /// Whether it has many values: a list or a table.
+    pub(crate) fn is_many(&self) -> bool {
+        matches!(self.kind, Kind::Paths { .. } | Kind::Names(..) | Kind::Pairs(_))
+    }
+}
+
+/// The key with this path.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The key `name` of `section`, which is empty for the file itself.
+pub(super) fn find_in(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section() == section && key.name() == name)
+}
+
+/// The sections, in order.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("limits", "Quotas; a limit that isn't set isn't held"),
+    ("filesystem", "What exists of the file system: nothing but what is named here"),
+    ("network", "What of the network can be reached"),
+    ("identity", "Who the program is"),
+    ("capabilities", "Privileged abilities, none unless named"),
+    ("syscalls", "Which system calls the program may make"),
+    ("clock", "Offsets of its clocks"),
+    ("environment", "Its environment variables: none but those named here"),
+    ("process", "How it is started"),
+    ("degrade", "What may be held less well, or not at all, where the host can't"),
+];
+
+/// Shorthand for a limit in bytes.
+const fn bytes(least: u64, set: fn(&mut Draft, Option<Bytes>)) -> Kind {
+    Kind::Size(Size { least: Bytes(least), off: UNLIMITED, set })
+}
+
+/// Shorthand for a limit on a number.
+const fn count(least: u32, most: u32, set: fn(&mut Draft, Option<u32>)) -> Kind {
+    Kind::Count(Count { least, most, off: UNLIMITED, set })
+}
+
+/// Shorthand for a number of an identity; the highest one means "none" to systems.
+const fn number(set: fn(&mut Draft, Option<u32>)) -> Kind {
+    Kind::Count(Count { least: 0, most: u32::MAX - 1, off: "", set })
+}
+
+/// Every key, in the order of the documentation.
+pub(crate) static KEYS: &[Key] = &[
+    Key {
+        path: "description",
+        flag: "description",
+        kind: Kind::Text(|draft, text| draft.policy.description = text.into()),
+        doc: "what the policy is for, in a line",
+        example: "\"thumbnailer: no network, one core\"",
+        show: |draft| {
+            Some(draft.policy.description.clone())
+                .filter(|text| !text.is_empty())
+                .into_iter()
+                .collect()
+        },
+    },
+    Key {
+        path: "extends",
+        flag: "",
+        kind: Kind::Extends,
+        doc: "the policy that this one adds to: a shipped name, or a path (with a `/`, or ending in `.toml`)",
+        example: "\"base\"",
+        show: |_| Vec::new(),
+    },
+    Key {
+        path: "limits.memory",
+        flag: "memory",
+        kind: bytes(1 << 20, |draft, size| draft.policy.limits.memory = size),
+        doc: "memory of the whole tree; going over ends the sandbox",
+        example: "\"256MiB\"",
+        show: |draft| one(draft.policy.limits.memory),
+    },
+    Key {
+        path: "limits.memory_high",
+        flag: "memory-high",
+        kind: bytes(1 << 20, |draft, size| draft.policy.limits.memory_high = size),
+        doc: "memory above which the tree is slowed down and made to give some back",
+        example: "\"200MiB\"",
+        show: |draft| one(draft.policy.limits.memory_high),
+    },
+    Key {
+        path: "limits.swap",
+        flag: "swap",
+        kind: bytes(0, |draft, size| draft.policy.limits.swap = size),
+        doc: "swap of the whole tree, on top of memory; `0B` for none",
+        example: "\"0B\"",
+        show: |draft| one(draft.policy.limits.swap),
+    },
+    Key {
+        path: "limits.cpu",
+        flag: "cpu",
+        kind: Kind::Cores(|draft, cores| draft.policy.limits.cpu = cores),
+        doc: "CPU bandwidth, in cores",
+        example: "1.5",
+        show: |draft| one(draft.policy.limits.cpu),
+    },
+    Key {
+        path: "limits.cpu_weight",
+        flag: "cpu-weight",
+        kind: count(1, 10_000, |draft, weight| draft.policy.limits.cpu_weight = weight),
+        doc: "share of the CPU when it is contended; 100 is the usual share",
+        example: "50",
+        show: |draft| one(draft.policy.limits.cpu_weight),
+    },
+    Key {
+        path: "limits.pids",
+        flag: "pids",
+        kind: count(1, 4_194_304, |draft, pids| draft.policy.limits.pids = pids),
+        doc: "number of processes and threads",
+        example: "64",
+        show: |draft| one(draft.policy.limits.pids),
+    },
+    Key {
+        path: "limits.open_files",
+        flag: "open-files",
+        kind: count(8, 1_048_576, |draft, files| {
+            draft.policy.limits.open_files = files.map(u64::from)
+        }),
+        doc: "open files of each process",
+        example: "1024",
+        show: |draft| one(draft.policy.limits.open_files),
+    },
+    Key {
+        path: "limits.file_size",
+        flag: "file-size",
+        kind: bytes(0, |draft, size| draft.policy.limits.file_size = size),
+        doc: "size of any file a process writes",
+        example: "\"64MiB\"",
+        show: |draft| one(draft.policy.limits.file_size),
+    },
+    Key {
+        path: "limits.core_size",
+        flag: "core-size",
+        kind: bytes(0, |draft, size| draft.policy.limits.core_size = size),
+        doc: "size of a core dump; `0B` for none",
+        example: "\"0B\"",
+        show: |draft| one(draft.policy.limits.core_size),
+    },
+    Key {
+        path: "limits.wall_time",
+        flag: "wall-time",
+        kind: Kind::Time(|draft, time| draft.policy.limits.wall_time = time),
+        doc: "time from start to end",
+        example: "\"30s\"",
+        show: |draft| times(draft.policy.limits.wall_time),
+    },
+    Key {
+        path: "limits.cpu_time",
+        flag: "cpu-time",
+        kind: Kind::Time(|draft, time| draft.policy.limits.cpu_time = time),
+        doc: "CPU time of the whole tree",
+        example: "\"10s\"",
+        show: |draft| times(draft.policy.limits.cpu_time),
+    },
+    Key {
+        path: "limits.grace",
+        flag: "grace",
+        kind: Kind::Grace(|draft, time| draft.policy.limits.grace = time),
+        doc: "time between the polite signal and the kill when a time limit is over; `0s` kills at once",
+        example: "\"2s\"",
+        show: |draft| vec![time(draft.policy.limits.grace)],
+    },
+    Key {
+        path: "filesystem.read",
+        flag: "read",
+        kind: Kind::Paths { access: Access::Read, optional: false },
+        doc: "host paths that can be read and executed, with everything below them",
+        example: "[\"/usr\", \"./data\"]",
+        show: |draft| paths_of(draft, Access::Read, false),
+    },
+    Key {
+        path: "filesystem.read_optional",
+        flag: "read-optional",
+        kind: Kind::Paths { access: Access::Read, optional: true },
+        doc: "the same, and a path that doesn't exist is passed over",
+        example: "[\"/opt\"]",
+        show: |draft| paths_of(draft, Access::Read, true),
+    },
+    Key {
+        path: "filesystem.write",
+        flag: "write",
+        kind: Kind::Paths { access: Access::Write, optional: false },
+        doc: "host paths that can be read, executed and changed, with everything below them",
+        example: "[\"./out\"]",
+        show: |draft| paths_of(draft, Access::Write, false),
+    },
+    Key {
+        path: "filesystem.tmp",
+        flag: "tmp",
+        kind: Kind::Size(Size {
+            least: Bytes(64 << 10),
+            off: "none",
+            set: |draft, size| draft.policy.filesystem.tmp = size.map(|size| Tmp { size }),
+        }),
+        doc: "size of a private `/tmp`, in memory; `none` for no `/tmp`",
+        example: "\"64MiB\"",
+        show: |draft| one(draft.policy.filesystem.tmp.map(|tmp| tmp.size)),
+    },
+    Key {
+        path: "filesystem.proc",
+        flag: "proc",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "private",
+                doc: "the sandbox's own processes, and the system's information files",
+                set: |draft| draft.policy.filesystem.proc = ProcView::Private,
+            },
+            Choice {
+                word: "pids",
+                doc: "the sandbox's own processes only",
+                set: |draft| draft.policy.filesystem.proc = ProcView::Pids,
+            },
+            Choice {
+                word: "none",
+                doc: "nothing",
+                set: |draft| draft.policy.filesystem.proc = ProcView::None,
+            },
+        ]),
+        doc: "what `/proc` shows",
+        example: "\"private\"",
+        show: |draft| vec![mode_of(&draft.policy.filesystem.proc)],
+    },
+    Key {
+        path: "filesystem.workdir",
+        flag: "workdir",
+        kind: Kind::Path(|draft, path| draft.policy.filesystem.workdir = Some(path)),
+        doc: "directory in which the program starts; else the caller's where it is visible inside, else `/`",
+        example: "\"/srv/app\"",
+        show: |draft| {
+            draft
+                .policy
+                .filesystem
+                .workdir
+                .iter()
+                .map(crate::platform::LaunchPlan::readable)
+                .collect()
+        },
+    },
+    Key {
+        path: "network.mode",
+        flag: "net",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "none",
+                doc: "a loopback interface of its own, nothing else",
+                set: |draft| draft.policy.network = Network::None,
+            },
+            Choice {
+                word: "host",
+                doc: "the host's network, all of it",
+                set: |draft| draft.policy.network = Network::Host,
+            },
+        ]),
+        doc: "what of the network can be reached",
+        example: "\"none\"",
+        show: |draft| vec![mode_of(&draft.policy.network)],
+    },
+    Key {
+        path: "identity.user",
+        flag: "user",
+        kind: number(|draft, user| draft.policy.identity.user = user),
+        doc: "user number seen inside; else the caller's own, or 1000 when the caller is privileged",
+        example: "1000",
+        show: |draft| one(draft.policy.identity.user),
+    },
+    Key {
+        path: "identity.group",
+        flag: "group",
+        kind: number(|draft, group| draft.policy.identity.group = group),
+        doc: "group number seen inside; else as for the user",
+        example: "1000",
+        show: |draft| one(draft.policy.identity.group),
+    },
+    Key {
+        path: "identity.hostname",
+        flag: "hostname",
+        kind: Kind::HostName(|draft, name| draft.policy.identity.hostname = Some(name.into())),
+        doc: "host name seen inside",
+        example: "\"worker\"",
+        show: |draft| one(draft.policy.identity.hostname.as_ref()),
+    },
+    Key {
+        path: "capabilities.keep",
+        flag: "keep-capability",
+        kind: Kind::Names(Names::Capabilities, Draft::keep_capability),
+        doc: "privileged abilities that stay, within what the sandbox owns",
+        example: "[\"CAP_NET_BIND_SERVICE\"]",
+        show: |draft| draft.policy.capabilities.keep.clone(),
+    },
+    Key {
+        path: "syscalls.base",
+        flag: "syscalls",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "default",
+                doc: "what ordinary programs need",
+                set: |draft| draft.calls.base = "default",
+            },
+            Choice {
+                word: "none",
+                doc: "what starting a program needs and nothing else: name the rest in `allow`",
+                set: |draft| draft.calls.base = "none",
+            },
+        ]),
+        doc: "the list of system calls to begin with",
+        example: "\"default\"",
+        show: |draft| vec![draft.calls.base.to_owned()],
+    },
+    Key {
+        path: "syscalls.allow",
+        flag: "allow-syscall",
+        kind: Kind::Names(Names::SystemCalls, Draft::allow_call),
+        doc: "system calls that may be made too: `name` (within the rules for its arguments), `name:any`, or `@group`",
+        example: "[\"ptrace\"]",
+        show: |draft| draft.calls.allow.clone(),
+    },
+    Key {
+        path: "syscalls.deny",
+        flag: "deny-syscall",
+        kind: Kind::Names(Names::SystemCalls, Draft::deny_call),
+        doc: "system calls that may not be made, whatever the list says: `name` or `@group`",
+        example: "[\"@sockets\"]",
+        show: |draft| draft.calls.deny.clone(),
+    },
+    Key {
+        path: "syscalls.on_violation",
+        flag: "on-violation",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "error",
+                doc: "the call fails with an error",
+                set: |draft| draft.policy.syscalls.on_violation = OnViolation::Error,
+            },
+            Choice {
+                word: "kill",
+                doc: "the process ends",
+                set: |draft| draft.policy.syscalls.on_violation = OnViolation::Kill,
+            },
+        ]),
+        doc: "what a forbidden system call gets",
+        example: "\"error\"",
+        show: |draft| vec![mode_of(&draft.policy.syscalls.on_violation)],
+    },
+    Key {
+        path: "clock.monotonic",
+        flag: "clock-monotonic",
+        kind: Kind::Offset(|draft, seconds| draft.policy.clock.monotonic = seconds),
+        doc: "added to the monotonic clock, in whole seconds",
+        example: "\"1h\"",
+        show: |draft| vec![format!("{}s", draft.policy.clock.monotonic)],
+    },
+    Key {
+        path: "clock.boottime",
+        flag: "clock-boottime",
+        kind: Kind::Offset(|draft, seconds| draft.policy.clock.boottime = seconds),
+        doc: "added to the clock that counts from the start of the system (uptime), in whole seconds",
+        example: "\"-90s\"",
+        show: |draft| vec![format!("{}s", draft.policy.clock.boottime)],
+    },
+    Key {
+        path: "environment.keep",
+        flag: "keep-env",
+        kind: Kind::Names(Names::Variables, Draft::keep_variable),
+        doc: "variables of the caller that are passed on",
+        example: "[\"TERM\"]",
+        show: |draft| draft.policy.environment.keep.clone(),
+    },
+    Key {
+        path: "environment.set",
+        flag: "env",
+        kind: Kind::Pairs(|draft, name, value| draft.policy.set_variable(name, value)),
+        doc: "variables and their values",
+        example: "{ LANG = \"C.UTF-8\" }",
+        show: |draft| {
+            draft
+                .policy
+                .environment
+                .set
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
+        },
+    },
+    Key {
+        path: "process.init",
+        flag: "init",
+        kind: Kind::Switch(|draft, init| draft.policy.init = init),
+        doc: "whether a small init is the first process and takes care of orphans; else the program is",
+        example: "true",
+        show: |draft| vec![draft.policy.init.to_string()],
+    },
+    Key {
+        path: "degrade.allow",
+        flag: "degrade",
+        kind: Kind::Names(Names::Controls, Draft::degrade),
+        doc: "controls that may be held less well, or not at all, where the host can't; the report says so",
+        example: "[\"limits.memory\"]",
+        show: |draft| draft.policy.degrade.iter().map(Control::to_string).collect(),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_key_is_documented_once_and_has_a_flag_of_its_own() {
+        let mut flags = HashSet::new();
+        let mut paths = HashSet::new();
+        for key in KEYS {
+            assert!(paths.insert(key.path), "{} is listed twice", key.path);
+            assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.path);
+            assert!(!key.example.is_empty(), "{}", key.path);
+            assert!(key.flag.is_empty() == (key.path == "extends"), "{}", key.path);
+            assert!(key.flag.is_empty() || flags.insert(key.flag), "--{} is taken", key.flag);
+            let section = key.section();
+            assert!(section.is_empty() || SECTIONS.iter().any(|(name, _)| *name == section));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The JSON Schema of policy files, for editors: made from the table of keys.
+
+use super::keys::{KEYS, Key, Kind, Names, SECTIONS, UNLIMITED};
+use crate::platform::{Control, capability_names};
+use serde_json::{Map, Value, json};
+
+const SIZE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)$";
+const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
+const OFFSET: &str = r"^[+-]?([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
+
+/// The JSON Schema (draft 2020-12) of a policy file.
+///
+/// ```
+/// let schema = stockade::policy::schema();
+/// assert_eq!(schema["properties"]["limits"]["properties"]["pids"]["examples"][0], 64);
+/// ```
+pub fn schema() -> Value {
+    let mut properties = keys_of("");
+    for (section, doc) in SECTIONS {
+        properties.insert(
+            (*section).into(),
+            json!({
+                "description": doc,
+                "type": "object",
+                "additionalProperties": false,
+                "properties": keys_of(section),
+            }),
+        );
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Stockade policy",
+        "description": "What a program may do and use",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}
+
+fn keys_of(section: &str) -> Map<String, Value> {
+    let keys = KEYS.iter().filter(|key| key.section() == section);
+    keys.map(|key| (key.name().to_owned(), schema_of(key))).collect()
+}
+
+fn schema_of(key: &Key) -> Value {
+    let mut schema = match &key.kind {
+        Kind::Extends | Kind::Text(_) | Kind::Path(_) => json!({ "type": "string" }),
+        Kind::HostName(_) => {
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$" })
+        }
+        Kind::Size(size) => or_word(json!({ "type": "string", "pattern": SIZE }), size.off),
+        Kind::Cores(_) => {
+            or_word(json!({ "type": "number", "minimum": 0.01, "maximum": 1000 }), UNLIMITED)
+        }
+        Kind::Count(count) => {
+            let number =
+                json!({ "type": "integer", "minimum": count.least, "maximum": count.most });
+            if count.off.is_empty() { number } else { or_word(number, count.off) }
+        }
+        Kind::Time(_) => or_word(json!({ "type": "string", "pattern": TIME }), UNLIMITED),
+        Kind::Grace(_) => json!({ "type": "string", "pattern": TIME }),
+        Kind::Offset(_) => json!({ "type": "string", "pattern": OFFSET }),
+        Kind::Switch(_) => json!({ "type": "boolean" }),
+        Kind::Choice(choices) => {
+            let words = choices
+                .iter()
+                .map(|choice| json!({ "const": choice.word, "description": choice.doc }));
+            json!({ "oneOf": words.collect::<Vec<_>>() })
+        }
+        Kind::Paths { .. } => list(json!({ "type": "string", "minLength": 1 })),
+        Kind::Names(names, _) => list(entry(*names)),
+        Kind::Pairs(_) => json!({
+            "type": "object",
+            "propertyNames": entry(Names::Variables),
+            "additionalProperties": { "type": "string" },
+        }),
+    };
+    schema["description"] = key.doc.into();
+    if let Some(example) = example(key) {
+        schema["examples"] = json!([example]);
+    }
+    schema
+}
+
+fn or_word(schema: Value, word: &str) -> Value {
+    json!({ "anyOf": [schema, { "const": word }] })
+}
+
+fn list(entry: Value) -> Value {
+    json!({ "type": "array", "items": entry, "uniqueItems": true })
+}
+
+fn entry(names: Names) -> Value {
+    match names {
+        Names::Controls => json!({ "enum": Control::all().map(Control::name).collect::<Vec<_>>() }),
+        Names::Capabilities => {
+            let names = capability_names()
+                .flat_map(|name| [Some(name), name.strip_prefix("CAP_")])
+                .flatten();
+            json!({ "enum": names.collect::<Vec<_>>() })
+        }
+        // Their names differ from one version of the kernel to the next; the program itself knows them all.
+        Names::SystemCalls => {
+            json!({ "type": "string", "pattern": "^(@[a-z_0-9-]+|[a-z_0-9]+(:any)?)$" })
+        }
+        Names::Variables => json!({ "type": "string", "pattern": "^[^=\\u0000]+$" }),
+    }
+}
+
+/// The example of a key, which is TOML, as JSON.
+fn example(key: &Key) -> Option<Value> {
+    let text = format!("value = {}", key.example);
+    let table: Map<String, Value> = toml::from_str(&text).ok()?;
+    table.get("value").cloned()
+}

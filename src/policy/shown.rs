@@ -1,0 +1,38 @@
+//! Values of a policy as people read them.
+
+use super::draft::Draft;
+use crate::platform::{Access, LaunchPlan};
+use serde::Serialize;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// A value that may be missing.
+pub(super) fn one(value: Option<impl Display>) -> Vec<String> {
+    value.iter().map(ToString::to_string).collect()
+}
+
+/// A time that may be missing.
+pub(super) fn times(value: Option<Duration>) -> Vec<String> {
+    value.map(time).into_iter().collect()
+}
+
+/// A time, as it is written in a policy: `90s`, `1.5s`, `500ms`.
+pub(super) fn time(value: Duration) -> String {
+    format!("{value:?}").replace('\u{b5}', "u")
+}
+
+/// The word for one of several choices: its name in reports.
+pub(super) fn mode_of(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The host paths of one kind.
+pub(super) fn paths_of(draft: &Draft, access: Access, optional: bool) -> Vec<String> {
+    let binds = draft.policy.filesystem.binds.iter();
+    let matching = binds.filter(|bind| bind.access == access && bind.optional == optional);
+    matching.map(|bind| LaunchPlan::readable(&bind.target)).collect()
+}

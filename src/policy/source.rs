@@ -1,0 +1,149 @@
+//! Where the text of a policy comes from: the policies in this program, and files.
+
+use super::paths::shown;
+use crate::platform::{kind_of_file, open_without_waiting};
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The policies that come with Stockade.
+pub(super) const SHIPPED: &[(&str, &str)] = &[
+    ("base", include_str!("../../policies/base.toml")),
+    ("default", include_str!("../../policies/default.toml")),
+    ("worker", include_str!("../../policies/worker.toml")),
+    ("build", include_str!("../../policies/build.toml")),
+    ("service", include_str!("../../policies/service.toml")),
+    ("agent", include_str!("../../policies/agent.toml")),
+];
+
+/// A larger file is no policy.
+const LARGEST: u64 = 1 << 20;
+
+/// The text of one policy file.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// As messages name it.
+    pub(super) name: String,
+    pub(super) text: Cow<'static, str>,
+    /// Where its relative paths start.
+    pub(super) directory: PathBuf,
+    pub(super) shipped: bool,
+    /// The same for the same file, however it is named.
+    pub(super) identity: PathBuf,
+}
+
+/// A source that can't be had: what is said of it, and where in its text if it has one.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) message: String,
+    /// The text up to the place that is wrong.
+    pub(super) text: Option<String>,
+}
+
+impl Unreadable {
+    fn because(message: impl Into<String>) -> Self {
+        Self { message: message.into(), text: None }
+    }
+}
+
+impl Source {
+    /// A policy that comes with Stockade. Its relative paths start where the command was started.
+    pub(super) fn shipped(name: &str, directory: &Path) -> Option<Self> {
+        let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
+        Some(Self {
+            name: format!("shipped {name}.toml"),
+            text: Cow::Borrowed(text),
+            directory: directory.to_owned(),
+            shipped: true,
+            identity: PathBuf::from(name),
+        })
+    }
+
+    /// A file. `directory` is where a relative `path` starts.
+    pub(super) fn file(path: &Path, directory: &Path) -> Result<Self, Unreadable> {
+        let place = directory.join(path);
+        let bytes = read(&place)?;
+        let name = crate::platform::LaunchPlan::readable(path);
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let bytes = error.into_bytes();
+            let message = format!(
+                "the byte 0x{:02x} is not UTF-8",
+                bytes.get(good).copied().unwrap_or_default()
+            );
+            // What stands before the wrong byte is UTF-8, so nothing gets lost here.
+            Unreadable { message, text: Some(String::from_utf8_lossy(&bytes[..good]).into_owned()) }
+        })?;
+        // Real paths, so that neither a link above the file nor another spelling changes what it means.
+        let parent = place.parent().unwrap_or(directory);
+        let directory = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
+        let identity = fs::canonicalize(&place).unwrap_or(place);
+        Ok(Self { name, text: Cow::Owned(text), directory, shipped: false, identity })
+    }
+}
+
+/// Reads a regular file of bounded size. A FIFO must not make Stockade wait, nor a device that never ends fill its memory.
+fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    let failed = |error: std::io::Error| Unreadable::because(format!("failed to read: {error}"));
+    // Looked at before it is opened, since opening some devices does something; and after, since it may have changed.
+    regular(&fs::metadata(path).map_err(failed)?)?;
+    let file = open_without_waiting(path).map_err(failed)?;
+    regular(&file.metadata().map_err(failed)?)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    small_enough(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn regular(metadata: &fs::Metadata) -> Result<(), Unreadable> {
+    if !metadata.is_file() {
+        let kind = kind_of_file(metadata.file_type());
+        return Err(Unreadable::because(format!(
+            "a policy must be a regular file, and this is {kind}"
+        )));
+    }
+    small_enough(metadata.len())
+}
+
+fn small_enough(length: u64) -> Result<(), Unreadable> {
+    if length > LARGEST {
+        return Err(Unreadable::because(format!(
+            "the file is too large for a policy (at most {LARGEST} bytes)"
+        )));
+    }
+    Ok(())
+}
+
+/// What the word after `-p` or in `extends` means.
+pub(super) enum Reference<'a> {
+    Shipped(&'a str),
+    File(&'a Path),
+}
+
+/// Tells names from paths: a path has a `/` or ends in `.toml`. A message for what is neither.
+pub(super) fn reference(word: &OsStr) -> Result<Reference<'_>, String> {
+    let path = Path::new(word);
+    let bytes = word.as_encoded_bytes();
+    let separated = bytes.iter().any(|byte| std::path::is_separator(char::from(*byte)));
+    if bytes.contains(&0) {
+        return Err(format!("{} has a NUL character, which no path can have", shown(word)));
+    }
+    if separated || bytes.ends_with(b".toml") {
+        return Ok(Reference::File(path));
+    }
+    let names = || SHIPPED.iter().map(|(name, _)| *name);
+    match word.to_str().filter(|word| names().any(|name| name == *word)) {
+        Some(name) => Ok(Reference::Shipped(name)),
+        None => {
+            let near = super::suggest::did_you_mean(&word.to_string_lossy(), names());
+            let hint = if near.is_empty() {
+                " (write a path with a `/`, or one of those that `stockade policy list` shows)"
+            } else {
+                &near
+            };
+            Err(format!("{} is not a shipped policy{hint}", shown(word)))
+        }
+    }
+}
