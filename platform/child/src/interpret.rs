@@ -93,9 +93,10 @@ fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
         Op::BoundingSet { keep, last } => bounding_set(keep, last),
         Op::LockSecureBits => sys::prctl(PR_SET_SECUREBITS, SECUREBITS_NOROOT_LOCKED, 0).map(drop),
         Op::CapabilitySets(mask) => capability_sets(mask),
+        Op::EndWithStarter => end_with_starter(script.control),
         Op::NoNewPrivileges => sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
-        Op::AccessRules { handled_fs, handled_net, scoped, size } => {
-            access_rules(script, [handled_fs, handled_net, scoped], size)
+        Op::AccessRules { handled_fs, handled_net, scoped, reading, writing, size } => {
+            access_rules(script, [handled_fs, handled_net, scoped], [reading, writing], size)
         }
         Op::CloseDescriptors => sys::close_range(3, u32::MAX, true),
         Op::SyscallFilter(number) => match script.filters.get(number as usize) {
@@ -212,7 +213,18 @@ fn capability_sets(mask: u64) -> Result<()> {
     Ok(())
 }
 
-fn access_rules(script: &Script<'_>, handled: [u64; 3], size: u32) -> Result<()> {
+/// The starter may have died before this: then the signal never comes, but the socket is closed.
+fn end_with_starter(control: i32) -> Result<()> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.cast_unsigned() as usize, 0)?;
+    if sys::is_closed(control) { Err(libc::EPIPE) } else { Ok(()) }
+}
+
+fn access_rules(
+    script: &Script<'_>,
+    handled: [u64; 3],
+    [reading, writing]: [u64; 2],
+    size: u32,
+) -> Result<()> {
     if size as usize > size_of_val(&handled) {
         return Err(libc::EINVAL);
     }
@@ -222,6 +234,19 @@ fn access_rules(script: &Script<'_>, handled: [u64; 3], size: u32) -> Result<()>
         let added = sys::add_path_rule(ruleset, path, rule.rights);
         sys::close(path);
         added?;
+    }
+    for stream in 0..=2 {
+        let mode = sys::status_flags(stream)? & libc::O_ACCMODE;
+        let rights = match mode {
+            libc::O_RDONLY => reading,
+            libc::O_WRONLY => writing,
+            _ => reading | writing,
+        };
+        match sys::add_path_rule(ruleset, stream, rights) {
+            // Pipes and sockets take no rules, and need none.
+            Ok(()) | Err(libc::EBADFD) => {}
+            Err(errno) => return Err(errno),
+        }
     }
     let restricted = sys::restrict_self(ruleset);
     sys::close(ruleset);

@@ -127,6 +127,8 @@ pub enum Op {
     LockSecureBits,
     /// Sets the permitted, effective, inheritable and ambient sets to this mask.
     CapabilitySets(u64),
+    /// Ends this process with its starter (prctl(2), `PR_SET_PDEATHSIG`), for a program that has no init to do so.
+    EndWithStarter,
     /// No program started from here on gains privileges.
     NoNewPrivileges,
     /// Installs the Landlock rules of the script.
@@ -137,6 +139,10 @@ pub enum Op {
         handled_net: u64,
         /// Scopes.
         scoped: u64,
+        /// Rights of a standard stream that was opened for reading, so that `/dev/stdin` works as the stream does.
+        reading: u64,
+        /// Rights of one that was opened for writing.
+        writing: u64,
         /// Size of the structure that this kernel's version knows.
         size: u32,
     },

@@ -309,6 +309,22 @@ pub(crate) fn duplicate(from: i32, to: i32) -> Result<()> {
     unsafe { call(Sysno::dup3, [int(from), int(to), 0, 0, 0, 0]) }.map(drop)
 }
 
+/// How a descriptor was opened (fcntl(2), `F_GETFL`).
+pub(crate) fn status_flags(fd: i32) -> Result<i32> {
+    // SAFETY: no pointers.
+    unsafe { call(Sysno::fcntl, [int(fd), int(libc::F_GETFL), 0, 0, 0, 0]) }.map(small)
+}
+
+/// Whether the other end of a socket is gone, without taking anything out of it.
+pub(crate) fn is_closed(socket: i32) -> bool {
+    let mut byte = 0u8;
+    let flags = int(libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    let args = [int(socket), ptr::from_mut(&mut byte) as usize, 1, flags, 0, 0];
+    // SAFETY: the byte outlives the call.
+    let seen = unsafe { call(Sysno::recvfrom, args) };
+    seen == Ok(0)
+}
+
 pub(crate) fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = [soft, hard];
     let args = [0, resource as usize, limit.as_ptr() as usize, 0, 0, 0];

@@ -26,7 +26,7 @@ fn object() -> PathBuf {
     assert!(status.success(), "the crate doesn't compile to an object");
     let objects = std::fs::read_dir(target.join("release/deps")).expect("cargo made the directory");
     objects
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("it can be listed").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "o"))
         .max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok())
         .expect("rustc made an object")

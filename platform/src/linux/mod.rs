@@ -4,7 +4,7 @@
 //! (clone and wait for exec) into [`running`]. What the child does is in the package `stockade-child`.
 
 mod capabilities;
-#[allow(dead_code, reason = "detection and watching use the rest")]
+
 mod cgroup;
 mod detect;
 mod identity;
@@ -102,29 +102,69 @@ fn group_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, Bind, Control, HowEnded};
+    use crate::{Access, Bind, Bytes, Control, Ended, HowEnded, Tmp};
     use tokio::io::AsyncReadExt;
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_program_runs_behind_every_wall_and_its_end_is_told() {
-        let command = ["/bin/sh", "-c", "id; cat /proc/self/status; ls -la / /dev; exit 7"];
-        let mut plan = LaunchPlan::new("test-0001", command.map(Into::into).to_vec());
-        let read = ["/usr", "/bin", "/lib", "/lib64"].map(|path| Bind::same(path, Access::Read));
-        plan.filesystem.binds = read.to_vec();
-        plan.filesystem.tmp = Some(crate::Tmp { size: crate::Bytes::mib(16) });
+    fn plan(script: &str) -> LaunchPlan {
+        let command = ["/bin/sh", "-c", script].map(Into::into).to_vec();
+        let mut plan = LaunchPlan::new("unit-0001", command);
+        plan.filesystem.binds = ["/usr", "/bin", "/lib", "/lib64"]
+            .map(|path| Bind { optional: true, ..Bind::same(path, Access::Read) })
+            .to_vec();
+        plan.filesystem.tmp = Some(Tmp { size: Bytes::mib(16) });
         plan.identity.hostname = Some("inside".into());
+        let support = LinuxBackend::new().support(Probe::Quick);
         let walls = Control::all().filter(|control| {
             !control.name().starts_with("limits.")
                 && !matches!(control, Control::Clock | Control::Syscalls)
+                && support.of(*control) == crate::Availability::Enforced
         });
         plan.controls = walls.map(|control| (control, Decision::Enforce)).collect();
-        let mut launched = LinuxBackend::new().launch(&plan, StdioSet::piped()).unwrap();
-        let mut text = String::new();
-        launched.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
-        let mut errors = String::new();
-        launched.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
-        let ended = launched.running.wait().await.unwrap();
-        println!("{text}{errors}{ended:#?}{:#?}", launched.running.enforcement());
-        assert_eq!(ended.how, HowEnded::Exited(7), "{text}{errors}");
+        plan
+    }
+
+    async fn run(mut plan: LaunchPlan, name: &str) -> (String, Ended) {
+        plan.id = format!("unit-{name}");
+        let mut launched = LinuxBackend::new().launch(&plan, StdioSet::piped()).expect("it starts");
+        let (mut text, mut errors) = (String::new(), String::new());
+        let (out, err) = (launched.stdout.take(), launched.stderr.take());
+        out.expect("piped").read_to_string(&mut text).await.expect("it writes");
+        err.expect("piped").read_to_string(&mut errors).await.expect("it writes");
+        let ended = launched.running.wait().await.expect("it ends");
+        assert_eq!(errors, "");
+        (text, ended)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_program_runs_behind_every_wall_and_its_end_is_told() {
+        let (text, ended) =
+            run(plan("hostname; id -u | grep -qx 0 || echo nobody; exit 7"), "walls").await;
+        assert_eq!((text.as_str(), ended.how), ("inside\nnobody\n", HowEnded::Exited(7)));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_program_without_an_init_is_the_first_process() {
+        let mut plan = plan("echo $$; kill -KILL $$; exit 3");
+        plan.init = false;
+        let (text, ended) = run(plan, "alone").await;
+        assert_eq!((text.as_str(), ended.how), ("1\n", HowEnded::Exited(3)));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn clock_offsets_move_the_uptime_inside() {
+        let mut plan = plan("cut -d. -f1 /proc/uptime");
+        if LinuxBackend::new().support(Probe::Quick).of(Control::Clock)
+            != crate::Availability::Enforced
+        {
+            println!("SKIP: timens: no time namespaces here");
+            return;
+        }
+        plan.clock.boottime = 1_000_000_000;
+        plan.controls.insert(Control::Clock, Decision::Enforce);
+        let (moved, _) = run(plan.clone(), "clock").await;
+        plan.controls.remove(&Control::Clock);
+        let (unmoved, _) = run(plan, "clock-off").await;
+        assert!(moved.trim().parse::<u64>().unwrap() > 1_000_000_000, "{moved}");
+        assert!(unmoved.trim().parse::<u64>().unwrap() < 1_000_000_000, "{unmoved}");
     }
 }

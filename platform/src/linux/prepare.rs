@@ -178,6 +178,8 @@ impl Prepared {
             handled_fs: rules.handled_fs,
             handled_net: rules.handled_net,
             scoped: rules.scoped,
+            reading: landlock::descriptor(abi, true, false),
+            writing: landlock::descriptor(abi, false, true),
             size,
         });
         let state = if rules.complete { State::Enforced } else { State::Degraded };
@@ -261,6 +263,9 @@ impl Prepared {
                 Enforcement::new(Control::Capabilities, State::Enforced, "all five sets")
                     .with_value(format!("{keep:#x}")),
             );
+        }
+        if !plan.init {
+            ops.push(Op::EndWithStarter);
         }
         ops.push(Op::NoNewPrivileges);
         if enforced(plan, Control::NoNewPrivileges) {

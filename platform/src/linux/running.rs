@@ -4,7 +4,8 @@ use super::cgroup::Cgroup;
 use super::processes::Sampler;
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Ended, Enforcement, HowEnded, OnViolation, PlatformError, Running, Signal, Usage,
+    BoxFuture, Control, Decision, Ended, Enforcement, HowEnded, PlatformError, Running, Signal,
+    Usage,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -23,7 +24,8 @@ pub(crate) struct LinuxRunning {
     pidfd: AsyncFd<OwnedFd>,
     control: AsyncFd<OwnedFd>,
     init: bool,
-    on_violation: OnViolation,
+    /// Whether a system call filter is in force.
+    filtered: bool,
     cgroup: Option<Cgroup>,
     sampler: Sampler,
     enforcement: Vec<Enforcement>,
@@ -60,7 +62,7 @@ impl LinuxRunning {
             pidfd: register(spawned.pidfd)?,
             control: register(spawned.control)?,
             init: plan.init,
-            on_violation: plan.syscalls.on_violation,
+            filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             cgroup,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
             enforcement,
@@ -93,8 +95,8 @@ impl LinuxRunning {
             return HowEnded::Exited(libc::WEXITSTATUS(status));
         }
         match libc::WTERMSIG(status) {
-            // Only the kernel's filter sends it unasked; a program that raises it itself looks the same.
-            libc::SIGSYS if self.on_violation == OnViolation::Kill => HowEnded::Denied,
+            // Nothing but the filter sends it unasked: for a forbidden call, or one of a foreign architecture.
+            libc::SIGSYS if self.filtered => HowEnded::Denied,
             signal => HowEnded::Signaled(signal),
         }
     }

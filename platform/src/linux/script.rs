@@ -202,6 +202,7 @@ impl OwnedScript {
             Op::BoundingSet { keep, .. } => format!("bound capabilities to {keep:#x}"),
             Op::LockSecureBits => "lock secure bits".into(),
             Op::CapabilitySets(mask) => format!("set capabilities to {mask:#x}"),
+            Op::EndWithStarter => "end with the starter".into(),
             Op::NoNewPrivileges => "set no_new_privs".into(),
             Op::AccessRules { .. } => {
                 format!("restrict files with Landlock ({} rules)", self.access.len())

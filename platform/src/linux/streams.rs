@@ -2,7 +2,9 @@
 
 use super::script::OwnedScript;
 use crate::{InputPipe, OutputPipe, PlatformError, Stdio, StdioSet};
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 use std::io::{PipeReader, PipeWriter, pipe};
 use stockade_child::Op;
 
@@ -46,7 +48,32 @@ impl Streams {
                 other => plain(other, true).map_err(failed)?,
             };
         }
+        streams.check()?;
         Ok(streams)
+    }
+
+    /// A directory as a standard stream would be a way out: paths relative to it start outside of the view.
+    fn check(&self) -> Result<(), PlatformError> {
+        let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let own = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let names = ["standard input", "standard output", "standard error"];
+        for ((theirs, own), name) in self.theirs.iter().zip(own).zip(names) {
+            let fd = theirs.as_ref().map_or(own, AsFd::as_fd);
+            let failed =
+                |error: Errno| PlatformError::system(format!("failed to look at {name}"), error);
+            let stat = rustix::fs::fstat(fd).map_err(failed)?;
+            let flags = rustix::fs::fcntl_getfl(fd).map_err(failed)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                || flags.contains(OFlags::PATH)
+            {
+                let message = format!(
+                    "{name} is a directory, or a place without contents: a way out of the sandbox"
+                );
+                return Err(PlatformError::invalid(message)
+                    .with_hint("redirect it to a file, or to `/dev/null`"));
+            }
+        }
+        Ok(())
     }
 
     /// Adds the steps that put the program's ends in place. A terminal has put itself there already.
