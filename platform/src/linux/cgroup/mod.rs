@@ -73,6 +73,11 @@ impl Controllers {
         Self(self.0 & other.0)
     }
 
+    /// What is written to `cgroup.subtree_control` to enable them.
+    fn words(self) -> String {
+        self.each().map(|one| format!("+{one}")).collect::<Vec<_>>().join(" ")
+    }
+
     /// Each one by itself.
     pub(crate) fn each(self) -> impl Iterator<Item = Self> {
         Self::NAMES.iter().map(|(controller, _)| *controller).filter(move |one| self.has(*one))

@@ -1,7 +1,9 @@
 //! Where sandboxes stand in the cgroup tree: reading what the host offers, without changing anything.
 
+use super::Controllers;
+use super::file::{self, SMALL};
 use super::parse::{self, Membership};
-use super::{Controllers, file};
+use rustix::fd::AsFd;
 use rustix::fs::{Access, access, getxattr, statfs};
 use rustix::io::Errno;
 use std::io;
@@ -214,19 +216,34 @@ fn unwritable(place: &Place) -> NoTree {
     let Place { mount, own, .. } = place;
     let error = writable(own).err().unwrap_or(Errno::ACCESS);
     let reason = format!("`{}` can't be written: {}", own.display(), io::Error::from(error));
-    let mount = mount.display();
     let remedy = if error == Errno::ROFS {
-        format!("mount -o remount,rw {mount} (as root)")
+        format!("mount -o remount,rw {} (as root)", mount.display())
     } else {
-        let user = rustix::process::getuid().as_raw();
-        let dir = format!("{mount}/stockade-{user}");
-        format!(
-            "sudo sh -c \"mkdir -p {dir}/session && chown {user} {dir} {dir}/cgroup.procs \
-             {dir}/cgroup.subtree_control {dir}/session {dir}/session/cgroup.procs && \
-             echo $$ > {dir}/session/cgroup.procs\""
-        )
+        hand_over(mount)
     };
     NoTree::new(reason, remedy)
+}
+
+/// The command that gives the calling user a subtree and moves the calling shell into it.
+fn hand_over(mount: &Path) -> String {
+    let user = rustix::process::getuid().as_raw();
+    let available = file::open_dir_path(mount)
+        .and_then(|dir| {
+            file::read_small(dir.as_fd(), "cgroup.controllers", &mut [0; SMALL])
+                .map(Controllers::parse)
+        })
+        .unwrap_or_default();
+    let mount = mount.display();
+    let dir = format!("{mount}/stockade-{user}");
+    let enable = match available.words() {
+        words if words.is_empty() => words,
+        words => format!("echo {words} > {mount}/cgroup.subtree_control && "),
+    };
+    format!(
+        "sudo sh -c \"{enable}mkdir -p {dir}/session && chown {user} {dir} {dir}/cgroup.procs \
+         {dir}/cgroup.subtree_control {dir}/session {dir}/session/cgroup.procs && \
+         echo $$ > {dir}/session/cgroup.procs\""
+    )
 }
 
 #[cfg(test)]

@@ -245,14 +245,11 @@ impl Tree {
         if self.hindrance == Hindrance::Self_ {
             self.move_out()?;
         }
-        let mut words = String::new();
-        for one in missing.each() {
-            words.push_str(&format!("+{one} "));
-        }
+        let words = missing.words();
         let anchor = (self.anchor.as_fd(), self.chosen.anchor.clone());
         let below = (parent.as_fd(), self.path());
         for (dir, path) in [anchor, below].iter().take(1 + usize::from(self.chosen.own_directory)) {
-            file::write(*dir, "cgroup.subtree_control", words.trim_end().as_bytes())
+            file::write(*dir, "cgroup.subtree_control", words.as_bytes())
                 .map_err(|error| not_enabled(missing, path, error))?;
         }
         self.enabled.fetch_or(missing.0, Ordering::Relaxed);
