@@ -5,14 +5,22 @@ use crate::{Control, Cores, Decision, LaunchPlan, State};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The tree, when it has `controllers`; else the reason is printed.
+/// The tree, when it has `controllers`; else the reason is printed, begun with the feature that is missing.
 fn tree_with(controllers: Controllers) -> Option<Tree> {
-    let tree = Tree::find().map_err(|none| none.reason);
-    let tree = tree.and_then(|tree| match tree.lacks(controllers) {
-        Some(none) => Err(none.reason),
-        None => Ok(tree),
-    });
-    tree.map_err(|reason| println!("SKIP: cgroup: {reason}")).ok()
+    let tree = match Tree::find() {
+        Ok(tree) => tree,
+        Err(none) => {
+            println!("\nSKIP: delegation: {}", none.reason);
+            return None;
+        }
+    };
+    for one in controllers.each() {
+        if let Some(none) = tree.lacks(one) {
+            println!("\nSKIP: {one}: {}", none.reason);
+            return None;
+        }
+    }
+    Some(tree)
 }
 
 /// A plan without limits whose id no other test has.
@@ -105,7 +113,7 @@ fn the_name_of_a_leftover_can_be_used_again_and_that_of_a_living_one_cannot() {
 fn a_parent_that_someone_removed_is_made_again() {
     let Some(tree) = tree_with(Controllers::NONE) else { return };
     if tree.origin() != Origin::OwnDirectory {
-        return println!("SKIP: cgroup: the parent isn't Stockade's own");
+        return println!("\nSKIP: root: the parent is delegated, not Stockade's own");
     }
     drop(tree.create(&plan("first")).unwrap());
     // Other tests may have a sandbox in it just now; then it stays, and that is fine as well.
