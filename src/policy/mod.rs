@@ -30,6 +30,7 @@ pub use explain::{Explained, explain};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
 pub use schema::schema;
+pub use syscalls::syscall_reasons;
 
 use crate::platform::{
     Access, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment, Filesystem,

@@ -169,6 +169,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_made_for_each_call() {
+        let text = "names = [\"chmod\", \"fchmod\"]\nwhen = [{ argument = 1, has = 0o4000 }]";
+        let rules = toml::from_str::<RuleFile>(text).unwrap().expand().unwrap();
+        let tests = vec![test(1, Compare::Masked { mask: 0o4000, value: 0o4000 })];
+        let rule = |name: &str| SyscallRule { name: name.to_owned(), tests: tests.clone() };
+        assert_eq!(rules, [rule("chmod"), rule("fchmod")]);
+    }
+
+    #[test]
     fn a_rule_without_tests_always_holds() {
         assert_eq!(rule("[]").unwrap(), [[]]);
     }

@@ -1,3 +1,4 @@
+use super::rule::RuleFile;
 use super::*;
 use crate::platform::Compare;
 use serde::Deserialize;
@@ -196,9 +197,9 @@ fn an_unknown_base_is_none() {
 
 #[test]
 fn the_reasons_can_be_asked_for() {
-    assert_eq!(why("vmsplice"), ["nobody uses them but exploits"]);
-    assert_eq!(why("socketpair").len(), 2);
-    assert!(why("nothing").is_empty());
+    assert_eq!(syscall_reasons("vmsplice"), ["nobody uses them but exploits"]);
+    assert_eq!(syscall_reasons("socketpair").len(), 2);
+    assert!(syscall_reasons("nothing").is_empty());
 }
 
 #[test]

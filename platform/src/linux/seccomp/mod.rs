@@ -54,11 +54,10 @@ pub(crate) fn compile(syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError
 }
 
 /// The processor this was built for.
-#[cfg(target_arch = "x86_64")]
-const NATIVE: Arch = Arch::X86_64;
-/// The processor this was built for.
-#[cfg(target_arch = "aarch64")]
-const NATIVE: Arch = Arch::Aarch64;
+const NATIVE: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("the numbers of this processor's system calls must be added to `names.rs` first");
 
 /// The processor is an argument, so that the programs of each are tested on all.
 fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
