@@ -45,7 +45,7 @@ pub use plan::{
     Syscalls, Tmp,
 };
 pub use signal::Signal;
-pub use stdio::{InputPipe, OutputPipe, Stdio, StdioSet, Terminal};
+pub use stdio::{InputPipe, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
 pub use usage::{CpuUsage, MemoryUsage, PidsUsage, Usage};

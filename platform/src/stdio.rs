@@ -135,3 +135,19 @@ impl Terminal {
         Ok(rustix::termios::tcsetwinsize(&self.0, size)?)
     }
 }
+
+/// Lets go of this process's own standard input and output, which a started program has inherited: so that whoever
+/// stands at the other end sees the program close them, also while the program goes on. Both are `/dev/null` from then
+/// on; where the platform passes no descriptors on, nothing happens.
+///
+/// # Errors
+/// When `/dev/null` can't be opened.
+pub fn leave_streams_to_program() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let nothing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&nothing)?;
+        rustix::stdio::dup2_stdout(&nothing)?;
+    }
+    Ok(())
+}

@@ -5,7 +5,8 @@ use super::{output, overrides};
 use crate::error::Error;
 use crate::plan::new_id;
 use crate::platform::{
-    Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, stop_this_process,
+    Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, leave_streams_to_program,
+    stop_this_process,
 };
 use crate::policy::Policy;
 use crate::report::{Cause, ExitReport, PolicyName};
@@ -62,7 +63,6 @@ pub(super) fn command() -> Command {
                 .required(true)
                 .num_args(1..)
                 .trailing_var_arg(true)
-                .allow_hyphen_values(true)
                 .value_parser(value_parser!(OsString))
                 .help("The program and its arguments"),
         )
@@ -128,6 +128,10 @@ async fn supervise(
     }
     let mut sandbox = builder.start()?;
     let mut session = sandbox.terminal.take().map(Session::start).transpose()?;
+    if session.is_none() {
+        leave_streams_to_program()
+            .map_err(|error| Error::io("failed to let go of the program's streams", error))?;
+    }
     let stops = sandbox.stops();
     let report = loop {
         let signal = tokio::select! {
