@@ -10,11 +10,9 @@ use crate::failure::{Attempt, Failure, Result};
 use crate::frame::{self, Frame, NotAFrame};
 use crate::job::{Job, Task};
 use crate::kernel::Kernel;
-use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -72,12 +70,25 @@ impl BootDirectory {
             // A kernel's command line has no quoting that every kernel understands.
             return Err(Failure::new(format!("`{}` must not contain spaces", path.display())));
         }
+        remove_abandoned(&guest.cache.join("boots"));
         fs::create_dir_all(&path).attempt(|| format!("failed to make `{}`", path.display()))?;
         Ok(Self(path))
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+/// Removes the directories of runs that were killed: their names end in a process that is gone.
+fn remove_abandoned(boots: &Path) {
+    for entry in fs::read_dir(boots).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let alive =
+            name.rsplit('-').next().is_some_and(|pid| Path::new("/proc").join(pid).exists());
+        if !alive {
+            fs::remove_dir_all(entry.path()).ok();
+        }
     }
 }
 
@@ -132,7 +143,7 @@ fn boot(
         Machine::Host => return Err(Failure::new("the host is not booted")),
     };
     job.write(&job_file)?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
     let mut running = Running::start(command, &job.token)?;
     let end = running.follow(guest, &job.task, limit, on_frame);
     let tail = || tail(&log, 25);
@@ -143,12 +154,10 @@ fn boot(
     })
 }
 
-/// A machine's command. It must not outlive the one who watches it, not even when that is killed;
-/// and it gets a process group of its own, because user-mode Linux is many processes, which end
-/// together.
-fn machine(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0);
+/// A machine's command, below a keeper that ends it with the one who watches it.
+fn machine(guest: &Guest<'_>, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(guest.init);
+    command.args(["keep", "--"]).arg(program);
     command
 }
 
@@ -162,7 +171,7 @@ struct Running {
 impl Running {
     /// Starts a machine whose stdout carries the frames.
     fn start(mut command: Command, token: &str) -> Result<Self> {
-        let program = command.get_args().nth(3).unwrap_or_default().to_string_lossy().into_owned();
+        let program = command.get_args().nth(2).unwrap_or_default().to_string_lossy().into_owned();
         let mut child = command.spawn().attempt(|| format!("failed to start `{program}`"))?;
         let stdout = child.stdout.take();
         let (sender, lines) = channel();
@@ -252,8 +261,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The group is ours, so the id can't mean anybody else as long as the child isn't reaped.
-        kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
+        // The keeper sees its input end, and ends the machine.
+        drop(self.child.stdin.take());
         self.child.wait().ok();
     }
 }

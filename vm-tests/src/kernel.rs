@@ -3,7 +3,7 @@
 use crate::archive::{self, Archive};
 use crate::catalogue::{GuestSpec, Machine};
 use crate::failure::{Attempt, Failure, Result};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// A kernel image and its modules.
@@ -25,6 +25,7 @@ impl Kernel {
     /// When the package can't be fetched, or doesn't hold what it should.
     pub fn fetch(name: &str, spec: &GuestSpec, cache: &Path) -> Result<Self> {
         let directory = cache.join("kernels").join(name);
+        let _one_at_a_time = lock(cache)?;
         if !directory.exists() {
             let (Some(suite), Some(package)) = (&spec.suite, &spec.package) else {
                 return Err(Failure::new(format!("the guest `{name}` needs `--kernel PATH`")));
@@ -92,6 +93,16 @@ impl Kernel {
         let machine = if is_program { Machine::Uml } else { Machine::Qemu };
         Ok(Self { machine, image, modules })
     }
+}
+
+/// Held while fetching: two runs at once would write into the same directory.
+fn lock(cache: &Path) -> Result<File> {
+    let path = cache.join("kernels.lock");
+    let attempt = || format!("failed to lock `{}`", path.display());
+    fs::create_dir_all(cache).attempt(attempt)?;
+    let file = File::create(&path).attempt(attempt)?;
+    file.lock().attempt(attempt)?;
+    Ok(file)
 }
 
 /// The one entry of a directory whose name fits.

@@ -21,6 +21,7 @@ pub mod host;
 pub mod identity;
 pub mod initramfs;
 pub mod job;
+pub mod keeper;
 pub mod kernel;
 pub mod module_tree;
 pub mod options;

@@ -5,8 +5,8 @@ use crate::failure::{Attempt, Failure, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Unit tests run on the host with `cargo test`; only those in a module of this name need a real
-/// kernel, and run in the guests as well.
+/// The tests of the packages below the product are run by `cargo test`, on the host; only those in a
+/// module of this name need a real kernel, and run in the guests as well.
 const MARK: &str = "real_kernel";
 
 /// One test, wherever it will run.
@@ -31,7 +31,7 @@ pub fn collect(checkout: &Checkout) -> Result<Vec<Test>> {
     let built = checkout.build(&["test", "--no-run", "--workspace", "--exclude", "vm-tests"])?;
     let mut tests = Vec::new();
     for artifact in built.into_iter().filter(|artifact| artifact.is_test) {
-        let whole = artifact.kind == "test";
+        let whole = artifact.kind == "test" && artifact.directory == checkout.root;
         for name in names(&artifact)? {
             if whole || name.split("::").any(|part| part == MARK) {
                 tests.push(Test {

@@ -73,7 +73,7 @@ pub(super) fn command(
         Accelerator::Kvm => ("kvm", "host"),
         Accelerator::Auto | Accelerator::Tcg => ("tcg", "max"),
     };
-    let mut command = machine("qemu-system-x86_64");
+    let mut command = machine(guest, "qemu-system-x86_64");
     command
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         .args(["-monitor", "none", "-machine", "q35", "-accel", accelerator, "-cpu", cpu])

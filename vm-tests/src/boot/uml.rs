@@ -21,7 +21,7 @@ pub(super) fn command(
         job.modules = stored(&ModuleTree::read(modules)?, &names, directory)?;
     }
     job.scratch = Some(PathBuf::from("/dev/ubda"));
-    let mut command = machine(&guest.kernel.image);
+    let mut command = machine(guest, &guest.kernel.image);
     command
         .arg(format!("mem={MEMORY_MIB}M"))
         .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "panic=-1"])

@@ -23,7 +23,7 @@ const NEEDS: [Need; 10] = [
     Need { what: "cc", package: "gcc", why: "links every Rust program" },
     Need { what: "/usr/include/stdio.h", package: "libc6-dev", why: "the same" },
     Need { what: "qemu-system-x86_64", package: "qemu-system-x86", why: "guests with any kernel" },
-    Need { what: "setpriv", package: "util-linux", why: "guests that end with their runner" },
+    Need { what: "unshare", package: "util-linux", why: "whether users may make namespaces" },
     Need { what: "mkfs.ext4", package: "e2fsprogs", why: "the guests' disks" },
     Need { what: "xz", package: "xz-utils", why: "modules of a newer kernel are compressed" },
     Need { what: "dpkg-deb", package: "dpkg", why: "kernels are unpacked, not installed" },
