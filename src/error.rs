@@ -37,6 +37,15 @@ impl Error {
         matches!(self.0, Kind::Policy(_))
     }
 
+    /// What went wrong, one text for each thing: a policy can be wrong in many places. With colours for a terminal.
+    pub(crate) fn messages(&self, coloured: bool) -> Vec<String> {
+        match &self.0 {
+            Kind::Policy(error) => error.messages(coloured),
+            Kind::Unsupported(error) => error.to_string().lines().map(str::to_owned).collect(),
+            Kind::Platform(_) | Kind::Io(..) => vec![self.to_string()],
+        }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match &self.0 {

@@ -3,6 +3,7 @@
 mod doctor;
 mod output;
 mod overrides;
+mod policy;
 mod run;
 mod session;
 
@@ -20,6 +21,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(run::command())
+        .subcommand(policy::command())
         .subcommand(doctor::command())
 }
 
@@ -31,6 +33,7 @@ pub fn main() -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
+        Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
         _ => Ok(FAILED),
     };

@@ -4,6 +4,7 @@ use super::FAILED;
 use crate::error::Error;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 
 /// Prints a result to standard output. A reader that went away is no error: it has seen enough.
 ///
@@ -24,6 +25,15 @@ pub(crate) fn note(text: impl Display) {
     writeln!(std::io::stderr().lock(), "{text}").unwrap_or(());
 }
 
+/// The directory in which the command was started.
+///
+/// # Errors
+/// When it is gone.
+pub(crate) fn current_directory() -> Result<PathBuf, Error> {
+    std::env::current_dir()
+        .map_err(|error| Error::io("failed to find the working directory", error))
+}
+
 /// Whether remarks are wanted by somebody who looks.
 pub(crate) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
@@ -31,7 +41,9 @@ pub(crate) fn is_watched() -> bool {
 
 /// Prints an error with its causes and its remedy, and gives the exit code for it.
 pub(crate) fn failure(error: &Error) -> u8 {
-    note(format_args!("error: {error}"));
+    for message in error.messages(is_watched()) {
+        note(format_args!("error: {message}"));
+    }
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         note(format_args!("caused by: {cause}"));

@@ -4,9 +4,10 @@ use super::draft::Draft;
 use super::keys::{self, Key};
 use super::layer::{Findings, Layer, Note, Spot};
 use super::paths::Base;
-use super::problem::{PolicyError, Problem};
+use super::problem::{PolicyError, Problem, quoted};
 use super::source::{Reference, Source, Unreadable, reference};
 use super::{Override, check};
+use crate::platform::LaunchPlan;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -31,26 +32,17 @@ pub(super) fn load(
     overrides: &[Override],
     directory: &Path,
 ) -> Result<Loaded, PolicyError> {
-    let shown = || crate::platform::LaunchPlan::readable(word);
-    let whole = |message: String| PolicyError::from(Problem::whole(shown(), message));
+    let named = LaunchPlan::readable(word);
     let (name, source) = match reference(word) {
         Err(message) => return Err(Problem::whole("policy", message).into()),
-        Ok(Reference::Shipped(name)) => (name.to_owned(), Source::shipped(name, directory)),
+        Ok(Reference::Shipped(shipped)) => {
+            (shipped.name.to_owned(), Source::shipped(shipped, directory))
+        }
         Ok(Reference::File(path)) => {
-            let source = Source::file(path, directory).map_err(|error| match error.text {
-                Some(text) => {
-                    let span = text.len()..text.len();
-                    Problem::in_text(&shown(), &text, span, "", error.message).into()
-                }
-                None => whole(error.message),
-            })?;
-            (
-                path.file_stem().map(crate::platform::LaunchPlan::readable).unwrap_or_default(),
-                Some(source),
-            )
+            let source = Source::file(path, directory).map_err(|error| error.problem(&named))?;
+            (path.file_stem().map(LaunchPlan::readable).unwrap_or_default(), source)
         }
     };
-    let source = source.ok_or_else(|| whole("not a shipped policy".into()))?;
     let mut loader = Loader {
         draft: Draft::new(&name),
         findings: Findings::default(),
@@ -83,8 +75,19 @@ impl Loader<'_> {
         let mut broken: Vec<Range<usize>> = Vec::new();
         for error in errors {
             let span = error.span().unwrap_or_default();
-            broken.push(line_around(&source.text, &span));
-            let message = lower_first(error.message());
+            let line = line_around(&source.text, &span);
+            // What follows the first mistake of a line is mostly no mistake of its own.
+            if broken.contains(&line) {
+                continue;
+            }
+            broken.push(line.clone());
+            let (span, message) = match bare_word(&source.text, line) {
+                Some(word) => {
+                    let text = &source.text[word.clone()];
+                    (word, format!("{} must be in quotes (write \"{text}\")", quoted(text)))
+                }
+                None => (span, lower_first(error.message())),
+            };
             let problem = || {
                 Problem::in_text(&source.name, &source.text, span.clone(), "", message)
                     .in_source(number)
@@ -114,23 +117,16 @@ impl Loader<'_> {
 
     fn next(&self, source: &Source, word: &str) -> Result<Source, String> {
         let next = match reference(OsStr::new(word))? {
-            Reference::Shipped(name) => Source::shipped(name, self.directory),
+            Reference::Shipped(shipped) => Source::shipped(shipped, self.directory),
             Reference::File(path) => {
-                let shown = super::problem::quoted(word);
-                // The name of the extended file is told as seen from where the command was started.
-                let named = Path::new(&source.name)
-                    .parent()
-                    .unwrap_or(Path::new(""))
-                    .join(path.strip_prefix(".").unwrap_or(path));
-                let found = Source::file(path, &source.directory);
-                let mut found =
-                    found.map_err(|Unreadable { message, .. }| format!("{shown}: {message}"))?;
-                found.name = crate::platform::LaunchPlan::readable(named);
-                Some(found)
+                let mut found = Source::file(path, &source.directory)
+                    .map_err(|Unreadable { message, .. }| format!("{}: {message}", quoted(word)))?;
+                // Named as seen from where the command was started.
+                let beside = Path::new(&source.name).parent().unwrap_or(Path::new(""));
+                found.name =
+                    LaunchPlan::readable(beside.join(path.strip_prefix(".").unwrap_or(path)));
+                found
             }
-        };
-        let Some(next) = next else {
-            return Err(format!("{} is not a shipped policy", super::problem::quoted(word)));
         };
         if let Some(start) = self.chain.iter().position(|(identity, _)| *identity == next.identity)
         {
@@ -185,8 +181,140 @@ fn line_around(text: &str, span: &Range<usize>) -> Range<usize> {
     before..after
 }
 
+/// The value of a line such as `memory = 512MiB`: the mistake that is made most, and the TOML parser tells of numbers.
+fn bare_word(text: &str, line: Range<usize>) -> Option<Range<usize>> {
+    let (before, value) = text[line.clone()].split_once('=')?;
+    let start = line.start + before.len() + 1 + (value.len() - value.trim_start().len());
+    let word = value.split('#').next()?.trim();
+    let in_words = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '%');
+    let is_word = word.chars().all(in_words) && word.contains(|c: char| c.is_ascii_alphabetic());
+    (is_word && word.len() <= 40).then(|| start..start + word.len())
+}
+
 /// Messages begin in lower case.
 fn lower_first(message: &str) -> String {
     let mut rest = message.chars();
     rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What becomes of a file with this text.
+    fn load_text(text: &str) -> Result<Loaded, PolicyError> {
+        let directory = Path::new("/srv");
+        let mut loader = Loader {
+            draft: Draft::new("p"),
+            findings: Findings::default(),
+            sources: Vec::new(),
+            chain: Vec::new(),
+            directory,
+        };
+        loader.read(Source {
+            name: "p.toml".into(),
+            text: text.to_owned().into(),
+            directory: directory.to_owned(),
+            shipped: false,
+            identity: "/srv/p.toml".into(),
+        });
+        loader.finish(&[])
+    }
+
+    /// Whatever comes out, it can be printed, and every problem has its place in the text.
+    fn nothing_breaks(text: &str) {
+        match load_text(text) {
+            Ok(loaded) => assert_eq!(loaded.draft.policy.digest().len(), 64),
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                for problem in error.problems() {
+                    assert!(!problem.headline().contains('\n'), "{:?}", problem.headline());
+                    assert!(
+                        problem
+                            .position()
+                            .is_some_and(|(line, _)| line <= text.split('\n').count())
+                    );
+                    assert!(problem.excerpt(true).is_some());
+                }
+            }
+        }
+    }
+
+    /// Pieces of which policies are made, right and wrong.
+    fn piece() -> impl Strategy<Value = String> {
+        let key = (0..keys::KEYS.len()).prop_map(|at| keys::KEYS[at].path.to_owned());
+        let example = (0..keys::KEYS.len()).prop_map(|at| keys::KEYS[at].example.to_owned());
+        let section =
+            (0..keys::SECTIONS.len()).prop_map(|at| format!("[{}]", keys::SECTIONS[at].0));
+        let marks = proptest::sample::select(vec![
+            "=",
+            "\n",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\"",
+            "'",
+            "\"\"\"",
+            "'''",
+            ",",
+            ".",
+            "#",
+            "\u{e4}",
+            "\\u0000",
+            "\r\n",
+            "[[",
+            "]]",
+            " ",
+            "\t",
+            "-1",
+            "inf",
+            "1979-05-27",
+            "0x",
+            "true",
+            "\u{202e}",
+            "\u{0}",
+        ]);
+        prop_oneof![key, example, section, marks.prop_map(str::to_owned), any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            nothing_breaks(&text);
+        }
+
+        #[test]
+        fn no_heap_of_pieces_makes_it_panic(pieces in proptest::collection::vec(piece(), 0..40)) {
+            nothing_breaks(&pieces.concat());
+        }
+
+        #[test]
+        fn no_value_of_any_key_makes_it_panic(at in 0..keys::KEYS.len(), value in piece()) {
+            nothing_breaks(&format!("{} = {value}", keys::KEYS[at].path));
+            nothing_breaks(&format!("{} = [{value:?}]", keys::KEYS[at].path));
+            nothing_breaks(&format!("{} = {value:?}", keys::KEYS[at].path));
+        }
+
+        #[test]
+        fn no_shipped_policy_with_a_cut_or_a_slip_makes_it_panic(
+            which in 0..super::super::source::SHIPPED.len(), at: usize, slip in piece()
+        ) {
+            let mut text = super::super::source::SHIPPED[which].text.to_owned();
+            let at = (0..=at % text.len()).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+            text.insert_str(at, &slip);
+            nothing_breaks(&text);
+            nothing_breaks(&text[..at]);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_a_problem_and_no_overflow() {
+        for (open, close) in [("[", "]"), ("{a=", "}")] {
+            nothing_breaks(&format!("x = {}{}", open.repeat(100_000), close.repeat(100_000)));
+        }
+        nothing_breaks(&format!("{}x = 1", "a.".repeat(100_000)));
+        nothing_breaks(&format!("[{}x]", "a.".repeat(100_000)));
+    }
 }

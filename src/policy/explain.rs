@@ -38,7 +38,13 @@ pub fn explain(
 }
 
 fn values_of(key: &'static Key, loaded: &Loaded) -> Vec<Explained> {
-    let values = (key.show)(&loaded.draft);
+    let mut values = (key.show)(&loaded.draft);
+    // Said, and said to be nothing: that is worth seeing, since it may undo what is said below.
+    if let ([], Some(word), Some(_)) =
+        (values.as_slice(), key.off(), note_of(&loaded.notes, key.path, ""))
+    {
+        values.push(word.into());
+    }
     let explained = |value: String| {
         let entry = match key.kind {
             Kind::Pairs(_) => value.split('=').next().unwrap_or_default(),

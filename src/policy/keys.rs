@@ -122,6 +122,16 @@ impl Key {
         }
     }
 
+    /// The word that switches it off; none for what can't be switched off.
+    pub(super) fn off(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Size(size) => Some(size.off),
+            Kind::Count(count) => Some(count.off).filter(|off| !off.is_empty()),
+            Kind::Cores(_) | Kind::Time(_) => Some(UNLIMITED),
+            _ => None,
+        }
+    }
+
     /// Whether its value may begin with a minus sign.
     pub(crate) fn is_signed(&self) -> bool {
         matches!(self.kind, Kind::Offset(_))

@@ -111,9 +111,8 @@ impl<'d> Layer<'d> {
         };
         let spot = |span| Spot::Text { source, number, span };
         for (name, value) in root {
-            if !(whole(name.span()) && whole(value.span()))
-                && !matches!(value.get_ref(), DeValue::Table(_))
-            {
+            let is_table = matches!(value.get_ref(), DeValue::Table(_));
+            if !is_table && !(whole(name.span()) && whole(value.span())) {
                 continue;
             }
             let section = keys::SECTIONS.iter().find(|(section, _)| *section == name.get_ref());
@@ -277,7 +276,14 @@ impl<'d> Layer<'d> {
                 set(self.draft, name, &value);
                 self.findings.notes.push(Note { key, entry: name.into(), place: spot.place() });
             }
-            Err(message) => self.problem(spot, key.path, message),
+            Err(message) => {
+                let shown = quoted(name);
+                let entry = format!("{}.{}", key.path, shown.trim_matches('`'));
+                // A flag is named as it is: what it sets stands in the message.
+                let path =
+                    if matches!(spot, Spot::Flag) || name.is_empty() { key.path } else { &entry };
+                self.problem(spot, path, message);
+            }
         }
     }
 
@@ -315,7 +321,9 @@ impl Names {
             Self::SystemCalls if syscalls::known(name) => Ok(plain_call(name).to_owned()),
             Self::SystemCalls => {
                 let names: Vec<String> = syscalls::names().collect();
-                let suggestion = did_you_mean(name, names.iter().map(String::as_str));
+                // A group is meant for a group, a call for a call.
+                let same = |known: &&String| known.starts_with('@') == name.starts_with('@');
+                let suggestion = did_you_mean(name, names.iter().filter(same).map(String::as_str));
                 let what =
                     if name.starts_with('@') { "a group of system calls" } else { "a system call" };
                 Err(format!("{} is not {what}{suggestion}", quoted(name)))

@@ -91,14 +91,21 @@ pub struct Policy {
 /// assert!(stockade::policy::shipped().any(|(name, _)| name == "worker"));
 /// ```
 pub fn shipped() -> impl Iterator<Item = (&'static str, String)> {
-    source::SHIPPED.iter().map(|(name, _)| {
+    source::SHIPPED.iter().map(|shipped| {
         // Only the descriptions are wanted, so any directory will do.
-        let loaded = chain::load(OsStr::new(name), &[], Path::new("/"));
-        (
-            *name,
-            loaded.map_or_else(|error| error.to_string(), |loaded| loaded.draft.policy.description),
-        )
+        let loaded = chain::load(OsStr::new(shipped.name), &[], Path::new("/"));
+        let describe = |loaded: chain::Loaded| loaded.draft.policy.description;
+        (shipped.name, loaded.map_or_else(|error| error.to_string(), describe))
     })
+}
+
+/// The file of a policy that comes with Stockade.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn shipped_text(name: &str) -> Result<&'static str, PolicyError> {
+    let found = source::find(OsStr::new(name));
+    found.map(|shipped| shipped.text).map_err(|message| Problem::whole("policy", message).into())
 }
 
 impl Policy {
@@ -107,13 +114,8 @@ impl Policy {
     /// # Errors
     /// When there is none of this name, or the current directory is gone.
     pub fn shipped(name: &str) -> Result<Self, PolicyError> {
-        let directory = current_directory()?;
-        match source::reference(OsStr::new(name)) {
-            Ok(source::Reference::File(_)) => {
-                Err(Problem::whole(name, "not a shipped policy").into())
-            }
-            _ => Self::load(name, &[], &directory),
-        }
+        shipped_text(name)?;
+        Self::load(name, &[], &current_directory()?)
     }
 
     /// A policy file.

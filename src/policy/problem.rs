@@ -115,6 +115,11 @@ impl Problem {
         Some(renderer.render(&[Group::with_level(Level::ERROR).element(snippet)]))
     }
 
+    fn text(&self, coloured: bool) -> String {
+        let excerpt = self.excerpt(coloured).map(|excerpt| format!("\n{excerpt}"));
+        self.headline() + &excerpt.unwrap_or_default()
+    }
+
     /// Place, key and message in one line.
     pub fn headline(&self) -> String {
         let mut line = self.origin.clone();
@@ -150,15 +155,11 @@ fn floor(text: &str, at: usize) -> usize {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.headline())?;
-        match self.excerpt(false) {
-            Some(excerpt) => write!(f, "\n{excerpt}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.text(false))
     }
 }
 
-/// Everything that is wrong with a policy. Its text tells all problems, an empty line between two.
+/// Everything that is wrong with a policy. Its text tells all problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     problems: Vec<Problem>,
@@ -178,6 +179,14 @@ impl PolicyError {
     }
 }
 
+impl PolicyError {
+    /// One text for each problem.
+    pub(crate) fn messages(&self, coloured: bool) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("and {} more problems", self.more));
+        self.problems.iter().map(|problem| problem.text(coloured)).chain(more).collect()
+    }
+}
+
 impl From<Problem> for PolicyError {
     fn from(problem: Problem) -> Self {
         Self { problems: vec![problem], more: 0 }
@@ -186,14 +195,7 @@ impl From<Problem> for PolicyError {
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, problem) in self.problems.iter().enumerate() {
-            let gap = if place == 0 { "" } else { "\n\n" };
-            write!(f, "{gap}{problem}")?;
-        }
-        match self.more {
-            0 => Ok(()),
-            more => write!(f, "\n\nand {more} more problems"),
-        }
+        f.write_str(&self.messages(false).join("\n"))
     }
 }
 

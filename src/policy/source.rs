@@ -1,6 +1,8 @@
 //! Where the text of a policy comes from: the policies in this program, and files.
 
 use super::paths::shown;
+use super::problem::Problem;
+use super::suggest::nearest;
 use crate::platform::{kind_of_file, open_without_waiting};
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -8,14 +10,21 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// A policy that comes with Stockade.
+#[derive(Debug)]
+pub(super) struct Shipped {
+    pub(super) name: &'static str,
+    pub(super) text: &'static str,
+}
+
 /// The policies that come with Stockade.
-pub(super) const SHIPPED: &[(&str, &str)] = &[
-    ("base", include_str!("../../policies/base.toml")),
-    ("default", include_str!("../../policies/default.toml")),
-    ("worker", include_str!("../../policies/worker.toml")),
-    ("build", include_str!("../../policies/build.toml")),
-    ("service", include_str!("../../policies/service.toml")),
-    ("agent", include_str!("../../policies/agent.toml")),
+pub(super) static SHIPPED: &[Shipped] = &[
+    Shipped { name: "base", text: include_str!("../../policies/base.toml") },
+    Shipped { name: "default", text: include_str!("../../policies/default.toml") },
+    Shipped { name: "worker", text: include_str!("../../policies/worker.toml") },
+    Shipped { name: "build", text: include_str!("../../policies/build.toml") },
+    Shipped { name: "service", text: include_str!("../../policies/service.toml") },
+    Shipped { name: "agent", text: include_str!("../../policies/agent.toml") },
 ];
 
 /// A larger file is no policy.
@@ -46,19 +55,26 @@ impl Unreadable {
     fn because(message: impl Into<String>) -> Self {
         Self { message: message.into(), text: None }
     }
+
+    /// As a problem of the file that was asked for under this name.
+    pub(super) fn problem(self, name: &str) -> Problem {
+        match self.text {
+            Some(text) => Problem::in_text(name, &text, text.len()..text.len(), "", self.message),
+            None => Problem::whole(name, self.message),
+        }
+    }
 }
 
 impl Source {
     /// A policy that comes with Stockade. Its relative paths start where the command was started.
-    pub(super) fn shipped(name: &str, directory: &Path) -> Option<Self> {
-        let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
-        Some(Self {
-            name: format!("shipped {name}.toml"),
-            text: Cow::Borrowed(text),
+    pub(super) fn shipped(shipped: &Shipped, directory: &Path) -> Self {
+        Self {
+            name: format!("shipped {}.toml", shipped.name),
+            text: Cow::Borrowed(shipped.text),
             directory: directory.to_owned(),
             shipped: true,
-            identity: PathBuf::from(name),
-        })
+            identity: PathBuf::from(shipped.name),
+        }
     }
 
     /// A file. `directory` is where a relative `path` starts.
@@ -117,33 +133,33 @@ fn small_enough(length: u64) -> Result<(), Unreadable> {
 }
 
 /// What the word after `-p` or in `extends` means.
+#[derive(Debug)]
 pub(super) enum Reference<'a> {
-    Shipped(&'a str),
+    Shipped(&'static Shipped),
     File(&'a Path),
 }
 
 /// Tells names from paths: a path has a `/` or ends in `.toml`. A message for what is neither.
 pub(super) fn reference(word: &OsStr) -> Result<Reference<'_>, String> {
-    let path = Path::new(word);
     let bytes = word.as_encoded_bytes();
-    let separated = bytes.iter().any(|byte| std::path::is_separator(char::from(*byte)));
     if bytes.contains(&0) {
         return Err(format!("{} has a NUL character, which no path can have", shown(word)));
     }
+    let separated = bytes.iter().any(|byte| std::path::is_separator(char::from(*byte)));
     if separated || bytes.ends_with(b".toml") {
-        return Ok(Reference::File(path));
+        return Ok(Reference::File(Path::new(word)));
     }
-    let names = || SHIPPED.iter().map(|(name, _)| *name);
-    match word.to_str().filter(|word| names().any(|name| name == *word)) {
-        Some(name) => Ok(Reference::Shipped(name)),
-        None => {
-            let near = super::suggest::did_you_mean(&word.to_string_lossy(), names());
-            let hint = if near.is_empty() {
-                " (write a path with a `/`, or one of those that `stockade policy list` shows)"
-            } else {
-                &near
-            };
-            Err(format!("{} is not a shipped policy{hint}", shown(word)))
-        }
-    }
+    find(word).map(Reference::Shipped)
+}
+
+/// The shipped policy of this name, or the message that there is none.
+pub(super) fn find(name: &OsStr) -> Result<&'static Shipped, String> {
+    SHIPPED.iter().find(|shipped| *shipped.name == *name).ok_or_else(|| {
+        let names = SHIPPED.iter().map(|shipped| shipped.name);
+        let hint = match nearest(&name.to_string_lossy(), names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`stockade policy list` shows them; a path has a `/` or ends in `.toml`".into(),
+        };
+        format!("{} is not a shipped policy ({hint})", shown(name))
+    })
 }

@@ -118,7 +118,25 @@ pub(super) fn size(scalar: Scalar<'_>, rules: &Size) -> Result<Option<Bytes>, St
             Err(format!("{} is too small (at least `{}`)", quoted(&text), rules.least))
         }
         Ok(size) => Ok(Some(size)),
-        Err(_) => Err(format!("{} is not a size (write `{}`)", quoted(&text), likely_size(&text))),
+        Err(_) => {
+            let instead =
+                instead_of(&text, rules.off).unwrap_or_else(|| format!("`{}`", likely_size(&text)));
+            Err(format!("{} is not a size (write {instead})", quoted(&text)))
+        }
+    }
+}
+
+/// What is written instead of a word or number that other programs take for "nothing" or "no limit".
+fn instead_of(text: &str, off: &str) -> Option<String> {
+    match text {
+        "0" => Some("`0B`".into()),
+        "none" | "no" | "off" | "false" if off == UNLIMITED => {
+            Some(format!("`0B`, or `{off}` for no limit"))
+        }
+        "none" | "no" | "off" | "false" | "max" | "inf" | "infinity" | "-1" | UNLIMITED => {
+            Some(format!("`{off}`"))
+        }
+        _ => None,
     }
 }
 

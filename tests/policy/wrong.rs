@@ -1,0 +1,402 @@
+//! Wrong policies and their exact messages: one row each.
+
+use super::{Place, only_problem};
+
+/// Every row is told with exactly this one problem and exit code 125.
+#[track_caller]
+fn all_refused(rows: &[(&str, &str)]) {
+    for (text, message) in rows {
+        assert_eq!(only_problem(text), format!("p.toml:{message}"), "{text}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_told_with_the_likely_one() {
+    all_refused(&[
+        ("descripton = 'x'", "1:1: descripton: unknown key (did you mean `description`?)"),
+        ("qwertyuiop = 1", "1:1: qwertyuiop: unknown key"),
+        ("memory = '1MiB'", "1:1: memory: unknown key (did you mean `limits.memory`?)"),
+        ("[limit]\npids = 3", "1:2: limit: unknown section (did you mean `limits`?)"),
+        ("[qwertyuiop]", "1:2: qwertyuiop: unknown section"),
+        ("[limits]\nmemroy = '1MiB'", "2:1: limits.memroy: unknown key (did you mean `memory`?)"),
+        (
+            "[limits]\nmemory-high = 1",
+            "2:1: limits.memory-high: unknown key (did you mean `memory_high`?)",
+        ),
+        ("[limits]\nread = []", "2:1: limits.read: unknown key (did you mean `filesystem.read`?)"),
+        ("limits.memry = 1", "1:8: limits.memry: unknown key (did you mean `memory`?)"),
+        (
+            "[limits.memory]\nmax = 1",
+            "1:1: limits.memory: expected a size such as \"512MiB\", found a table",
+        ),
+        ("\"a\\nb\" = 1", "1:1: a\\nb: unknown key"),
+    ]);
+}
+
+#[test]
+fn wrong_types_are_told_with_what_was_expected() {
+    all_refused(&[
+        ("limits = 3", "1:10: limits: expected a table, found an integer"),
+        ("[[limits]]\npids = 3", "1:1: limits: expected a table, found a list"),
+        ("extends = 1", "1:11: extends: `1` must be in quotes (write \"1\")"),
+        ("description = ['x']", "1:15: description: expected a text in quotes, found a list"),
+        (
+            "limits.memory = []",
+            "1:17: limits.memory: expected a size such as \"512MiB\", found a list",
+        ),
+        (
+            "limits.cpu = {}",
+            "1:14: limits.cpu: expected a number of cores such as 1.5, found a table",
+        ),
+        ("limits.pids = 1979-05-27", "1:15: limits.pids: expected a whole number, found a date"),
+        (
+            "limits.wall_time = []",
+            "1:20: limits.wall_time: expected a duration such as \"30s\", found a list",
+        ),
+        ("process.init = []", "1:16: process.init: expected `true` or `false`, found a list"),
+        ("network.mode = 1", "1:16: network.mode: `1` must be in quotes (write \"1\")"),
+        (
+            "filesystem.read = '/usr'",
+            "1:19: filesystem.read: expected a list such as [\"/usr\", \"./data\"], found a string",
+        ),
+        ("filesystem.read = [1]", "1:20: filesystem.read: `1` must be in quotes (write \"1\")"),
+        (
+            "filesystem.read = [[]]",
+            "1:20: filesystem.read: expected a text in quotes, found a list",
+        ),
+        (
+            "environment.set = ['A=B']",
+            "1:19: environment.set: expected a table such as { LANG = \"C.UTF-8\" }, found a list",
+        ),
+        (
+            "environment.set.PORT = 80",
+            "1:24: environment.set.PORT: `80` must be in quotes (write \"80\")",
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_units_are_told_with_the_right_ones() {
+    all_refused(&[
+        (
+            "limits.memory = '512 megs'",
+            "1:17: limits.memory: `512 megs` is not a size (write `512MiB`)",
+        ),
+        ("limits.memory = '2GB'", "1:17: limits.memory: `2GB` is not a size (write `2GiB`)"),
+        ("limits.memory = '100k'", "1:17: limits.memory: `100k` is not a size (write `100KiB`)"),
+        (
+            "limits.memory = 536870912",
+            "1:17: limits.memory: `536870912` is not a size (write `512MiB`)",
+        ),
+        ("limits.memory = '-1MiB'", "1:17: limits.memory: `-1MiB` is not a size (write `512MiB`)"),
+        ("limits.memory = 'max'", "1:17: limits.memory: `max` is not a size (write `unlimited`)"),
+        ("limits.swap = 0", "1:15: limits.swap: `0` is not a size (write `0B`)"),
+        (
+            "limits.swap = 'none'",
+            "1:15: limits.swap: `none` is not a size (write `0B`, or `unlimited` for no limit)",
+        ),
+        ("filesystem.tmp = false", "1:18: filesystem.tmp: `false` is not a size (write `none`)"),
+        ("limits.wall_time = 30", "1:20: limits.wall_time: `30` is not a duration (write `30s`)"),
+        (
+            "limits.wall_time = '5 min'",
+            "1:20: limits.wall_time: `5 min` is not a duration (write `5m`)",
+        ),
+        ("limits.grace = '1w'", "1:16: limits.grace: `1w` is not a duration (write `30s`)"),
+        (
+            "limits.cpu = '1.5'",
+            "1:14: limits.cpu: `1.5` must be a number (write it without quotes)",
+        ),
+        (
+            "limits.pids = '64'",
+            "1:15: limits.pids: `64` must be a number (write it without quotes)",
+        ),
+        ("process.init = 'true'", "1:16: process.init: `true` must be without quotes"),
+        (
+            "clock.monotonic = 5",
+            "1:19: clock.monotonic: `5` is not a duration (write `90s` or `-90s`)",
+        ),
+        (
+            "clock.boottime = '-1.5s'",
+            "1:18: clock.boottime: `-1.5s` is not a number of whole seconds",
+        ),
+    ]);
+}
+
+#[test]
+fn values_out_of_range_are_told_with_the_range() {
+    all_refused(&[
+        ("limits.memory = '4KiB'", "1:17: limits.memory: `4KiB` is too small (at least `1MiB`)"),
+        (
+            "limits.memory = '99999999999TiB'",
+            "1:17: limits.memory: `99999999999TiB` is not a size (write `512MiB`)",
+        ),
+        (
+            "limits.cpu = 0",
+            "1:14: limits.cpu: `0` is not a number of cores from 0.01 to 1000 (write `1.5`)",
+        ),
+        (
+            "limits.cpu = nan",
+            "1:14: limits.cpu: `nan` is not a number of cores from 0.01 to 1000 (write `1.5`)",
+        ),
+        (
+            "limits.cpu_weight = 0",
+            "1:21: limits.cpu_weight: `0` is not a whole number from 1 to 10000",
+        ),
+        ("limits.pids = -1", "1:15: limits.pids: `-1` is not a whole number from 1 to 4194304"),
+        ("limits.pids = 1.5", "1:15: limits.pids: `1.5` is not a whole number from 1 to 4194304"),
+        (
+            "limits.pids = 99999999999999999999999",
+            "1:15: limits.pids: `99999999999999999999999` is not a whole number from 1 to 4194304",
+        ),
+        (
+            "limits.open_files = 2",
+            "1:21: limits.open_files: `2` is not a whole number from 8 to 1048576",
+        ),
+        (
+            "limits.wall_time = '0s'",
+            "1:20: limits.wall_time: no program can run in no time (write `unlimited` for no limit)",
+        ),
+        (
+            "clock.monotonic = '99999d'",
+            "1:19: clock.monotonic: `99999d` is more than a hundred years",
+        ),
+        (
+            "identity.user = 0xffff_ffff",
+            "1:17: identity.user: `4294967295` is not a whole number from 0 to 4294967294",
+        ),
+        (
+            "identity.hostname = 'a b'",
+            "1:21: identity.hostname: `a b` is not a host name (at most 64 letters, digits, `-` and `.`)",
+        ),
+        (
+            "description = \"a\\nb\"",
+            "1:15: description: `a\\nb` has a line break or another control character",
+        ),
+    ]);
+}
+
+#[test]
+fn unknown_words_are_told_with_the_known_ones() {
+    all_refused(&[
+        (
+            "network.mode = 'hots'",
+            "1:16: network.mode: `hots` is not one of `none`, `host` (did you mean `host`?)",
+        ),
+        (
+            "network.mode = 'filtered'",
+            "1:16: network.mode: `filtered` is not one of `none`, `host`",
+        ),
+        (
+            "filesystem.proc = 'privat'",
+            "1:19: filesystem.proc: `privat` is not one of `private`, `pids`, `none` (did you mean `private`?)",
+        ),
+        ("syscalls.base = 'all'", "1:17: syscalls.base: `all` is not one of `default`, `none`"),
+        (
+            "syscalls.on_violation = 'kil'",
+            "1:25: syscalls.on_violation: `kil` is not one of `error`, `kill` (did you mean `kill`?)",
+        ),
+        (
+            "syscalls.allow = ['mout']",
+            "1:19: syscalls.allow: `mout` is not a system call (did you mean `mount`?)",
+        ),
+        (
+            "syscalls.deny = ['@socket']",
+            "1:18: syscalls.deny: `@socket` is not a group of system calls (did you mean `@sockets`?)",
+        ),
+        (
+            "capabilities.keep = ['SYS_ADMN']",
+            "1:22: capabilities.keep: `SYS_ADMN` is not a capability (did you mean `CAP_SYS_ADMIN`?)",
+        ),
+        (
+            "degrade.allow = ['limits.memroy']",
+            "1:18: degrade.allow: `limits.memroy` is not a control (did you mean `limits.memory`?)",
+        ),
+        (
+            "environment.keep = ['A=B']",
+            "1:21: environment.keep: `A=B` has a `=`, which no variable's name can have",
+        ),
+        (
+            "environment.keep = ['']",
+            "1:21: environment.keep: an empty text is not the name of a variable",
+        ),
+        (
+            "environment.set.A = \"x\\u0000\"",
+            "1:21: environment.set.A: the value of `A` has a NUL character, which no variable can have",
+        ),
+    ]);
+}
+
+#[test]
+fn paths_are_taken_as_written_or_not_at_all() {
+    all_refused(&[
+        (
+            "filesystem.read = ['/usr/../etc']",
+            "1:20: filesystem.read: `/usr/../etc` is not in its plain form (write `/etc`)",
+        ),
+        (
+            "filesystem.read = ['//usr']",
+            "1:20: filesystem.read: `//usr` is not in its plain form (write `/usr`)",
+        ),
+        (
+            "filesystem.read = ['a/../b']",
+            "1:20: filesystem.read: `a/../b` is not in its plain form (write `b`)",
+        ),
+        (
+            "filesystem.read = ['../../etc']",
+            "1:20: filesystem.read: `../../etc` leads out of the policy's directory (write an absolute path)",
+        ),
+        (
+            "filesystem.write = ['a/../../b']",
+            "1:21: filesystem.write: `a/../../b` leads out of the policy's directory (write an absolute path)",
+        ),
+        (
+            "filesystem.workdir = '..'",
+            "1:22: filesystem.workdir: `..` leads out of the policy's directory (write an absolute path)",
+        ),
+        (
+            "filesystem.read = ['~/x']",
+            "1:20: filesystem.read: `~/x` starts with `~`, which means nothing here (write the whole path)",
+        ),
+        ("filesystem.read = ['']", "1:20: filesystem.read: an empty text is not a path"),
+        (
+            "filesystem.read = [\"/a\\u0000b\"]",
+            "1:20: filesystem.read: `/a\\u{0}b` has a NUL character, which no path can have",
+        ),
+        ("filesystem.read = ['/usr', '/usr/']", "1:28: filesystem.read: `/usr/` is named twice"),
+        (
+            "filesystem.read = ['/usr']\nfilesystem.write = ['/usr']",
+            "2:21: filesystem.write: `/usr` is named in `filesystem.read` too (name it once)",
+        ),
+        (
+            "filesystem.read = ['a']\nfilesystem.read_optional = ['./a']",
+            "2:29: filesystem.read_optional: `./a` is named in `filesystem.read` too (name it once)",
+        ),
+        (
+            "filesystem.write = ['/']",
+            "1:21: filesystem.write: `/` can't be shown as a whole (name what the program needs below it)",
+        ),
+        (
+            "filesystem.read = ['/proc/self']",
+            "1:20: filesystem.read: `/proc` is the sandbox's own (choose what it shows with `filesystem.proc`)",
+        ),
+        (
+            "filesystem.read = ['/dev']",
+            "1:20: filesystem.read: `/dev` is the sandbox's own (name single devices)",
+        ),
+        (
+            "filesystem.read = ['/tmp']\nfilesystem.tmp = '1MiB'",
+            "1:20: filesystem.read: `/tmp` is the sandbox's own (set `filesystem.tmp` to `none` to show the host's)",
+        ),
+    ]);
+    let long = format!("filesystem.read = ['/{}']", "a/".repeat(3000));
+    assert_eq!(
+        only_problem(&long),
+        "p.toml:1:20: filesystem.read: a path of 6001 bytes is too long (at most 4095)"
+    );
+    let many: Vec<String> = (0..1001).map(|number| format!("'/{number}'")).collect();
+    assert_eq!(
+        only_problem(&format!("filesystem.read = [{}]", many.join(", "))),
+        "p.toml:1:19: filesystem.read: 1001 entries are too many (at most 1000)"
+    );
+}
+
+#[test]
+fn what_can_not_work_together_is_told() {
+    all_refused(&[
+        (
+            "[limits]\nmemory = '64MiB'\nmemory_high = '1GiB'",
+            "3:15: limits.memory_high: `1GiB` is more than `limits.memory`, which is `64MiB`, so it would never act",
+        ),
+        (
+            "limits.swap = '1GiB'",
+            "1:15: limits.swap: without `limits.memory` nothing needs to be swapped (set both, or write `0B`)",
+        ),
+        (
+            "syscalls.deny = ['execve']",
+            "1:18: syscalls.deny: no program can be started without `execve`",
+        ),
+        (
+            "syscalls.deny = ['@start']",
+            "1:18: syscalls.deny: no program can be started without `execve`",
+        ),
+        (
+            "syscalls.allow = ['mount']\nsyscalls.deny = ['mount']",
+            "2:18: syscalls.deny: `mount` is named in `syscalls.allow` too (name it once)",
+        ),
+        (
+            "syscalls.allow = ['ioctl', 'ioctl:any']",
+            "1:28: syscalls.allow: `ioctl:any` is named twice",
+        ),
+        (
+            "capabilities.keep = ['CHOWN', 'CAP_CHOWN']",
+            "1:31: capabilities.keep: `CAP_CHOWN` is named twice",
+        ),
+        (
+            "environment.keep = ['A']\nenvironment.set.A = 'x'",
+            "2:21: environment.set.A: `A` is named in `environment.keep` too (name it once)",
+        ),
+        (
+            "degrade.allow = ['limits.cpu', 'limits.cpu']",
+            "1:32: degrade.allow: `limits.cpu` is named twice",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_place() {
+    all_refused(&[
+        ("limits.pids = = 3", "1:15: extra `=`, expected nothing"),
+        ("limits.pids = 3\nlimits.pids = 4", "2:8: duplicate key"),
+        ("[limits", "1:8: unclosed table, expected `]`"),
+        ("description = \"abc", "1:19: invalid basic string, expected `\"`"),
+        ("limits.pids", "1:12: key with no value, expected `=`"),
+        ("limits.pids = 07", "1:15: unexpected leading zero, expected nothing"),
+        ("limits.memory = 512MiB # half", "1:17: `512MiB` must be in quotes (write \"512MiB\")"),
+        ("network.mode = none", "1:16: `none` must be in quotes (write \"none\")"),
+        (
+            "description = \"\\q\"",
+            "1:17: missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\\`, `\"`, `x`, `u`, `U`",
+        ),
+    ]);
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_file_with_their_lines() {
+    let place = Place::new();
+    let text = "extends = \"wroker\"\n\n[limits]\nmemory = \"512 megs\"   # half\nmemroy = 1\n\n\
+                [network]\nmode = = 1\nmod = \"\u{e4}\"\n";
+    let ended = place.write("web.toml", text).check("web.toml");
+    ended.problems();
+    insta::assert_snapshot!(ended.stderr, @r#"
+    error: web.toml:1:11: extends: `wroker` is not a shipped policy (did you mean `worker`?)
+      |
+    1 | extends = "wroker"
+      |           ^^^^^^^^
+    error: web.toml:4:10: limits.memory: `512 megs` is not a size (write `512MiB`)
+      |
+    4 | memory = "512 megs"   # half
+      |          ^^^^^^^^^^
+    error: web.toml:5:1: limits.memroy: unknown key (did you mean `memory`?)
+      |
+    5 | memroy = 1
+      | ^^^^^^
+    error: web.toml:8:8: extra `=`, expected nothing
+      |
+    8 | mode = = 1
+      |        ^
+    error: web.toml:9:1: network.mod: unknown key (did you mean `mode`?)
+      |
+    9 | mod = "ä"
+      | ^^^
+    "#);
+}
+
+#[test]
+fn a_file_that_is_no_policy_at_all_does_not_fill_the_screen() {
+    let text: String = (0..5000).map(|number| format!("key{number} = 1\n")).collect();
+    let place = Place::new();
+    let ended = place.write("p.toml", text).check("p.toml");
+    let problems = ended.problems();
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems[100], "and 4900 more problems");
+}
