@@ -34,6 +34,8 @@ use streams::Streams;
 pub struct LinuxBackend {
     /// Found once: it is asked for its limits before each launch, and makes the group of each.
     tree: OnceLock<Result<Tree, NoTree>>,
+    /// Whether the leftovers of crashed runs were looked for: once, since that looks at every sandbox alive.
+    swept: OnceLock<()>,
 }
 
 impl LinuxBackend {
@@ -44,6 +46,15 @@ impl LinuxBackend {
 
     fn tree(&self) -> &Result<Tree, NoTree> {
         self.tree.get_or_init(Tree::find)
+    }
+
+    fn sweep(&self) {
+        self.swept.get_or_init(|| {
+            if let Ok(tree) = self.tree() {
+                // A leftover that can't be removed is no reason to refuse a launch; the next one tries again.
+                tree.sweep().unwrap_or(0);
+            }
+        });
     }
 }
 
@@ -64,6 +75,7 @@ impl Backend for LinuxBackend {
         let mut prepared = Prepared::new(plan)?;
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
+        self.sweep();
         let (cgroup, quotas) = group_for(self.tree(), plan)?;
         let spawned = spawn::spawn(&prepared, cgroup.as_ref())?;
         streams.close_theirs();

@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// controllers down (cgroup-v2.rst, "No Internal Process Constraint").
 const SUPERVISOR: &str = "supervisor";
 
+/// How often a cgroup is made anew when sweeps of other Stockades take it away: each of them sweeps once.
+const MOST_TRIES: u32 = 16;
+
 /// Where sandboxes are made.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -173,19 +176,22 @@ impl Tree {
             PlatformError::system(format!("failed to make cgroup `{}`", path.display()), error)
         };
         let mut parent = self.parent(needed)?;
-        let dir = match make(parent.as_fd(), &plan.id) {
-            Ok(dir) => dir,
-            // Someone removed the parent, or a sweep took the new directory before it was locked.
-            Err(Errno::NOENT | Errno::NODEV | Errno::WOULDBLOCK) => {
-                self.forget_parent();
-                parent = self.parent(needed)?;
-                make(parent.as_fd(), &plan.id).map_err(fail)?
+        let mut tries = 0;
+        let dir = loop {
+            tries += 1;
+            match make(parent.as_fd(), &plan.id) {
+                Ok(dir) => break dir,
+                Err(error) if tries == MOST_TRIES => return Err(fail(error)),
+                // Someone removed the parent, or a sweep took the new directory before it was locked.
+                Err(Errno::NOENT | Errno::NODEV | Errno::WOULDBLOCK) => {
+                    self.forget_parent();
+                    parent = self.parent(needed)?;
+                }
+                Err(Errno::EXIST) => {
+                    sweep_one(parent.as_fd(), &plan.id, false).map_err(fail)?;
+                }
+                Err(error) => return Err(fail(error)),
             }
-            Err(Errno::EXIST) => {
-                sweep_one(parent.as_fd(), &plan.id, false).map_err(fail)?;
-                make(parent.as_fd(), &plan.id).map_err(fail)?
-            }
-            Err(error) => return Err(fail(error)),
         };
         // From here on dropping it removes it.
         let cgroup = Cgroup::new(dir, parent, plan.id.clone(), path);
@@ -308,6 +314,8 @@ fn make(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
     mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
     let dir = file::open_dir(parent, name)?;
     flock(&dir, FlockOperation::NonBlockingLockShared)?;
+    // A sweep may have removed it between those two: a lock on a removed directory holds nothing.
+    accessat(&dir, "cgroup.procs", Access::EXISTS, AtFlags::empty())?;
     Ok(dir)
 }
 
