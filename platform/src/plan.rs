@@ -256,6 +256,8 @@ pub enum Compare {
         /// What they must be.
         value: u64,
     },
+    /// Has at least one of these bits.
+    Any(u64),
 }
 
 /// What a forbidden system call gets.

@@ -38,12 +38,12 @@ enum Verdict {
     Deny,
 }
 
-/// A rule of the base list: it forbids the calls when all tests of one of the alternatives hold.
+/// A rule of the base list: it forbids the calls when all tests hold.
 #[derive(Debug, PartialEq, Eq)]
 struct Rule {
     why: &'static str,
     names: &'static [&'static str],
-    alternatives: &'static [&'static [ArgumentTest]],
+    tests: &'static [ArgumentTest],
 }
 
 /// The whole list of system calls for a policy.
@@ -83,11 +83,8 @@ pub(crate) fn expand(
     let absent = ENTRIES.iter().filter(|entry| entry.verdict == Verdict::Absent);
     let absent = absent.flat_map(|entry| entry.names).filter(|name| !allowed.contains(name));
     let rules = RULES.iter().flat_map(|rule| {
-        rule.names.iter().filter(|name| !any.contains(name)).flat_map(|name| {
-            rule.alternatives
-                .iter()
-                .map(|tests| SyscallRule { name: (*name).to_owned(), tests: tests.to_vec() })
-        })
+        let names = rule.names.iter().filter(|name| !any.contains(name));
+        names.map(|&name| SyscallRule { name: name.to_owned(), tests: rule.tests.to_vec() })
     });
     // `Syscalls` may gain fields in the platform, so it can't be built in one expression here.
     let mut syscalls = Syscalls::default();

@@ -48,84 +48,63 @@ pub(crate) struct TestFile {
 }
 
 impl RuleFile {
-    /// The plain rules, one for each call and each combination of bits of `any`.
+    /// The plain rules, one for each call.
     ///
     /// # Errors
     /// What is wrong with a test, in words for people.
     pub(crate) fn expand(&self) -> Result<Vec<SyscallRule>, String> {
-        let alternatives = self.alternatives()?;
-        let for_each = |name: &String| {
-            let rule = |tests: &Vec<_>| SyscallRule { name: name.clone(), tests: tests.clone() };
-            alternatives.iter().map(rule).collect::<Vec<_>>()
-        };
-        Ok(self.names.iter().flat_map(for_each).collect())
+        let tests = self.tests()?;
+        let rule = |name: &String| SyscallRule { name: name.clone(), tests: tests.clone() };
+        Ok(self.names.iter().map(rule).collect())
     }
 
-    /// The lists of tests; the rule holds when all tests of one list hold.
-    pub(super) fn alternatives(&self) -> Result<Vec<Vec<ArgumentTest>>, String> {
-        let mut all = vec![Vec::new()];
-        for test in &self.when {
-            let bits = test.compares()?;
-            let with = |before: &Vec<ArgumentTest>| {
-                let before = before.clone();
-                bits.iter()
-                    .map(move |tests| [before.as_slice(), tests].concat())
-                    .collect::<Vec<_>>()
-            };
-            all = all.iter().flat_map(with).collect();
-        }
-        Ok(all)
+    /// The tests, all of which must hold.
+    pub(super) fn tests(&self) -> Result<Vec<ArgumentTest>, String> {
+        let tests: Vec<_> = self.when.iter().map(TestFile::tests).collect::<Result<_, _>>()?;
+        Ok(tests.concat())
     }
 }
 
 impl TestFile {
-    /// Alternatives, of each of which all tests must hold.
-    fn compares(&self) -> Result<Vec<Vec<ArgumentTest>>, String> {
+    /// The plain tests: several for `none_of`.
+    fn tests(&self) -> Result<Vec<ArgumentTest>, String> {
         if self.argument > 5 {
+            let argument = self.argument;
+            return Err(format!("there is no argument {argument}: they are counted from 0 to 5"));
+        }
+        let compares = self.compares()?;
+        let values = compares.iter().map(|compare| match *compare {
+            Compare::Equal(value) | Compare::NotEqual(value) | Compare::Any(value) => value,
+            Compare::Masked { mask, value } => mask | value,
+        });
+        let widest = values.max().unwrap_or(0);
+        if !self.wide && widest > u64::from(u32::MAX) {
             return Err(format!(
-                "there is no argument {}: they are counted from 0 to 5",
-                self.argument
+                "`{widest:#x}` is wider than 32 bits (write `wide = true` to look at all 64)"
             ));
         }
-        let widest = if self.wide { u64::MAX } else { u64::from(u32::MAX) };
         let test = |compare| ArgumentTest { index: self.argument, compare, wide: self.wide };
-        let one = |compare| vec![vec![test(compare)]];
-        let mut found = Vec::new();
-        if let Some(value) = self.is {
-            let compare = match self.mask {
-                Some(mask) if value & !mask != 0 => {
-                    return Err(format!(
-                        "`is = {value:#x}` has bits that `mask = {mask:#x}` leaves out"
-                    ));
-                }
-                Some(mask) => Compare::Masked { mask, value },
-                None => Compare::Equal(value),
-            };
-            found.push((value, one(compare)));
-        }
-        if let Some(value) = self.is_not {
-            found.push((value, one(Compare::NotEqual(value))));
-        }
-        if let Some(values) = &self.none_of {
-            let all = values.iter().map(|&value| test(Compare::NotEqual(value))).collect();
-            found.push((values.iter().copied().max().unwrap_or(0), vec![all]));
-        }
-        if let Some(mask) = self.has {
-            found.push((mask, one(Compare::Masked { mask, value: mask })));
-        }
-        if let Some(mask) = self.any {
-            let bits = (0..64).map(|bit| 1 << bit).filter(|bit| mask & bit != 0);
-            let each = bits.map(|bit| vec![test(Compare::Masked { mask: bit, value: bit })]);
-            found.push((mask, each.collect()));
-        }
-        if self.mask.is_some() && self.is.is_none() {
-            return Err("`mask` goes with `is` only".to_owned());
-        }
-        match found.pop() {
-            Some((value, _)) if value > widest => Err(format!(
-                "`{value:#x}` is wider than 32 bits (write `wide = true` to look at all 64)"
-            )),
-            Some((_, alternatives)) if found.is_empty() => Ok(alternatives),
+        Ok(compares.into_iter().map(test).collect())
+    }
+
+    fn compares(&self) -> Result<Vec<Compare>, String> {
+        match (self.is, self.mask, self.is_not, &self.none_of, self.has, self.any) {
+            (Some(value), None, None, None, None, None) => Ok(vec![Compare::Equal(value)]),
+            (Some(value), Some(mask), None, None, None, None) if value & !mask != 0 => {
+                Err(format!("`is = {value:#x}` has bits that `mask = {mask:#x}` leaves out"))
+            }
+            (Some(value), Some(mask), None, None, None, None) => {
+                Ok(vec![Compare::Masked { mask, value }])
+            }
+            (None, None, Some(value), None, None, None) => Ok(vec![Compare::NotEqual(value)]),
+            (None, None, None, Some(values), None, None) => {
+                Ok(values.iter().copied().map(Compare::NotEqual).collect())
+            }
+            (None, None, None, None, Some(mask), None) => {
+                Ok(vec![Compare::Masked { mask, value: mask }])
+            }
+            (None, None, None, None, None, Some(mask)) => Ok(vec![Compare::Any(mask)]),
+            (None, Some(_), ..) => Err("`mask` goes with `is` only".to_owned()),
             _ => {
                 Err("a test has exactly one of `is`, `is_not`, `none_of`, `has`, `any`".to_owned())
             }
@@ -137,9 +116,9 @@ impl TestFile {
 mod tests {
     use super::*;
 
-    fn rule(when: &str) -> Result<Vec<Vec<ArgumentTest>>, String> {
+    fn rule(when: &str) -> Result<Vec<ArgumentTest>, String> {
         let text = format!("names = [\"socket\"]\nwhen = {when}");
-        toml::from_str::<RuleFile>(&text).unwrap().alternatives()
+        toml::from_str::<RuleFile>(&text).unwrap().tests()
     }
 
     fn test(index: u8, compare: Compare) -> ArgumentTest {
@@ -147,24 +126,23 @@ mod tests {
     }
 
     #[test]
-    fn bits_of_any_become_alternatives_and_combine() {
-        let bit = |index, bit| test(index, Compare::Masked { mask: bit, value: bit });
+    fn each_word_is_a_test() {
+        let masked = |mask, value| Compare::Masked { mask, value };
         assert_eq!(
-            rule("[{ argument = 1, any = 0x5 }, { argument = 2, any = 0o6000 }]").unwrap(),
-            [
-                [bit(1, 1), bit(2, 0o2000)],
-                [bit(1, 1), bit(2, 0o4000)],
-                [bit(1, 4), bit(2, 0o2000)],
-                [bit(1, 4), bit(2, 0o4000)],
-            ]
+            rule("[{ argument = 1, any = 0x5 }, { argument = 2, has = 0o6000 }]").unwrap(),
+            [test(1, Compare::Any(5)), test(2, masked(0o6000, 0o6000))]
+        );
+        assert_eq!(
+            rule("[{ argument = 1, mask = 0xf, is = 5 }, { argument = 0, is_not = 1 }]").unwrap(),
+            [test(1, masked(0xf, 5)), test(0, Compare::NotEqual(1))]
         );
     }
 
     #[test]
-    fn none_of_is_one_list_of_tests() {
+    fn none_of_is_one_test_for_each_value() {
         assert_eq!(
             rule("[{ argument = 0, none_of = [1, 2] }]").unwrap(),
-            [[test(0, Compare::NotEqual(1)), test(0, Compare::NotEqual(2))]]
+            [test(0, Compare::NotEqual(1)), test(0, Compare::NotEqual(2))]
         );
     }
 
@@ -179,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_rule_without_tests_always_holds() {
-        assert_eq!(rule("[]").unwrap(), [[]]);
+        assert_eq!(rule("[]").unwrap(), []);
     }
 
     #[test]

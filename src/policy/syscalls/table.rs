@@ -280,272 +280,175 @@ pub(super) static RULES: &[Rule] = &[
     Rule {
         why: "no new namespaces (NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET), see `unshare`",
         names: &["clone"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x20000, value: 0x20000 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x2000000, value: 0x2000000 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x4000000, value: 0x4000000 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x8000000, value: 0x8000000 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x10000000, value: 0x10000000 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x20000000, value: 0x20000000 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 0, compare: Compare::Masked { mask: 0x40000000, value: 0x40000000 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 0, compare: Compare::Any(0x7e020000), wide: false },
         ],
     },
     Rule {
         why: "no setuid or setgid file may be left where others could start it: a file made inside can belong to a host user",
         names: &["chmod", "creat", "fchmod"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Any(0xc00), wide: false },
         ],
     },
     Rule {
         why: "as above",
         names: &["fchmodat", "fchmodat2", "mknodat"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 2, compare: Compare::Any(0xc00), wide: false },
         ],
     },
     Rule {
         why: "as above",
         names: &["mknod"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Any(0xc00), wide: false },
         ],
     },
     Rule {
         why: "as above; the flags are O_CREAT and O_TMPFILE",
         names: &["open"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x40, value: 0x40 }, wide: false },
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x40, value: 0x40 }, wide: false },
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x400000, value: 0x400000 }, wide: false },
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x400000, value: 0x400000 }, wide: false },
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Any(0x400040), wide: false },
+            ArgumentTest { index: 2, compare: Compare::Any(0xc00), wide: false },
         ],
     },
     Rule {
         why: "as above",
         names: &["openat"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x40, value: 0x40 }, wide: false },
-                ArgumentTest { index: 3, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x40, value: 0x40 }, wide: false },
-                ArgumentTest { index: 3, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x400000, value: 0x400000 }, wide: false },
-                ArgumentTest { index: 3, compare: Compare::Masked { mask: 0x400, value: 0x400 }, wide: false },
-            ],
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x400000, value: 0x400000 }, wide: false },
-                ArgumentTest { index: 3, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 2, compare: Compare::Any(0x400040), wide: false },
+            ArgumentTest { index: 3, compare: Compare::Any(0xc00), wide: false },
         ],
     },
     Rule {
         why: "no device nodes: character devices",
         names: &["mknod"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf000, value: 0x2000 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf000, value: 0x2000 }, wide: false },
         ],
     },
     Rule {
         why: "no device nodes: block devices",
         names: &["mknod"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf000, value: 0x6000 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf000, value: 0x6000 }, wide: false },
         ],
     },
     Rule {
         why: "no device nodes: character devices",
         names: &["mknodat"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0xf000, value: 0x2000 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 2, compare: Compare::Masked { mask: 0xf000, value: 0x2000 }, wide: false },
         ],
     },
     Rule {
         why: "no device nodes: block devices",
         names: &["mknodat"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0xf000, value: 0x6000 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 2, compare: Compare::Masked { mask: 0xf000, value: 0x6000 }, wide: false },
         ],
     },
     Rule {
         why: "UNIX, INET, INET6 and NETLINK sockets; the other families are seldom used and seldom looked at, some (VSOCK) lead out of a virtual machine, some (ALG) deep into the kernel",
         names: &["socket"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x1), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x2), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0xa), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x10), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x1), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x2), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0xa), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x10), wide: false },
         ],
     },
     Rule {
         why: "pairs are UNIX sockets",
         names: &["socketpair"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x1), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x1), wide: false },
         ],
     },
     Rule {
         why: "of NETLINK only ROUTE, with which C libraries list the network interfaces; the others speak to the firewall, audit, and device parts of the kernel",
         names: &["socket"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 0, compare: Compare::Equal(0x10), wide: false },
-                ArgumentTest { index: 2, compare: Compare::NotEqual(0x0), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 0, compare: Compare::Equal(0x10), wide: false },
+            ArgumentTest { index: 2, compare: Compare::NotEqual(0x0), wide: false },
         ],
     },
     Rule {
         why: "SEQPACKET outside of UNIX sockets is SCTP, which the kernel would load a module for",
         names: &["socket"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x1), wide: false },
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf, value: 0x5 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x1), wide: false },
+            ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf, value: 0x5 }, wide: false },
         ],
     },
     Rule {
         why: "SCTP by its number",
         names: &["socket"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 2, compare: Compare::Equal(0x84), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 2, compare: Compare::Equal(0x84), wide: false },
         ],
     },
     Rule {
         why: "DCCP, as SCTP: seldom used, often broken, loaded on demand",
         names: &["socket"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf, value: 0x6 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Masked { mask: 0xf, value: 0x6 }, wide: false },
         ],
     },
     Rule {
         why: "TIOCSTI puts characters into a terminal as if they had been typed: they would be run outside",
         names: &["ioctl"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Equal(0x5412), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Equal(0x5412), wide: false },
         ],
     },
     Rule {
         why: "TIOCLINUX does the same on a console, by pasting",
         names: &["ioctl"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Equal(0x541c), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Equal(0x541c), wide: false },
         ],
     },
     Rule {
         why: "TIOCSETD loads line disciplines, old drivers with a history of holes",
         names: &["ioctl"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Equal(0x5423), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Equal(0x5423), wide: false },
         ],
     },
     Rule {
         why: "plain Linux, its 32-bit and 2.6 masks, no randomised addresses (for debuggers, harms only oneself), and asking; not the variants that make memory executable or map address zero",
         names: &["personality"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x0), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x8), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x20000), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x20008), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x40000), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0x40008), wide: false },
-                ArgumentTest { index: 0, compare: Compare::NotEqual(0xffffffff), wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x0), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x8), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x20000), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x20008), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x40000), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0x40008), wide: false },
+            ArgumentTest { index: 0, compare: Compare::NotEqual(0xffffffff), wide: false },
         ],
     },
     Rule {
         why: "huge pages come from a store of the whole machine and aren't counted as the sandbox's memory (MAP_HUGETLB)",
         names: &["mmap"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 3, compare: Compare::Masked { mask: 0x40000, value: 0x40000 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 3, compare: Compare::Masked { mask: 0x40000, value: 0x40000 }, wide: false },
         ],
     },
     Rule {
         why: "as above (MFD_HUGETLB)",
         names: &["memfd_create"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x4, value: 0x4 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 1, compare: Compare::Masked { mask: 0x4, value: 0x4 }, wide: false },
         ],
     },
     Rule {
         why: "as above (SHM_HUGETLB)",
         names: &["shmget"],
-        alternatives: &[
-            &[
-                ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
-            ],
+        tests: &[
+            ArgumentTest { index: 2, compare: Compare::Masked { mask: 0x800, value: 0x800 }, wide: false },
         ],
     },
 ];

@@ -102,13 +102,9 @@ fn written(list: &ListFile) -> String {
     for rule in &list.rule {
         let RuleFile { why, names, .. } = rule;
         writeln!(text, "    Rule {{\n        why: {why:?},\n        names: &{names:?},").unwrap();
-        text.push_str("        alternatives: &[\n");
-        for tests in rule.alternatives().unwrap() {
-            text.push_str("            &[\n");
-            for test in tests {
-                writeln!(text, "                {},", source(test)).unwrap();
-            }
-            text.push_str("            ],\n");
+        text.push_str("        tests: &[\n");
+        for test in rule.tests().unwrap() {
+            writeln!(text, "            {},", source(test)).unwrap();
         }
         text.push_str("        ],\n    },\n");
     }
@@ -120,6 +116,7 @@ fn source(ArgumentTest { index, compare, wide }: ArgumentTest) -> String {
     let compare = match compare {
         Compare::Equal(value) => format!("Equal({value:#x})"),
         Compare::NotEqual(value) => format!("NotEqual({value:#x})"),
+        Compare::Any(mask) => format!("Any({mask:#x})"),
         Compare::Masked { mask, value } => {
             format!("Masked {{ mask: {mask:#x}, value: {value:#x} }}")
         }

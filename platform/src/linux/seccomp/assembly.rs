@@ -92,7 +92,7 @@ impl Tail {
         {
             return *place;
         }
-        self.instructions.push(instruction(BPF_RET | BPF_K, 0, 0, answer));
+        self.instructions.push(self::answer(answer));
         let place = self.here();
         self.fixed.insert(answer, place);
         place
@@ -114,9 +114,8 @@ impl Tail {
 
     /// Makes `to` follow what is written next.
     fn jump_to(&mut self, to: Place) {
-        // A program is never longer than a few thousand instructions.
-        if let distance @ 1.. = u32::try_from(self.distance(to)).unwrap_or(u32::MAX) {
-            self.instructions.push(instruction(BPF_JMP | BPF_JA, 0, 0, distance));
+        if let distance @ 1.. = self.distance(to) {
+            self.instructions.push(always(distance));
         }
     }
 
@@ -125,7 +124,7 @@ impl Tail {
         let [jt, jf] = [if_true, if_false].map(|to| u8::try_from(self.distance(to)));
         // `near` made them fit; a program with a wrong jump is refused by the kernel.
         let (jt, jf) = (jt.unwrap_or(u8::MAX), jf.unwrap_or(u8::MAX));
-        self.instructions.push(instruction(BPF_JMP | compare | BPF_K, jt, jf, with));
+        self.instructions.push(jump(compare, with, jt, jf));
     }
 }
 
@@ -137,11 +136,27 @@ const fn audit_arch(arch: Arch) -> u32 {
     }
 }
 
-fn load(offset: u32) -> sock_filter {
+/// Loads the word at an offset of `struct seccomp_data`.
+pub(super) fn load(offset: u32) -> sock_filter {
     instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, offset)
 }
 
-pub(super) fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+/// Passes over `if_true` or `if_false` instructions.
+pub(super) fn jump(compare: u32, with: u32, if_true: u8, if_false: u8) -> sock_filter {
+    instruction(BPF_JMP | compare | BPF_K, if_true, if_false, with)
+}
+
+/// Passes over as many instructions.
+pub(super) fn always(over: usize) -> sock_filter {
+    // A program is never longer than a few thousand instructions.
+    instruction(BPF_JMP | BPF_JA, 0, 0, u32::try_from(over).unwrap_or(u32::MAX))
+}
+
+pub(super) fn answer(answer: u32) -> sock_filter {
+    instruction(BPF_RET | BPF_K, 0, 0, answer)
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     // All codes fit: they are built from one-byte constants.
     sock_filter { code: u16::try_from(code).unwrap_or(u16::MAX), jt, jf, k }
 }

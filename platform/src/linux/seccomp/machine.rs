@@ -2,8 +2,8 @@
 //! kernel would answer, for any processor and without a process.
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET,
-    BPF_W, SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ALLOW, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD,
+    BPF_RET, BPF_W, SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ALLOW, sock_filter,
 };
 
 /// What the kernel shows to a program (`struct seccomp_data`).
@@ -54,6 +54,8 @@ pub(super) fn run(program: &[sock_filter], call: &Call) -> u32 {
             next += branch(accumulator >= k);
         } else if code == BPF_JMP | BPF_JGT | BPF_K {
             next += branch(accumulator > k);
+        } else if code == BPF_JMP | BPF_JSET | BPF_K {
+            next += branch(accumulator & k != 0);
         } else if code == BPF_RET | BPF_K {
             return k;
         } else {

@@ -191,6 +191,7 @@ fn holds(rule: &SyscallRule, arguments: &[u64; 6]) -> bool {
             Compare::Equal(value) => argument == value,
             Compare::NotEqual(value) => argument != value,
             Compare::Masked { mask, value } => argument & mask == value & mask,
+            Compare::Any(mask) => argument & mask != 0,
         }
     })
 }
@@ -211,12 +212,13 @@ fn any_value() -> impl Strategy<Value = u64> {
 }
 
 fn any_test() -> impl Strategy<Value = ArgumentTest> {
-    (0..6u8, any_value(), any_value(), 0..3, any::<bool>()).prop_map(|(index, a, b, kind, wide)| {
+    (0..6u8, any_value(), any_value(), 0..4, any::<bool>()).prop_map(|(index, a, b, kind, wide)| {
         let cut = |value: u64| if wide { value } else { value & u64::from(u32::MAX) };
         let (a, b) = (cut(a), cut(b));
         let compare = match kind {
             0 => Compare::Equal(a),
             1 => Compare::NotEqual(a),
+            2 => Compare::Any(a),
             _ => Compare::Masked { mask: a, value: b },
         };
         ArgumentTest { index, compare, wide }
