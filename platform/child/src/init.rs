@@ -1,7 +1,7 @@
 //! The sandbox's first process: builds the walls, starts the program, reaps, and tells how it ended.
 
 use crate::interpret::{self, State};
-use crate::{Message, Phase, Script, sys};
+use crate::{Message, Phase, Script, second, sys};
 
 /// Exit code of a process that failed before it became the program.
 const FAILED: i32 = 125;
@@ -27,10 +27,9 @@ pub fn run(script: &Script<'_>) -> ! {
         fail(script, Phase::Setup, index, errno);
     }
     if !script.init {
-        become_program(script, &mut state);
+        become_program(script, state);
     }
-    match sys::fork_until_exec() {
-        Ok(0) => become_program(script, &mut state),
+    match second::until_exec(|(script, state)| become_program(script, *state), &(script, state)) {
         Ok(program) => stay(script, program),
         Err(errno) => fail(script, Phase::Init, 1, errno),
     }
@@ -42,9 +41,9 @@ fn fail(script: &Script<'_>, phase: Phase, index: i32, errno: i32) -> ! {
 }
 
 /// The program's own steps, then `execve` of the first candidate that can be executed.
-fn become_program(script: &Script<'_>, state: &mut State) -> ! {
+fn become_program(script: &Script<'_>, mut state: State) -> ! {
     sys::reset_signal_actions();
-    if let Err((index, errno)) = interpret::all(script, script.program, state) {
+    if let Err((index, errno)) = interpret::all(script, script.program, &mut state) {
         fail(script, Phase::Program, index, errno);
     }
     if let Err(errno) = sys::set_signal_mask(false) {

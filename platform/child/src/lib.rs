@@ -13,6 +13,7 @@ mod init;
 mod interpret;
 mod message;
 mod script;
+mod second;
 mod sys;
 
 pub use init::run;

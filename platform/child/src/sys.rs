@@ -258,7 +258,7 @@ pub(crate) fn loopback_up() -> Result<()> {
     // SAFETY: all bytes zero are a valid value of this structure of integers.
     let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     #[expect(clippy::cast_possible_truncation, reason = "the flag is bit 0")]
     let up = libc::IFF_UP as libc::c_short;
@@ -410,14 +410,6 @@ pub(crate) fn execute(
         Ok(_) => 0,
         Err(errno) => errno,
     }
-}
-
-/// A copy of this process; the caller waits until the copy executes a program or ends (CLONE_VFORK without CLONE_VM).
-/// Zero in the copy.
-pub(crate) fn fork_until_exec() -> Result<i32> {
-    let flags = (libc::CLONE_VFORK | libc::SIGCHLD) as usize;
-    // SAFETY: without CLONE_VM the copy has its own memory and stack, as after fork(2).
-    unsafe { call(Sysno::clone, [flags, 0, 0, 0, 0, 0]) }.map(small)
 }
 
 /// Reaps one child that ended or stopped, if there is one: its pid and wait status.

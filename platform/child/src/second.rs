@@ -1,0 +1,121 @@
+//! The second process: in the first one's memory until it executes the program.
+//!
+//! A copy of the memory would cost a launch its page tables and a fault for each page touched, only to be thrown away at
+//! `execve`. As with vfork(2) the first process stands still meanwhile, so that the two never run in it at once; unlike
+//! vfork(2) the second has a stack of its own, so that it can't return into frames that the first one still needs.
+
+use crate::sys::Result;
+use core::arch::asm;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use syscalls::{Errno, Sysno};
+
+/// Many times what the deepest call of this crate needs, also without optimization.
+#[repr(C, align(16))]
+struct Stack(MaybeUninit<[u8; 32 << 10]>);
+
+/// What a raw clone(2) hands over to [`enter`].
+struct Start<T> {
+    main: fn(&T) -> !,
+    argument: *const T,
+}
+
+/// Starts a process that runs `main`; returns when that has executed a program or ended.
+///
+/// It must not have handlers for the signals that it doesn't block: they would run on the first process's behalf.
+pub(crate) fn until_exec<T>(main: fn(&T) -> !, argument: &T) -> Result<i32> {
+    let mut stack = MaybeUninit::<Stack>::uninit();
+    let start = Start { main, argument };
+    let flags = (libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD) as usize;
+    let top = stack.as_mut_ptr().wrapping_add(1);
+    // SAFETY: the stack, `start` and what it points to outlive the second process's use of them, since this call returns
+    // only when that has left this memory (CLONE_VFORK). `enter` is made for a `Start<T>` and never returns.
+    let result = unsafe { clone(flags, top.cast(), enter::<T>, (&raw const start).cast()) };
+    Errno::from_ret(result.cast_unsigned())
+        .map_err(Errno::into_raw)
+        .map(|pid| i32::try_from(pid).unwrap_or(0))
+}
+
+/// # Safety
+/// `start` points to a live `Start<T>`.
+unsafe extern "C" fn enter<T>(start: *const c_void) -> ! {
+    // SAFETY: the caller's promise.
+    let Start { main, argument } = unsafe { start.cast::<Start<T>>().read() };
+    // SAFETY: `until_exec` took it from a reference that outlives this process's use of it.
+    main(unsafe { &*argument })
+}
+
+/// clone(2); the new process begins in `enter`.
+///
+/// # Safety
+/// `stack` is the top of one that nothing else uses, aligned to 16, and `enter` accepts `start`; both live as long as the
+/// new process uses this memory.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone(
+    flags: usize,
+    stack: *mut c_void,
+    enter: unsafe extern "C" fn(*const c_void) -> !,
+    start: *const c_void,
+) -> isize {
+    let result;
+    // SAFETY: the caller's promise; the new process takes the inner branch on its own stack and never leaves it.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {start}",
+            "call {enter}",
+            "ud2",
+            "2:",
+            start = in(reg) start,
+            enter = in(reg) enter,
+            inout("rax") Sysno::clone as isize => result,
+            in("rdi") flags,
+            in("rsi") stack,
+            in("rdx") 0usize,
+            in("r10") 0usize,
+            in("r8") 0usize,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}
+
+/// clone(2); the new process begins in `enter`.
+///
+/// # Safety
+/// `stack` is the top of one that nothing else uses, aligned to 16, and `enter` accepts `start`; both live as long as the
+/// new process uses this memory.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone(
+    flags: usize,
+    stack: *mut c_void,
+    enter: unsafe extern "C" fn(*const c_void) -> !,
+    start: *const c_void,
+) -> isize {
+    let result;
+    // SAFETY: the caller's promise; the new process takes the inner branch on its own stack and never leaves it.
+    unsafe {
+        asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {start}",
+            "blr {enter}",
+            "brk #1",
+            "2:",
+            start = in(reg) start,
+            enter = in(reg) enter,
+            in("x8") Sysno::clone as isize,
+            inout("x0") flags.cast_signed() => result,
+            in("x1") stack,
+            in("x2") 0usize,
+            in("x3") 0usize,
+            in("x4") 0usize,
+        );
+    }
+    result
+}
