@@ -202,7 +202,8 @@ fn what_the_kernel_holds_is_what_the_policy_says_and_only_this_sandbox_stands_th
         "{}",
         ended.told()
     );
-    assert_eq!(members, 3, "the init, the shell and cat");
+    // The init and the shell; whether that starts `cat` beside itself or becomes it is the shell's choice.
+    assert!((2..=3).contains(&members), "{members}");
     assert!(!place.exists(), "{} is left", place.display());
 }
 
