@@ -101,7 +101,7 @@ fn a_setuid_file_gives_no_other_user() {
     let Some(attempts) = Attempts::compiled() else {
         skip!("compiler: `gcc` isn't installed");
     };
-    let program = attempts.directory().join("attempts");
+    let program = attempts.directory.path().join("attempts");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
     let names = ["another_user_by_setuid_file"];
     assert_eq!(attempts.inside(&[], &names), ["EPERM"]);

@@ -195,8 +195,8 @@ fn the_report_says_that_a_forbidden_call_ended_the_program() {
     let Some(attempts) = Attempts::compiled() else {
         skip!("compiler: `gcc` isn't installed");
     };
-    let report = attempts.directory().join("denied.json");
-    let mut command = stockade(attempts.directory());
+    let report = attempts.directory.path().join("denied.json");
+    let mut command = stockade(attempts.directory.path());
     command.arg("--report").arg(&report).args(["--on-violation", "kill", "--"]);
     let output = command.args(["./attempts", "--alone", "unshare_user"]).output().unwrap();
     assert_eq!(output.status.code(), Some(128 + 31), "{output:?}");

@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,6 +155,14 @@ static long attempt(const char *name) {
     if (IS("socket_seqpacket")) return syscall(SYS_socket, AF_INET, SOCK_SEQPACKET, 0);
     if (IS("socketpair_tipc")) return syscall(SYS_socketpair, 30, SOCK_STREAM, 0, nowhere);
 
+    if (IS("connect_abstract")) {
+        struct sockaddr_un to = {.sun_family = AF_UNIX};
+        const char *wanted = getenv("ABSTRACT");
+        strncpy(to.sun_path + 1, wanted, sizeof to.sun_path - 2);
+        socklen_t length = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(wanted);
+        return connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&to, length);
+    }
+
     /* terminals */
     if (IS("tiocsti")) return syscall(SYS_ioctl, open("/dev/null", O_RDWR), 0x5412, "x");
     if (IS("tiocsti_high_bits")) return syscall(SYS_ioctl, open("/dev/null", O_RDWR), 0xdead00005412, "x");
@@ -181,6 +191,13 @@ static long attempt(const char *name) {
     if (IS("chown_to_root")) return syscall(SYS_fchown, scratch(), 0, 0);
     if (IS("setuid_root")) return syscall(SYS_setuid, 0);
     if (IS("another_user_by_setuid_file")) return geteuid() == getuid() ? (errno = EPERM, -1) : 0;
+
+    /* walls of its own */
+    if (IS("landlock_of_its_own")) {
+        unsigned long long nothing_may_be_executed = 1;
+        long rules = syscall(444, &nothing_may_be_executed, sizeof nothing_may_be_executed, 0);
+        return rules < 0 ? rules : syscall(446, rules, 0);
+    }
 
     /* numbers */
     if (IS("unknown_number")) return syscall(2000);

@@ -6,7 +6,8 @@ use tempfile::TempDir;
 
 /// The compiled program in a directory of its own, which is writable inside.
 pub(crate) struct Attempts {
-    directory: TempDir,
+    /// Where it is.
+    pub(crate) directory: TempDir,
 }
 
 impl Attempts {
@@ -19,11 +20,6 @@ impl Attempts {
         let output = gcc.output().ok()?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Some(Self { directory })
-    }
-
-    /// Where it is.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
     }
 
     /// What comes back in a sandbox of the default policy with `flags`.

@@ -158,7 +158,7 @@ fn wanted(purpose: Purpose) -> BitFlags<AccessFs> {
     }
 }
 
-/// What version `abi` holds, and whether that is all.
+/// What version `abi` holds, and whether that is all. The version itself stands beside it in a report.
 fn told(abi: u32) -> (String, bool) {
     let missing: Vec<_> = [
         (2, "moving files between directories is forbidden altogether"),
@@ -171,8 +171,8 @@ fn told(abi: u32) -> (String, bool) {
     .map(|(_, what)| *what)
     .collect();
     let how = match &missing[..] {
-        [] => format!("Landlock version {abi}"),
-        missing => format!("Landlock version {abi}: {}", missing.join(", ")),
+        [] => "Landlock".to_owned(),
+        missing => format!("Landlock of an older kernel: {}", missing.join(", ")),
     };
     (how, abi >= COMPLETE)
 }
@@ -274,11 +274,11 @@ mod tests {
         assert!(!old.complete);
         assert_eq!(
             old.how,
-            "Landlock version 2: files that can be read can be truncated, commands to devices aren't \
+            "Landlock of an older kernel: files that can be read can be truncated, commands to devices aren't \
              checked, abstract sockets and signals aren't checked"
         );
         let new = rules(6, &[], Network::None);
-        assert_eq!((new.complete, new.how.as_str()), (true, "Landlock version 6"));
+        assert_eq!((new.complete, new.how.as_str()), (true, "Landlock"));
     }
 
     #[test]

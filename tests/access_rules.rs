@@ -1,0 +1,102 @@
+//! The second wall around files and sockets: what holds even where the view of files, or the network, leaves a door open.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something unforeseen happens")]
+
+#[path = "support/attempts.rs"]
+mod attempts;
+#[path = "support/skip.rs"]
+mod skip;
+
+use attempts::{Attempts, stockade};
+use skip::skip;
+use std::fs::{self, File, Permissions};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::Stdio;
+use tempfile::TempDir;
+
+/// Whether the rules are in force in a sandbox here; if not, what the report says.
+fn in_force() -> Result<(), String> {
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report.json");
+    let mut command = stockade(directory.path());
+    let output = command.arg("--report").arg(&report).args(["--", "true"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+    let rules = &report["enforcement"]["filesystem.access_rules"];
+    if rules["state"] == "enforced" { Ok(()) } else { Err(rules["how"].to_string()) }
+}
+
+/// A file outside of the view that everybody may read and write, as far as its mode goes.
+fn file_outside() -> (TempDir, std::path::PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, "before\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    (directory, path)
+}
+
+#[test]
+fn a_stream_opened_for_reading_can_not_be_opened_again_for_writing() {
+    if let Err(how) = in_force() {
+        skip!("landlock: {how}");
+    }
+    let (_outside, path) = file_outside();
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = stockade(directory.path());
+    command.args(["--", "sh", "-c", "cat /dev/stdin; echo after > /proc/self/fd/0"]);
+    let output = command.stdin(File::open(&path).unwrap()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "before\n", "{error}");
+    assert!(!output.status.success() && error.contains("Permission denied"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before\n");
+}
+
+#[test]
+fn a_stream_opened_for_writing_can_be_opened_again_for_that_and_no_more() {
+    if let Err(how) = in_force() {
+        skip!("landlock: {how}");
+    }
+    let (_outside, path) = file_outside();
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = stockade(directory.path());
+    command.args(["--", "sh", "-c", "echo after > /dev/stdout && ! cat /proc/self/fd/1"]);
+    let file = File::options().append(true).open(&path).unwrap();
+    let output = command.stdout(file).stderr(Stdio::piped()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.contains("Permission denied"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "after\n");
+}
+
+#[test]
+fn abstract_sockets_of_the_host_are_out_of_reach_though_its_network_is_shared() {
+    if let Err(how) = in_force() {
+        skip!("landlock: {how}");
+    }
+    let Some(attempts) = Attempts::compiled() else {
+        skip!("compiler: `gcc` isn't installed");
+    };
+    let name = format!("stockade-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    let names = ["connect_abstract"];
+    let mut outside = std::process::Command::new("./attempts");
+    assert_eq!(attempts.run(outside.env("ABSTRACT", &name), &names), ["ok"]);
+    let variable = format!("ABSTRACT={name}");
+    let inside = |network| attempts.inside(&["--net", network, "--env", &variable], &names);
+    assert_eq!(inside("host"), ["EPERM"]);
+    assert_eq!(inside("none"), ["ECONNREFUSED"], "another network has other names");
+}
+
+#[test]
+fn a_program_can_restrict_itself_further() {
+    if let Err(how) = in_force() {
+        skip!("landlock: {how}");
+    }
+    let Some(attempts) = Attempts::compiled() else {
+        skip!("compiler: `gcc` isn't installed");
+    };
+    assert_eq!(attempts.inside(&[], &["landlock_of_its_own"]), ["ok"]);
+}
