@@ -305,6 +305,7 @@ impl Sandbox {
         let now = Instant::now();
         if self.kill_at.is_some_and(|at| now >= at) {
             self.kill_at = None;
+            self.look_last();
             return self.kill();
         }
         if self.intent.is_some() {
@@ -335,8 +336,15 @@ impl Sandbox {
         }
     }
 
+    /// Takes a sample before a kill: of what is killed unwaited, no other count exists where there is no group for it.
+    fn look_last(&mut self) {
+        let usage = self.running.usage().unwrap_or_default();
+        self.peaks = self.peaks.with_peaks_of(&usage);
+    }
+
     fn end(&mut self, grace: Duration) -> Result<(), Error> {
         if grace.is_zero() {
+            self.look_last();
             return self.kill();
         }
         self.kill_at = Some(Instant::now() + grace);

@@ -195,8 +195,11 @@ fn the_group_of_a_killed_stockade_is_removed_by_the_next_run() {
 #[test]
 fn a_sandbox_whose_first_process_is_killed_ends_and_says_so() {
     let (scene, marker) = (Scene::new(), marker("first"));
-    let line = "echo; setsid sleep 1000 & exec sleep 1000";
-    let started = Started::new(scene.command(&[], &["bash", "-c", line, &marker]));
+    let line = "trap 'echo heard' USR1; echo; setsid sleep 1000 & while :; do wait; done";
+    let mut started = Started::new(scene.command(&[], &["bash", "-c", line, &marker]));
+    // Signals are passed on only when the launch is over.
+    started.signal(Signal::SIGUSR1);
+    assert_eq!(started.line(), "heard");
     signal(only_child(started.child.id()), Signal::SIGKILL);
     let run = started.finish(&scene).expect_code(128 + 9);
     assert_eq!(run.reported("/cause"), "signalled");

@@ -74,11 +74,14 @@ impl Usage {
         self
     }
 
-    /// The same with every peak raised to at least that of `earlier`: samples taken while it ran count too.
+    /// The same with every peak and CPU time raised to at least that of `earlier`: samples taken while it ran count too,
+    /// and what a process used that nobody waited for is known from them alone.
     #[must_use]
     pub fn with_peaks_of(mut self, earlier: &Usage) -> Self {
         self.memory.peak = self.memory.peak.max(earlier.memory.peak).max(earlier.memory.current);
         self.pids.peak = self.pids.peak.max(earlier.pids.peak).max(earlier.pids.current);
+        self.cpu.user = self.cpu.user.max(earlier.cpu.user);
+        self.cpu.system = self.cpu.system.max(earlier.cpu.system);
         self
     }
 }

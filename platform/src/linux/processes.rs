@@ -101,8 +101,6 @@ impl Sampler {
         let mut usage = usage.with_peaks_of(&self.highest);
         usage.memory.peak = usage.memory.peak.max(usage.memory.current);
         usage.pids.peak = usage.pids.peak.max(usage.pids.current);
-        usage.cpu.user = usage.cpu.user.max(self.highest.cpu.user);
-        usage.cpu.system = usage.cpu.system.max(self.highest.cpu.system);
         self.highest = usage;
         usage
     }

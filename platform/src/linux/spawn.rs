@@ -13,7 +13,7 @@ use rustix::net::{
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::time::Instant;
-use stockade_child::{Message, Phase};
+use stockade_child::Message;
 use syscalls::{Sysno, raw};
 
 /// As clone(2) has it; that of the libc crate is 0 on gnu targets, like [`CLONE_INTO_CGROUP`].
@@ -230,21 +230,22 @@ fn wait_for_exec(
             (Some(Message::Started), _) => return Ok(terminal),
             // Without an init nobody says so: the socket closes at exec.
             (None, _) if !prepared.script.init => return Ok(terminal),
-            (None, _) => return Err(died(prepared, cgroup)),
+            (None, _) => return Err(died(cgroup)),
             (Some(_), _) => {}
         }
     }
 }
 
 /// The child was killed while it set up: by the memory limit, or by somebody.
-fn died(prepared: &Prepared, cgroup: Option<&Cgroup>) -> PlatformError {
+fn died(cgroup: Option<&Cgroup>) -> PlatformError {
     let kills = cgroup.map_or(Ok(0), Cgroup::memory_kills).unwrap_or(0);
     if kills > 0 {
         let message = "launch failed: the memory limit is too small for the sandbox itself";
         return PlatformError::launch(Stage::Setup, message, None)
             .with_hint("raise `limits.memory` to 1MiB or more");
     }
-    prepared.script.failure(Phase::Init, -1, libc::ESRCH)
+    let message = "launch failed: the sandbox's first process was killed before the program ran";
+    PlatformError::launch(Stage::Setup, message, None)
 }
 
 /// Sends a message to the sandbox's first process.
