@@ -23,6 +23,8 @@ const RESOLVE_BENEATH: u64 = 0x08;
 const CLOSE_RANGE_CLOEXEC: usize = 4;
 const SECCOMP_SET_MODE_FILTER: usize = 1;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+/// As netdevice(7) has it; its type in libc differs by target.
+const SIOCSIFFLAGS: usize = 0x8914;
 
 /// # Safety
 /// The arguments must be what the system call takes, and memory they point to must live as the call needs it.
@@ -263,7 +265,7 @@ pub(crate) fn loopback_up() -> Result<()> {
     #[expect(clippy::cast_possible_truncation, reason = "the flag is bit 0")]
     let up = libc::IFF_UP as libc::c_short;
     request.ifr_ifru.ifru_flags = up;
-    let args = [int(socket), number(libc::SIOCSIFFLAGS), ptr::from_ref(&request) as usize, 0, 0, 0];
+    let args = [int(socket), SIOCSIFFLAGS, ptr::from_ref(&request) as usize, 0, 0, 0];
     // SAFETY: the request outlives the call.
     let result = unsafe { call(Sysno::ioctl, args) };
     close(socket);
@@ -518,15 +520,14 @@ pub(crate) fn send_descriptor(control: i32, message: Message, fd: i32) -> Result
     let mut part = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: Message::LEN };
     let mut rights =
         Rights { len: 20, level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS, fd, pad: 0 };
-    let header = libc::msghdr {
-        msg_name: ptr::null_mut(),
-        msg_namelen: 0,
-        msg_iov: &raw mut part,
-        msg_iovlen: 1,
-        msg_control: (&raw mut rights).cast(),
-        msg_controllen: size_of::<Rights>(),
-        msg_flags: 0,
-    };
+    // SAFETY: all bytes zero are a valid value of this structure of integers and pointers. It has padding with names on
+    // some targets, so that it can't be written down in full.
+    let mut header: libc::msghdr = unsafe { core::mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = (&raw mut rights).cast();
+    // Its type differs by target.
+    header.msg_controllen = size_of::<Rights>() as _;
     let args =
         [int(control), ptr::from_ref(&header) as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
     // SAFETY: everything that the header points to outlives the call, and the lengths are right.

@@ -10,6 +10,7 @@ use super::view::View;
 use crate::{
     ClockOffsets, Control, Decision, Enforcement, LaunchPlan, Network, PlatformError, Stage, State,
 };
+use rustix::process::Resource;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -194,33 +195,28 @@ impl Prepared {
     fn limits(&mut self, plan: &LaunchPlan) -> Result<(), PlatformError> {
         let limits = &plan.limits;
         let of_process = [
-            (Control::OpenFiles, libc::RLIMIT_NOFILE, limits.open_files, "RLIMIT_NOFILE"),
+            (Control::OpenFiles, Resource::Nofile, limits.open_files, "RLIMIT_NOFILE"),
             (
                 Control::FileSize,
-                libc::RLIMIT_FSIZE,
+                Resource::Fsize,
                 limits.file_size.map(|size| size.0),
                 "RLIMIT_FSIZE",
             ),
-            (
-                Control::CoreSize,
-                libc::RLIMIT_CORE,
-                limits.core_size.map(|size| size.0),
-                "RLIMIT_CORE",
-            ),
+            (Control::CoreSize, Resource::Core, limits.core_size.map(|size| size.0), "RLIMIT_CORE"),
         ];
         for (control, resource, value, how) in of_process {
             if let Some(value) = value.filter(|_| enforced(plan, control)) {
-                let value = self.resource_limit(resource, value)?;
+                let value = self.resource_limit(resource, value);
                 self.enforcement
                     .push(Enforcement::new(control, State::Enforced, how).with_value(value));
             }
         }
         if let Some(memory) = limits.memory.filter(|_| degraded(plan, Control::Memory)) {
-            self.resource_limit(libc::RLIMIT_DATA, memory.0.saturating_add(WATCHED_ROOM))?;
+            self.resource_limit(Resource::Data, memory.0.saturating_add(WATCHED_ROOM));
         }
         if let Some(pids) = limits.pids.filter(|_| degraded(plan, Control::Pids)) {
             // The init counts too: it has the same user.
-            self.resource_limit(libc::RLIMIT_NPROC, u64::from(pids) + 1)?;
+            self.resource_limit(Resource::Nproc, u64::from(pids) + 1);
         }
         if let Some(cores) = limits.cpu.filter(|_| degraded(plan, Control::Cpu)) {
             let allowed = allowed_cpus()?;
@@ -231,18 +227,12 @@ impl Prepared {
     }
 
     /// A limit no higher than the caller's own: nobody unprivileged may raise that, and the lower one holds anyway.
-    fn resource_limit(&mut self, resource: u32, value: u64) -> Result<u64, PlatformError> {
-        let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: fills the structure that it is given.
-        if unsafe { libc::getrlimit(resource, &raw mut own) } != 0 {
-            return Err(PlatformError::system(
-                "failed to read a resource limit",
-                std::io::Error::last_os_error(),
-            ));
-        }
-        let value = value.min(own.rlim_max);
+    fn resource_limit(&mut self, resource: Resource, value: u64) -> u64 {
+        let own = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let value = value.min(own);
+        let resource = resource as u32;
         self.script.program.insert(0, Op::ResourceLimit { resource, soft: value, hard: value });
-        Ok(value)
+        value
     }
 
     /// Operations of the program's process, in the order that each needs of the ones before.

@@ -4,6 +4,7 @@ use crate::plan::readable;
 use crate::{PlatformError, Stage};
 use libc::sock_filter;
 use rustix::fd::OwnedFd;
+use rustix::process::Resource;
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -216,16 +217,17 @@ impl OwnedScript {
     }
 }
 
-fn resource_name(resource: u32) -> &'static str {
-    match resource {
-        libc::RLIMIT_CPU => "RLIMIT_CPU",
-        libc::RLIMIT_FSIZE => "RLIMIT_FSIZE",
-        libc::RLIMIT_DATA => "RLIMIT_DATA",
-        libc::RLIMIT_CORE => "RLIMIT_CORE",
-        libc::RLIMIT_NPROC => "RLIMIT_NPROC",
-        libc::RLIMIT_NOFILE => "RLIMIT_NOFILE",
-        _ => "a resource limit",
-    }
+fn resource_name(number: u32) -> &'static str {
+    const NAMES: [(Resource, &str); 6] = [
+        (Resource::Cpu, "RLIMIT_CPU"),
+        (Resource::Fsize, "RLIMIT_FSIZE"),
+        (Resource::Data, "RLIMIT_DATA"),
+        (Resource::Core, "RLIMIT_CORE"),
+        (Resource::Nproc, "RLIMIT_NPROC"),
+        (Resource::Nofile, "RLIMIT_NOFILE"),
+    ];
+    let known = NAMES.iter().find(|(resource, _)| *resource as u32 == number);
+    known.map_or("a resource limit", |(_, name)| name)
 }
 
 #[cfg(test)]
