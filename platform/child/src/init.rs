@@ -1,7 +1,7 @@
 //! The sandbox's first process: builds the walls, starts the program, reaps, and tells how it ended.
 
 use crate::interpret::{self, State};
-use crate::{Message, Phase, Script, second, sys};
+use crate::{Message, Op, Phase, Script, second, sys};
 
 /// Exit code of a process that failed before it became the program.
 const FAILED: i32 = 125;
@@ -29,7 +29,10 @@ pub fn run(script: &Script<'_>) -> ! {
     if !script.init {
         become_program(script, state);
     }
-    match second::until_exec(|(script, state)| become_program(script, *state), &(script, state)) {
+    let clocks = script.setup.iter().any(|op| matches!(op, Op::ClockOffsets(_)));
+    let become_it: fn(&(&Script<'_>, State)) -> ! =
+        |(script, state)| become_program(script, *state);
+    match second::until_exec(become_it, &(script, state), clocks) {
         Ok(program) => stay(script, program),
         Err(errno) => fail(script, Phase::Init, 1, errno),
     }

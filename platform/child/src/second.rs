@@ -22,11 +22,15 @@ struct Start<T> {
 
 /// Starts a process that runs `main`; returns when that has executed a program or ended.
 ///
+/// With `own_memory` it gets a copy of the memory after all: a process with new clock offsets must, since before
+/// Linux 6.3 one that shares memory enters a new time namespace neither at its clone nor at exec.
+///
 /// It must not have handlers for the signals that it doesn't block: they would run on the first process's behalf.
-pub(crate) fn until_exec<T>(main: fn(&T) -> !, argument: &T) -> Result<i32> {
+pub(crate) fn until_exec<T>(main: fn(&T) -> !, argument: &T, own_memory: bool) -> Result<i32> {
     let mut stack = MaybeUninit::<Stack>::uninit();
     let start = Start { main, argument };
-    let flags = (libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD) as usize;
+    let share = if own_memory { 0 } else { libc::CLONE_VM };
+    let flags = (share | libc::CLONE_VFORK | libc::SIGCHLD).cast_unsigned() as usize;
     let top = stack.as_mut_ptr().wrapping_add(1);
     // SAFETY: the stack, `start` and what it points to outlive the second process's use of them, since this call returns
     // only when that has left this memory (CLONE_VFORK). `enter` is made for a `Start<T>` and never returns.
