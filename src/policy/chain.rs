@@ -26,6 +26,9 @@ pub(super) struct Loaded {
     pub(super) sources: Vec<Source>,
 }
 
+/// A file with more lines that aren't TOML isn't looked at any further.
+const MOST_BROKEN: usize = 100;
+
 /// Loads a policy and puts the overrides on it.
 pub(super) fn load(
     word: &OsStr,
@@ -72,38 +75,52 @@ impl Loader<'_> {
         self.sources.push(None);
         self.chain.push((source.identity.clone(), source.name.clone()));
         let (root, errors) = DeTable::parse_recoverable(&source.text);
-        let mut broken: Vec<Range<usize>> = Vec::new();
-        for error in errors {
-            let span = error.span().unwrap_or_default();
-            let line = line_around(&source.text, &span);
-            // What follows the first mistake of a line is mostly no mistake of its own.
-            if broken.contains(&line) {
-                continue;
-            }
-            broken.push(line.clone());
-            let (span, message) = match bare_word(&source.text, line) {
-                Some(word) => {
-                    let text = &source.text[word.clone()];
-                    (word, format!("{} must be in quotes (write \"{text}\")", quoted(text)))
-                }
-                None => (span, lower_first(error.message())),
-            };
-            let problem = || {
-                Problem::in_text(&source.name, &source.text, span.clone(), "", message)
-                    .in_source(number)
-            };
-            self.findings.problems.add(problem);
-        }
+        let broken = self.tell_syntax(&source, number, &errors);
         if let Some((span, word)) = extended(root.get_ref()) {
             self.follow(&source, number, span, word);
         }
         // A description tells of the policy that has it, not of one that adds to it.
         self.draft.policy.description.clear();
         let base = Base { directory: &source.directory, may_climb: false };
-        let mut layer = Layer::new(&mut self.draft, &mut self.findings, base, source.shipped);
-        layer.read(&source, number, root.get_ref(), &broken);
+        if broken.len() < MOST_BROKEN {
+            let mut layer = Layer::new(&mut self.draft, &mut self.findings, base, source.shipped);
+            layer.read(&source, number, root.get_ref(), &broken);
+        }
         self.chain.pop();
         self.sources[number] = Some(source);
+    }
+
+    /// Tells where a file isn't TOML, and gives the lines.
+    fn tell_syntax(
+        &mut self,
+        source: &Source,
+        number: usize,
+        errors: &[toml::de::Error],
+    ) -> Vec<Range<usize>> {
+        let mut broken: Vec<Range<usize>> = Vec::new();
+        for error in errors {
+            if broken.len() == MOST_BROKEN {
+                break;
+            }
+            let span = error.span().unwrap_or_default();
+            let line = line_around(&source.text, &span);
+            // What follows the first mistake of a line is mostly no mistake of its own.
+            if broken.contains(&line) {
+                continue;
+            }
+            let (span, message) = match bare_word(&source.text, line.clone()) {
+                Some(word) => {
+                    let text = &source.text[word.clone()];
+                    (word, format!("{} must be in quotes (write \"{text}\")", quoted(text)))
+                }
+                None => (span, lower_first(error.message())),
+            };
+            self.findings.problems.add(|| {
+                Problem::in_text(&source.name, &source.text, span, "", message).in_source(number)
+            });
+            broken.push(line);
+        }
+        broken
     }
 
     /// Reads the policy that `source` extends.
