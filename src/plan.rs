@@ -49,7 +49,13 @@ impl Unsupported {
             }
         }
         let names: Vec<String> = self.controls().map(|control| format!("\"{control}\"")).collect();
-        let accept = format!("accept it in the policy: `[degrade] allow = [{}]`", names.join(", "));
+        let flags: Vec<String> =
+            self.controls().map(|control| format!("--degrade {control}")).collect();
+        let accept = format!(
+            "accept it by name: `{}`, or in the policy `[degrade] allow = [{}]`",
+            flags.join(" "),
+            names.join(", ")
+        );
         Some(
             hints
                 .into_iter()
@@ -166,6 +172,158 @@ pub fn new_id(name: Option<&str>, program: Option<&OsStr>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A host that can do everything but what is named, of which it can do `Some` less or `None` at all.
+    fn host(less: &[(Control, Option<&str>)]) -> Support {
+        let mut support = Support::default();
+        support.backend = "test".into();
+        support.controls =
+            Control::all().map(|control| (control, Availability::Enforced)).collect();
+        for (control, how) in less {
+            let reason = format!("no {control} here");
+            let remedy = "boot another kernel".to_owned();
+            let availability = match how {
+                Some(how) => Availability::Degraded { how: (*how).into(), reason, remedy },
+                None => Availability::Unavailable { reason, remedy },
+            };
+            support.controls.insert(*control, availability);
+        }
+        support
+    }
+
+    fn request() -> LaunchRequest {
+        LaunchRequest {
+            id: "job-0001".into(),
+            command: vec!["echo".into(), "hello".into()],
+            environment: vec![("TERM".into(), "xterm".into()), ("SECRET".into(), "x".into())],
+            working_directory: Some("/srv/app/sub".into()),
+            terminal: false,
+        }
+    }
+
+    fn policy(name: &str) -> Policy {
+        Policy::load(name, &[], Path::new("/srv/app")).unwrap()
+    }
+
+    #[test]
+    fn a_host_that_can_do_all_enforces_all_that_is_asked_for() {
+        let plan = compile(&policy("worker"), &host(&[]), request()).unwrap();
+        assert!(plan.controls.values().all(|decision| *decision == Decision::Enforce));
+        let asked: Vec<&str> = plan.controls.keys().map(|control| control.name()).collect();
+        insta::assert_snapshot!(asked.join("\n"), @"
+        limits.memory
+        limits.swap
+        limits.cpu
+        limits.cpu_weight
+        limits.pids
+        limits.open_files
+        limits.file_size
+        limits.core_size
+        limits.wall_time
+        lifetime
+        isolation.processes
+        isolation.ipc
+        isolation.hostname
+        isolation.quota_view
+        filesystem.view
+        filesystem.access_rules
+        network.mode
+        identity.user
+        identity.groups
+        capabilities
+        no_new_privileges
+        descriptors
+        syscalls
+        ");
+        // What the plan has of the policy and the request.
+        assert_eq!(plan.filesystem.workdir, Some("/srv/app/sub".into()));
+        assert_eq!(plan.limits, policy("worker").limits);
+        assert!(plan.environment.contains(&("TERM".into(), "xterm".into())));
+        assert!(!plan.environment.iter().any(|(name, _)| name == "SECRET"));
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_no_control() {
+        let open = policy("worker").network(Network::Host);
+        let plan =
+            compile(&open, &host(&[(Control::Clock, None), (Control::Network, None)]), request());
+        let controls = plan.unwrap().controls;
+        for control in [Control::Network, Control::Clock, Control::MemoryHigh] {
+            assert!(!controls.contains_key(&control), "{control}");
+        }
+        let mut late = policy("worker");
+        late.clock.boottime = 60;
+        let error = compile(&late, &host(&[(Control::Clock, None)]), request()).unwrap_err();
+        assert_eq!(error.controls().collect::<Vec<_>>(), [Control::Clock]);
+    }
+
+    #[test]
+    fn every_control_that_can_not_be_enforced_is_told_at_once_with_its_remedy() {
+        let less =
+            [(Control::Memory, Some("watched")), (Control::Pids, None), (Control::Syscalls, None)];
+        let error = compile(&policy("worker"), &host(&less), request()).unwrap_err();
+        insta::assert_snapshot!(error, @"
+        limits.memory can't be enforced here: no limits.memory here
+        limits.pids can't be enforced here: no limits.pids here
+        syscalls can't be enforced here: no syscalls here
+        ");
+        insta::assert_snapshot!(error.hint().unwrap(), @r#"
+        boot another kernel
+        accept it by name: `--degrade limits.memory --degrade limits.pids --degrade syscalls`, or in the policy `[degrade] allow = ["limits.memory", "limits.pids", "syscalls"]`
+        `stockade doctor` tells more
+        "#);
+    }
+
+    #[test]
+    fn what_the_policy_accepts_by_name_is_degraded_or_skipped_with_the_reason() {
+        let less = [(Control::Memory, Some("watched")), (Control::Pids, None)];
+        let lenient = policy("worker").degrade(Control::Memory).degrade(Control::Pids);
+        let plan = compile(&lenient, &host(&less), request()).unwrap();
+        let degraded =
+            Decision::Degrade { how: "watched".into(), reason: "no limits.memory here".into() };
+        assert_eq!(plan.controls[&Control::Memory], degraded);
+        assert_eq!(
+            plan.controls[&Control::Pids],
+            Decision::Skip { reason: "no limits.pids here".into() }
+        );
+        assert_eq!(plan.controls[&Control::Syscalls], Decision::Enforce);
+    }
+
+    #[test]
+    fn a_control_that_a_host_does_not_speak_of_is_refused() {
+        let mut support = host(&[]);
+        support.controls.remove(&Control::Descriptors);
+        let error = compile(&policy("default"), &support, request()).unwrap_err();
+        let expected = "descriptors can't be enforced here: the test backend doesn't have it";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn every_wall_is_asked_for_by_every_shipped_policy() {
+        let limits = |control: &Control| control.name().starts_with("limits.");
+        let walls = Control::all().filter(|control| !limits(control) && *control != Control::Clock);
+        let walls: Vec<Control> = walls.collect();
+        for (name, _) in crate::policy::shipped() {
+            let plan = compile(&policy(name), &host(&[]), request()).unwrap();
+            for wall in &walls {
+                let open = name == "service" && *wall == Control::Network;
+                assert!(open || plan.controls.contains_key(wall), "{name} doesn't ask for {wall}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_starts_where_its_caller_is_only_if_that_is_visible() {
+        let start = |policy: &Policy, place: &str| {
+            let request = LaunchRequest { working_directory: Some(place.into()), ..request() };
+            compile(policy, &host(&[]), request).unwrap().filesystem.workdir
+        };
+        let mut own = policy("worker");
+        assert_eq!(start(&own, "/srv/app"), Some("/srv/app".into()));
+        assert_eq!(start(&own, "/srv/apple"), None);
+        own.filesystem.workdir = Some("/usr".into());
+        assert_eq!(start(&own, "/srv/app"), Some("/usr".into()));
+    }
 
     #[test]
     fn an_id_is_safe_as_a_directory_name() {

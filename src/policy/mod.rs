@@ -334,7 +334,9 @@ mod tests {
             let first = runs[0];
             runs.sort();
             let (load, plan, digest) = runs[250];
-            println!("{name:8} load {load:?}, compile {plan:?}, digest {digest:?}; first {first:?}");
+            println!(
+                "{name:8} load {load:?}, compile {plan:?}, digest {digest:?}; first {first:?}"
+            );
         }
     }
 }
