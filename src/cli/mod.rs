@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand; [`output`] is the only place that prints.
+//! The command line: one file per subcommand; `output` is the only place that prints.
 
 mod doctor;
 mod output;

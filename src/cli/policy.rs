@@ -14,57 +14,73 @@ use std::fmt::Write;
 /// What `explain` can show, in the order in which one follows from the other.
 const STAGES: [&str; 3] = ["policy", "plan", "operations"];
 
-/// The subcommand.
+/// The subcommand. Its parts are made only when it is the one that was called: a `run` doesn't wait for them.
 pub(super) fn command() -> Command {
-    let json =
-        || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object");
-    let word = |name, value| {
-        Arg::new(name).value_name(value).required(true).value_parser(value_parser!(OsString))
-    };
-    let check = Command::new("check")
-        .about("Tell everything that is wrong with policies, without running anything")
-        .after_help("Exit codes: 0 when all are right, 125 when one isn't.")
-        .arg(word("policies", "NAME|FILE").num_args(1..).help("Policy files, or shipped names"));
-    let explain = Command::new("explain")
-        .about("Show what a policy means: its values and where they come from, the launch plan, the operations")
-        .arg(
-            Arg::new("stage")
-                .long("stage")
-                .value_name("STAGE")
-                .value_parser(STAGES)
-                .default_value(STAGES[0])
-                .help("How far to go: the policy's values, the plan for this host, or the operations of a launch"),
-        )
-        .arg(json())
-        .args(overrides::flags())
-        .arg(word("policy", "NAME|FILE").help("A shipped policy, or a policy file"))
-        .arg(
-            Arg::new("command")
-                .value_name("CMD")
-                .num_args(0..)
-                .last(true)
-                .value_parser(value_parser!(OsString))
-                .help("The program and its arguments, for the plan and the operations [default: true]"),
-        );
     Command::new("policy")
         .about("Check, list and explain policies")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(check)
-        .subcommand(
-            Command::new("list").about("List the policies that come with Stockade").arg(json()),
-        )
-        .subcommand(
-            Command::new("show")
-                .about(
-                    "Print the file of a policy that comes with Stockade, to start one's own from",
-                )
-                .arg(word("name", "NAME").help("A shipped policy")),
-        )
-        .subcommand(
-            Command::new("schema").about("Print the JSON Schema of policy files, for editors"),
-        )
-        .subcommand(explain)
+        .defer(|command| {
+            command.subcommands([
+                check_command(),
+                list_command(),
+                show_command(),
+                schema_command(),
+                explain_command(),
+            ])
+        })
+}
+
+fn check_command() -> Command {
+    Command::new("check")
+        .about("Tell everything that is wrong with policies, without running anything")
+        .after_help("Exit codes: 0 when all are right, 125 when one isn't.")
+        .arg(word("policies", "NAME|FILE").num_args(1..).help("Policy files, or shipped names"))
+}
+
+fn list_command() -> Command {
+    Command::new("list").about("List the policies that come with Stockade").arg(json_flag())
+}
+
+fn show_command() -> Command {
+    Command::new("show")
+        .about("Print the file of a policy that comes with Stockade, to start one's own from")
+        .arg(word("name", "NAME").help("A shipped policy"))
+}
+
+fn schema_command() -> Command {
+    Command::new("schema").about("Print the JSON Schema of policy files, for editors")
+}
+
+fn explain_command() -> Command {
+    let stage = Arg::new("stage")
+        .long("stage")
+        .value_name("STAGE")
+        .value_parser(STAGES)
+        .default_value(STAGES[0])
+        .help("How far to go: the policy's values, the plan for this host, or the operations of a launch");
+    let program = Arg::new("command")
+        .value_name("CMD")
+        .num_args(0..)
+        .last(true)
+        .value_parser(value_parser!(OsString))
+        .help("The program and its arguments, for the plan and the operations [default: true]");
+    Command::new("explain")
+        .about("Show what a policy means: its values and where they come from, the launch plan, the operations")
+        .arg(stage)
+        .arg(json_flag())
+        .args(overrides::flags())
+        .arg(word("policy", "NAME|FILE").help("A shipped policy, or a policy file"))
+        .arg(program)
+}
+
+fn json_flag() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object")
+}
+
+/// An argument without a flag that must be there.
+fn word(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).value_name(value).required(true).value_parser(value_parser!(OsString))
 }
 
 /// Runs it, and gives the exit code.

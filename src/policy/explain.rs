@@ -2,7 +2,8 @@
 
 use super::chain::{self, Loaded};
 use super::check::note_of;
-use super::keys::{KEYS, Key, Kind};
+use super::key::{Key, Kind};
+use super::keys::KEYS;
 use super::layer::Place;
 use super::{Override, Policy, PolicyError};
 use serde::Serialize;

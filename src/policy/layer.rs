@@ -1,7 +1,8 @@
 //! One layer of a policy: the values of one file, or of the command line, checked and put onto the layers below.
 
 use super::draft::{Draft, plain_call};
-use super::keys::{self, Key, Kind, Names};
+use super::key::{Key, Kind, Names};
+use super::keys;
 use super::paths::{self, Base};
 use super::problem::{Problem, Problems, quoted};
 use super::source::Source;
@@ -112,7 +113,8 @@ impl<'d> Layer<'d> {
         let spot = |span| Spot::Text { source, number, span };
         for (name, value) in root {
             let is_table = matches!(value.get_ref(), DeValue::Table(_));
-            if !is_table && !(whole(name.span()) && whole(value.span())) {
+            let is_whole = whole(name.span()) && whole(value.span());
+            if !(is_table || is_whole) {
                 continue;
             }
             let section = keys::SECTIONS.iter().find(|(section, _)| *section == name.get_ref());

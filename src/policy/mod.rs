@@ -4,7 +4,7 @@
 //! meant: it is checked, and knows nothing of files. Turning the one into the other reports every problem at once
 //! ([`PolicyError`]).
 //!
-//! * The keys, with their types and meanings, are one table ([`keys`]).
+//! * The keys, with their types and meanings, are one table, from which [`schema`] is made too.
 //! * A policy may extend another, a shipped one or a file. The extending policy's single values replace those below;
 //!   its lists and tables add to those below, and have the last word on an entry that both name.
 //! * A relative path starts at the file that has it; in a shipped policy and on the command line, where the command was
@@ -14,6 +14,7 @@ mod chain;
 mod check;
 mod draft;
 mod explain;
+mod key;
 pub(crate) mod keys;
 mod layer;
 mod overrides;

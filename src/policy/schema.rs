@@ -1,6 +1,7 @@
 //! The JSON Schema of policy files, for editors: made from the table of keys.
 
-use super::keys::{KEYS, Key, Kind, Names, SECTIONS, UNLIMITED};
+use super::key::{Key, Kind, Names, UNLIMITED};
+use super::keys::{KEYS, SECTIONS};
 use crate::platform::{Control, capability_names};
 use serde_json::{Map, Value, json};
 

@@ -1,6 +1,6 @@
 //! From what is written to what it means, one value at a time. Each `Err` is the message of a problem.
 
-use super::keys::{Count, Size, UNLIMITED};
+use super::key::{Count, Size, UNLIMITED};
 use super::problem::quoted;
 use super::suggest::did_you_mean;
 use crate::platform::{Bytes, Cores, parse_duration};
