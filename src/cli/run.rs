@@ -83,7 +83,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     }
     // Opened first: a report that can't be written is told before anything runs.
     let report_to = words("report").next().map(open_report).transpose()?;
-    let told = PolicyName { name: policy.name.clone(), digest: policy.digest() };
+    // Kept for a report of a failed launch; the digest takes longer than the copy, and is rarely needed here.
+    let asked = policy.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -96,6 +97,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         Ok(report) => report,
         Err(error) => {
             let id = new_id(label, command.first().map(OsString::as_os_str));
+            let told = PolicyName { digest: asked.digest(), name: asked.name };
             &ExitReport::launch_failed(&id, &command, told, error)
         }
     };

@@ -11,7 +11,7 @@ use super::script::OwnedScript;
 use crate::plan::readable;
 use crate::{Access, Filesystem, PlatformError, ProcView, Stage};
 use rustix::fs::{FileType, Mode, OFlags, makedev};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
@@ -106,8 +106,9 @@ impl View {
                 view.places.insert(PathBuf::from("/tmp"), Place::Directory);
             }
         }
+        let mut directories = BTreeSet::new();
         for bind in &filesystem.binds {
-            let resolved = resolve(&bind.source, &mut view.places);
+            let resolved = resolve(&bind.source, &mut view.places, &mut directories);
             let (path, is_dir) = match resolved {
                 Ok(found) => found,
                 Err(error) if bind.optional && is_missing(&error) => continue,
@@ -173,7 +174,7 @@ impl View {
     ) -> Result<(), PlatformError> {
         let size = script.text(ROOT_SIZE)?;
         script.setup.push(Op::NewRoot { size });
-        let mut made: Vec<PathBuf> = Vec::new();
+        let mut made = BTreeSet::new();
         for (path, place) in &self.places {
             if self.is_redundant(path, place) {
                 continue;
@@ -194,7 +195,7 @@ impl View {
         &self,
         path: &Path,
         place: &Place,
-        made: &mut Vec<PathBuf>,
+        made: &mut BTreeSet<PathBuf>,
         script: &mut OwnedScript,
     ) -> Result<(), PlatformError> {
         let is_directory = match place {
@@ -208,10 +209,10 @@ impl View {
         above.reverse();
         let own = is_directory.then_some(path);
         for directory in above.into_iter().chain(own) {
-            if !made.iter().any(|done| done == directory) && !self.is_inside(directory, path) {
+            if !made.contains(directory) && !self.is_inside(directory, path) {
                 let path = inside(script, directory)?;
                 script.setup.push(Op::Directory { path, mode: 0o755 });
-                made.push(directory.to_owned());
+                made.insert(directory.to_owned());
             }
         }
         if matches!(place, Place::Bind { .. } | Place::Device(_)) && !is_directory {
@@ -319,10 +320,11 @@ fn inside(script: &mut OwnedScript, path: &Path) -> Result<Text, PlatformError> 
 }
 
 /// Follows a path on the host. Every symlink on the way becomes a place of its own, so that the path as written works
-/// inside too.
+/// inside too. What was seen to be a directory for one path of a launch isn't looked at again for the next.
 fn resolve(
     path: &Path,
     places: &mut BTreeMap<PathBuf, Place>,
+    directories: &mut BTreeSet<OsString>,
 ) -> rustix::io::Result<(PathBuf, bool)> {
     let mut links = 0;
     let mut rest: Vec<OsString> = components(path);
@@ -334,6 +336,10 @@ fn resolve(
             continue;
         }
         let candidate = found.join(&next);
+        if directories.contains(candidate.as_os_str()) {
+            (found, is_dir) = (candidate, true);
+            continue;
+        }
         let stat = rustix::fs::lstat(&candidate)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Symlink => {
@@ -351,6 +357,9 @@ fn resolve(
             }
             kind => {
                 is_dir = kind == FileType::Directory;
+                if is_dir {
+                    directories.insert(candidate.clone().into_os_string());
+                }
                 found = candidate;
             }
         }
