@@ -7,6 +7,10 @@ use std::fmt;
 
 /// Something Stockade couldn't do. What callers may branch on are the predicates; the message is for people.
 #[derive(Debug)]
+#[expect(
+    clippy::error_impl_error,
+    reason = "the crate's one error, named as its users will write it: `stockade::Error`"
+)]
 pub struct Error(Kind);
 
 #[derive(Debug)]

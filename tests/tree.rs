@@ -244,7 +244,7 @@ fn the_hosts_cgroups_and_mounts_are_the_same_afterwards() {
 
     assert_eq!(mounts(), before);
     if let Some(mount) = cgroup_mount() {
-        assert_eq!(groups_named(&name, &mount), [PathBuf::new(); 0]);
+        assert_eq!(groups_named(&name, &mount), Vec::<PathBuf>::new());
     }
     let left: Vec<_> = fs::read_dir(&out).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

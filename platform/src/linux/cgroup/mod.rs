@@ -43,6 +43,7 @@ impl Controllers {
     pub(crate) const CPU: Self = Self(1);
     pub(crate) const MEMORY: Self = Self(2);
     pub(crate) const PIDS: Self = Self(4);
+    #[cfg(test)]
     pub(crate) const ALL: Self = Self(7);
 
     const NAMES: [(Self, &str); 3] =
@@ -149,6 +150,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// When the kernel refuses. A cgroup that is gone already is no error.
+    #[cfg(test)]
     pub(crate) fn freeze(&self, frozen: bool) -> Result<(), PlatformError> {
         self.write("cgroup.freeze", if frozen { b"1" } else { b"0" })
     }
@@ -190,6 +192,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// When `cgroup.events` can't be read.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> Result<bool, PlatformError> {
         match removal::is_empty(self.fd()) {
             Ok(empty) => Ok(empty),

@@ -105,11 +105,6 @@ impl Tree {
         self.place.v1
     }
 
-    /// Controllers that the parent has.
-    pub(crate) fn available(&self) -> Controllers {
-        self.available
-    }
-
     /// Controllers that the parent hands down by now.
     pub(crate) fn enabled(&self) -> Controllers {
         Controllers(self.enabled.load(Ordering::Relaxed))
