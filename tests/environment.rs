@@ -3,6 +3,7 @@
 //! Nothing of Stockade is tested here. Each feature that other tests may skip for is looked for
 //! once, so that `vm-tests/kernels.toml` holds the guests to their promises even where no other test
 //! asks for it.
+#![allow(clippy::unwrap_used, reason = "clippy takes helpers in a test file for no tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Quotas, from outside: each is reached and holds, the same program gets further without it, and the launch is refused
 //! where it can't be held.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 mod support;
 
 use std::fs;

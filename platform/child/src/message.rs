@@ -5,7 +5,7 @@
 /// Which list of operations a failure belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The lists weren't reached: the index is a [`Message::STEP_SIGNALS`]-like step of the init itself.
+    /// Neither list: a step of the init itself, by its number.
     Init,
     /// The first process's list.
     Setup,

@@ -1,7 +1,7 @@
 //! The Linux backend: control groups, namespaces, Landlock, seccomp.
 //!
-//! A launch flows through [`prepare`] (decide and allocate), [`cgroup`] (quotas, before a process exists), [`spawn`]
-//! (clone and wait for exec) into [`running`]. What the child does is in the package `stockade-child`.
+//! A launch flows through `prepare` (decide and allocate), `cgroup` (quotas, before a process exists), `spawn`
+//! (clone and wait for exec) into `running`. What the child does is in the package `stockade-child`.
 
 mod capabilities;
 
