@@ -12,6 +12,25 @@ const BY_DEFAULT: [&str; 3] = ["uml", "qemu-6.1", "qemu-6.12"];
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     guests: BTreeMap<String, GuestSpec>,
+    unit_tests: UnitTests,
+}
+
+/// Unit tests that are to run in the guests too.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitTests {
+    modules: Vec<String>,
+}
+
+impl UnitTests {
+    /// Whether a unit test of this name asks the kernel for something.
+    #[must_use]
+    pub fn need_a_kernel(&self, name: &str) -> bool {
+        let inside = |module: &String| {
+            name.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with("::"))
+        };
+        self.modules.iter().any(inside)
+    }
 }
 
 /// One guest.
@@ -74,6 +93,12 @@ impl Catalogue {
         })
     }
 
+    /// Which unit tests run in the guests.
+    #[must_use]
+    pub fn unit_tests(&self) -> &UnitTests {
+        &self.unit_tests
+    }
+
     /// The names of the guests that run when none is named.
     #[must_use]
     pub fn default_names() -> Vec<String> {
@@ -104,7 +129,8 @@ mod tests {
 
     #[test]
     fn an_unknown_word_is_refused() {
-        let text = "[guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = []\nlakcs = [\"psi\"]\n";
+        let text = "[unit_tests]\nmodules = []\n\
+                    [guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = []\nlakcs = [\"psi\"]\n";
         assert!(Catalogue::parse(text).unwrap_err().chain().contains("lakcs"));
     }
 
@@ -116,12 +142,21 @@ mod tests {
 
     #[test]
     fn a_guest_may_skip_only_for_what_it_lacks() {
-        let text = "[guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = [\"psi\"]\n\
+        let text = "[unit_tests]\nmodules = []\n\
+                    [guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = [\"psi\"]\n\
                     lacks_as_user = [\"root\"]\n";
         let catalogue = Catalogue::parse(text).unwrap();
         let guest = catalogue.guest("a").unwrap();
         assert!(guest.may_skip("psi", false) && guest.may_skip("psi", true));
         assert!(!guest.may_skip("landlock", false));
         assert!(guest.may_skip("root", true) && !guest.may_skip("root", false));
+    }
+
+    #[test]
+    fn a_module_means_what_is_inside_it() {
+        let units = UnitTests { modules: vec!["linux::tests".to_owned()] };
+        assert!(units.need_a_kernel("linux::tests::a"));
+        assert!(!units.need_a_kernel("linux::tests_of_text::a"));
+        assert!(!units.need_a_kernel("windows::linux::tests::a"));
     }
 }

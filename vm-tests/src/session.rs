@@ -52,7 +52,7 @@ pub fn tests(options: &Options) -> Result<Counts> {
         .map(|name| Ok((name.as_str(), catalogue.guest(name)?)))
         .collect::<Result<Vec<_>>>()?;
     let helper = checkout.build_guest()?;
-    let all = suites::collect(&checkout)?;
+    let all = suites::collect(&checkout, catalogue.unit_tests())?;
     let campaigns: Vec<Campaign<'_>> =
         guests.into_iter().map(|(name, spec)| Campaign::plan(name, spec, &all, options)).collect();
     let chosen: usize = campaigns.iter().map(Campaign::len).sum();

@@ -1,13 +1,11 @@
-//! The tests that there are: every test of every outsider's test binary, listed by the binary.
+//! The tests that there are: every outsider's test, and the unit tests that need a kernel, listed by
+//! their binaries.
 
+use crate::catalogue::UnitTests;
 use crate::checkout::{Artifact, Checkout};
 use crate::failure::{Attempt, Failure, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-/// The tests of the packages below the product are run by `cargo test`, on the host; only those in a
-/// module of this name need a real kernel, and run in the guests as well.
-const MARK: &str = "real_kernel";
 
 /// One test, wherever it will run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +25,14 @@ pub struct Test {
 /// # Errors
 ///
 /// When something doesn't build, or a binary doesn't answer.
-pub fn collect(checkout: &Checkout) -> Result<Vec<Test>> {
+pub fn collect(checkout: &Checkout, units: &UnitTests) -> Result<Vec<Test>> {
     let built = checkout.build(&["test", "--no-run", "--workspace", "--exclude", "vm-tests"])?;
     let mut tests = Vec::new();
     for artifact in built.into_iter().filter(|artifact| artifact.is_test) {
+        // The product's own outsider; what stands below it is tested by `cargo test`.
         let whole = artifact.kind == "test" && artifact.directory == checkout.root;
         for name in names(&artifact)? {
-            if whole || name.split("::").any(|part| part == MARK) {
+            if whole || units.need_a_kernel(&name) {
                 tests.push(Test {
                     suite: artifact.name.clone(),
                     name,
