@@ -19,17 +19,18 @@ pub struct Catalogue {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitTests {
-    modules: Vec<String>,
+    in_guests: Vec<String>,
 }
 
 impl UnitTests {
     /// Whether a unit test of this name asks the kernel for something.
     #[must_use]
     pub fn need_a_kernel(&self, name: &str) -> bool {
-        let inside = |module: &String| {
-            name.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with("::"))
+        let meant = |path: &String| {
+            let rest = name.strip_prefix(path.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        self.modules.iter().any(inside)
+        self.in_guests.iter().any(meant)
     }
 }
 
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_unknown_word_is_refused() {
-        let text = "[unit_tests]\nmodules = []\n\
+        let text = "[unit_tests]\nin_guests = []\n\
                     [guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = []\nlakcs = [\"psi\"]\n";
         assert!(Catalogue::parse(text).unwrap_err().chain().contains("lakcs"));
     }
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_guest_may_skip_only_for_what_it_lacks() {
-        let text = "[unit_tests]\nmodules = []\n\
+        let text = "[unit_tests]\nin_guests = []\n\
                     [guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = [\"psi\"]\n\
                     lacks_as_user = [\"root\"]\n";
         let catalogue = Catalogue::parse(text).unwrap();
@@ -153,9 +154,9 @@ mod tests {
     }
 
     #[test]
-    fn a_module_means_what_is_inside_it() {
-        let units = UnitTests { modules: vec!["linux::tests".to_owned()] };
-        assert!(units.need_a_kernel("linux::tests::a"));
+    fn a_path_means_one_test_or_what_is_inside_a_module() {
+        let units = UnitTests { in_guests: vec!["linux::tests".to_owned()] };
+        assert!(units.need_a_kernel("linux::tests::a") && units.need_a_kernel("linux::tests"));
         assert!(!units.need_a_kernel("linux::tests_of_text::a"));
         assert!(!units.need_a_kernel("windows::linux::tests::a"));
     }

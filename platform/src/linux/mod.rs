@@ -168,7 +168,7 @@ mod tests {
         if LinuxBackend::new().support(Probe::Quick).of(Control::Clock)
             != crate::Availability::Enforced
         {
-            println!("SKIP: timens: no time namespaces here");
+            println!("\nSKIP: time-namespace: there are none here");
             return;
         }
         plan.clock.boottime = 1_000_000_000;
