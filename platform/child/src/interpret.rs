@@ -76,7 +76,7 @@ fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
             state.root = libc::AT_FDCWD;
             Ok(())
         }
-        Op::Terminal => terminal(script.control),
+        Op::Terminal { rows, columns } => terminal(script.control, rows, columns),
         Op::NewSession => sys::new_session(),
         Op::ForegroundGroup => {
             sys::own_process_group()?;
@@ -186,10 +186,11 @@ fn open_filesystem(script: &Script<'_>, kind: Text, options: &[(Text, Text); 3])
 }
 
 /// The pair is made inside, so that the program's side has a name there and the host's terminals stay out of reach.
-fn terminal(control: i32) -> Result<()> {
+fn terminal(control: i32, rows: u16, columns: u16) -> Result<()> {
     let outer = sys::open(c"/dev/pts/ptmx".as_ptr().cast(), TERMINAL_FLAGS)?;
     sys::ioctl_int(outer, libc::TIOCSPTLCK, &0)?;
     let inner = sys::ioctl(outer, libc::TIOCGPTPEER, TERMINAL_FLAGS.cast_unsigned() as usize)?;
+    sys::set_window_size(inner, rows, columns)?;
     sys::new_session()?;
     sys::ioctl(inner, libc::TIOCSCTTY, 0)?;
     for stream in 0..=2 {

@@ -89,7 +89,12 @@ pub enum Op {
     PivotRoot,
     /// Opens a terminal pair in the sandbox, makes it the standard streams and the controlling terminal of a new
     /// session, and sends its other side to the starter.
-    Terminal,
+    Terminal {
+        /// Its height: set before the program can ask for it.
+        rows: u16,
+        /// Its width.
+        columns: u16,
+    },
     /// Starts a session of its own.
     NewSession,
     /// Starts a process group of its own and makes it the terminal's foreground group.

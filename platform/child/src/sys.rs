@@ -293,6 +293,14 @@ pub(crate) fn ioctl(fd: i32, request: libc::Ioctl, argument: usize) -> Result<i3
     unsafe { call(Sysno::ioctl, [int(fd), number(request), argument, 0, 0, 0]) }.map(small)
 }
 
+/// Sets the size of a terminal.
+pub(crate) fn set_window_size(fd: i32, rows: u16, columns: u16) -> Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let args = [int(fd), number(libc::TIOCSWINSZ), (&raw const size) as usize, 0, 0, 0];
+    // SAFETY: the structure outlives the call, which only reads it.
+    unsafe { call(Sysno::ioctl, args) }.map(drop)
+}
+
 /// An ioctl whose argument is a number in memory.
 pub(crate) fn ioctl_int(fd: i32, request: libc::Ioctl, value: &i32) -> Result<()> {
     let args = [int(fd), number(request), ptr::from_ref(value) as usize, 0, 0, 0];

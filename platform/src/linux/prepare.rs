@@ -107,7 +107,9 @@ impl Prepared {
         let mut ownership = Ownership::new(self.ids);
         view.build(&mut self.script, caller, &mut ownership)?;
         if plan.terminal {
-            self.script.setup.push(Op::Terminal);
+            // As large as the caller's from the start; 0 by 0 says that nobody knows.
+            let (rows, columns) = crate::console::size().unwrap_or_default();
+            self.script.setup.push(Op::Terminal { rows, columns });
         }
         self.walls(plan, caller);
         self.access_rules(plan, &view)

@@ -190,7 +190,7 @@ impl OwnedScript {
             }
             Op::RootReadOnly => "make the root read-only".into(),
             Op::PivotRoot => "pivot to the new root".into(),
-            Op::Terminal => "open a terminal".into(),
+            Op::Terminal { .. } => "open a terminal".into(),
             Op::NewSession => "start a session".into(),
             Op::ForegroundGroup => "take the terminal's foreground".into(),
             Op::Stdio { from, to } => format!("make descriptor {from} standard stream {to}"),
