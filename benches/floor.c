@@ -4,7 +4,7 @@
  * No decision is made here and no error is explained: what isn't possible on this host ends the program, and the bench
  * says so. For each byte on standard input one launch is made, and its time in nanoseconds is written to standard output.
  *
- * usage: floor FILTER_SIZE CGROUP|- PROGRAM
+ * usage: floor FILTER_SIZE CGROUP|- PROGRAM PATH...    (read-only binds, without symlinks in them)
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -54,8 +54,10 @@ static const char *program;
 static int group = -1;
 static char here[4096];
 static int privileged;
-static const char *binds[] = { "/usr", "/etc/ld.so.cache", here };
-static int trees[3];
+static char **binds;
+static int bind_count;
+static int is_file[256];
+static int trees[256];
 
 /* A balanced search of `leaves` ranges of numbers, each of which is allowed. */
 static void search(unsigned low, unsigned high, unsigned leaves)
@@ -115,14 +117,24 @@ static int filesystem(const char *kind, const char *const *options, unsigned att
 	return tree;
 }
 
-static void directory(int root, char *path)
+/* What is above a path, and itself; the paths come sorted, so that only what is new is made. */
+static void directories(int root, char *path, int itself)
 {
+	static char before[4096];
+	size_t known = 0;
+	for (size_t i = 0; path[i] && path[i] == before[i]; i++)
+		if (path[i + 1] == '/' || !path[i + 1])
+			known = i + 1;
 	for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
+		if ((size_t)(slash - path) <= known)
+			continue;
 		*slash = 0;
 		mkdirat(root, path, 0755);
 		*slash = '/';
 	}
-	mkdirat(root, path, 0755);
+	if (itself)
+		mkdirat(root, path, 0755);
+	strcpy(before, path);
 }
 
 static void build_view(void)
@@ -164,13 +176,12 @@ static void build_view(void)
 	attach(filesystem("proc", none, 14), root, "proc");
 	NEED(mkdirat(root, "tmp", 0755));
 	attach(filesystem("tmpfs", tmp_options, 6), root, "tmp");
-	NEED(mkdirat(root, "etc", 0755));
-	NEED(mknodat(root, "etc/ld.so.cache", S_IFREG | 0644, 0));
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < bind_count; i++) {
 		char target[4096];
 		strcpy(target, binds[i] + 1);
-		if (i != 1)
-			directory(root, target);
+		directories(root, target, !is_file[i]);
+		if (is_file[i])
+			NEED(mknodat(root, target, S_IFREG | 0644, 0));
 		int tree = privileged ? trees[i] : tree_of(binds[i]);
 		attributes(tree, 7, 1 << 18, 1);
 		attach(tree, root, target);
@@ -185,15 +196,16 @@ static void build_view(void)
 
 static void restrict_files(void)
 {
-	static const char *const paths[] = { "/", "/dev", "/dev/shm", "/etc/ld.so.cache", "/proc", "/tmp", here, "/usr" };
+	static const char *const paths[] = { "/", "/dev", "/dev/shm", "/proc", "/tmp" };
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (abi < 0)
 		return;
 	uint64_t handled[3] = { (1 << 13) - 1, 0, 0 };
 	int rules = NEED(syscall(SYS_landlock_create_ruleset, handled, 8, 0));
-	for (int i = 0; i < 8; i++) {
-		int path = NEED(open(paths[i], O_PATH | O_CLOEXEC));
-		struct landlock_path_beneath_attr rule = { .allowed_access = i == 3 ? 5 : 13, .parent_fd = path };
+	for (int i = 0; i < 5 + bind_count; i++) {
+		int path = NEED(open(i < 5 ? paths[i] : binds[i - 5], O_PATH | O_CLOEXEC));
+		int file = i >= 5 && is_file[i - 5];
+		struct landlock_path_beneath_attr rule = { .allowed_access = file ? 5 : 13, .parent_fd = path };
 		NEED(syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
 		close(path);
 	}
@@ -294,7 +306,7 @@ static void launch(void)
 {
 	int ends[2], pidfd = -1, message[4] = { 0 }, place = -1;
 	siginfo_t ended;
-	for (int i = 0; privileged && i < 3; i++)
+	for (int i = 0; privileged && i < bind_count; i++)
 		trees[i] = tree_of(binds[i]);
 	if (group >= 0) {
 		NEED(mkdirat(group, "floor", 0755));
@@ -323,7 +335,7 @@ static void launch(void)
 	map(pid, "uid_map", privileged ? USER_OUTSIDE : geteuid());
 	NEED(send(ends[0], message, sizeof message, MSG_NOSIGNAL));
 	NEED(recv(ends[0], message, sizeof message, 0) == sizeof message ? 0 : -1);
-	for (int i = 0; privileged && i < 3; i++)
+	for (int i = 0; privileged && i < bind_count; i++)
 		close(trees[i]);
 	NEED(recv(ends[0], message, sizeof message, 0) == sizeof message ? 0 : -1);
 	NEED(message[1] == 0 ? 0 : -1);
@@ -344,8 +356,15 @@ static void launch(void)
 int main(int argc, char **argv)
 {
 	char byte;
-	if (argc != 4)
+	if (argc < 4 || argc > 4 + 256)
 		return 2;
+	binds = argv + 4;
+	bind_count = argc - 4;
+	for (int i = 0; i < bind_count; i++) {
+		struct stat stat;
+		NEED(lstat(binds[i], &stat));
+		is_file[i] = !S_ISDIR(stat.st_mode);
+	}
 	make_filter(atoi(argv[1]));
 	if (strcmp(argv[2], "-") != 0)
 		group = NEED(open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -6,7 +6,7 @@
 //! between control groups is slow only after a pause. Nothing is asserted: times belong to a machine, ratios are read.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use stockade::platform::Control;
@@ -215,6 +215,15 @@ fn filter_size() -> Result<usize, Failure> {
     })
 }
 
+/// Paths of the host that a policy shows, each once, without those that lie in a directory that is shown anyway.
+fn binds(policy: &Policy) -> Vec<PathBuf> {
+    let there = policy.filesystem.binds.iter().filter_map(|bind| bind.source.canonicalize().ok());
+    let mut paths: Vec<PathBuf> = there.collect();
+    paths.sort();
+    paths.dedup_by(|later, before| later.starts_with(before));
+    paths
+}
+
 /// A C program that makes the same system calls: it runs beside this one and times itself.
 fn floor(scratch: &Path) -> Result<impl FnMut() -> Result<Duration, Failure> + use<>, Failure> {
     let program = scratch.join("floor");
@@ -225,6 +234,7 @@ fn floor(scratch: &Path) -> Result<impl FnMut() -> Result<Duration, Failure> + u
         .unwrap_or("-");
     let mut child = Command::new(program)
         .args([&filter_size()?.to_string(), group, PROGRAM])
+        .args(binds(&Policy::shipped("default")?))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
