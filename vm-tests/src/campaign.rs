@@ -20,15 +20,17 @@ const TEST_LIMIT: u64 = 120;
 /// Guests are slow: emulated instructions, or traced system calls.
 const GUEST_TEST_LIMIT: u64 = 240;
 
-/// One guest's share of a run.
+/// The share of one guest and one user in a run.
 #[derive(Debug)]
 pub struct Campaign<'a> {
     /// The guest's name.
     pub name: &'a str,
     /// What it offers.
     pub spec: &'a GuestSpec,
-    /// Its tests, as root first.
+    /// Its tests.
     pub cases: Vec<TestCase>,
+    /// Whether they run as an unprivileged user; else as root.
+    as_user: bool,
     /// Whether that it boots at all counts as a test.
     boots: bool,
 }
@@ -37,32 +39,47 @@ pub struct Campaign<'a> {
 pub type BootOnce<'b> = dyn FnMut(Vec<TestCase>, &mut dyn FnMut(Frame)) -> Result<End> + 'b;
 
 impl<'a> Campaign<'a> {
-    /// Chooses from all tests what this guest is to run.
+    /// Chooses from all tests what this guest is to run, as root and as a user.
     #[must_use]
-    pub fn plan(name: &'a str, spec: &'a GuestSpec, all: &[Test], options: &Options) -> Self {
+    pub fn plan(name: &'a str, spec: &'a GuestSpec, all: &[Test], options: &Options) -> [Self; 2] {
+        [false, true].map(|as_user| Self::plan_as(as_user, name, spec, all, options))
+    }
+
+    fn plan_as(
+        as_user: bool,
+        name: &'a str,
+        spec: &'a GuestSpec,
+        all: &[Test],
+        options: &Options,
+    ) -> Self {
         let limit = if spec.machine == Machine::Host { TEST_LIMIT } else { GUEST_TEST_LIMIT };
         let timeout_s = options.timeout.map_or(limit, |own| own.as_secs());
-        let mut cases = Vec::new();
-        for (as_user, wanted) in [(false, options.as_root), (true, options.as_user)] {
-            for test in all.iter().filter(|_| wanted) {
-                let case = TestCase {
-                    suite: test.suite.clone(),
-                    name: test.name.clone(),
-                    binary: test.binary.clone(),
-                    directory: test.directory.clone(),
-                    as_user,
-                    timeout_s,
-                };
-                let chosen = |filter: &String| full_name(name, &case).contains(filter.as_str());
-                if options.filter.as_ref().is_none_or(chosen) {
-                    cases.push(case);
-                }
-            }
-        }
-        let boot = boot_name(name);
-        let boots = spec.machine != Machine::Host
-            && (!cases.is_empty() || options.filter.as_ref().is_some_and(|f| boot.contains(f)));
-        Self { name, spec, cases, boots }
+        let wanted = if as_user { options.as_user } else { options.as_root };
+        let chosen = |name: String| options.filter.as_ref().is_none_or(|part| name.contains(part));
+        let case = |test: &Test| TestCase {
+            suite: test.suite.clone(),
+            name: test.name.clone(),
+            binary: test.binary.clone(),
+            directory: test.directory.clone(),
+            as_user,
+            timeout_s,
+        };
+        let cases: Vec<TestCase> = all
+            .iter()
+            .filter(|_| wanted)
+            .map(case)
+            .filter(|case| chosen(full_name(name, case)))
+            .collect();
+        let boots = wanted
+            && spec.machine != Machine::Host
+            && (!cases.is_empty() || chosen(boot_name(name, as_user)));
+        Self { name, spec, cases, as_user, boots }
+    }
+
+    /// What sets this one apart from all others of a run: the guest's name, with the user.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.as_user { format!("{}-user", self.name) } else { self.name.to_owned() }
     }
 
     /// How many results this will give.
@@ -74,7 +91,7 @@ impl<'a> Campaign<'a> {
 
     /// The names of its tests.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        let boot = self.boots.then(|| boot_name(self.name));
+        let boot = self.boots.then(|| boot_name(self.name, self.as_user));
         boot.into_iter().chain(self.cases.iter().map(|case| full_name(self.name, case)))
     }
 
@@ -84,7 +101,7 @@ impl<'a> Campaign<'a> {
     /// # Errors
     ///
     /// When a guest can't be started at all; then nothing has been counted.
-    pub fn run(&self, tally: &mut Tally, boot_once: &mut BootOnce<'_>) -> Result<()> {
+    pub fn run(&self, tally: &Tally, boot_once: &mut BootOnce<'_>) -> Result<()> {
         let mut next = 0;
         for boot in 0..BOOTS {
             let mut progress =
@@ -118,7 +135,7 @@ impl<'a> Campaign<'a> {
     }
 
     /// Counts one ended test.
-    pub fn finish(&self, tally: &mut Tally, case: &TestCase, outcome: &Outcome) {
+    pub fn finish(&self, tally: &Tally, case: &TestCase, outcome: &Outcome) {
         let verdict = verdict::judge(outcome, self.spec, case.as_user);
         let took = Duration::try_from_secs_f64(outcome.seconds).unwrap_or_default();
         let name = full_name(self.name, case);
@@ -129,17 +146,17 @@ impl<'a> Campaign<'a> {
     }
 
     /// The guest can't be had: every test of it has failed.
-    pub fn lose_all(&self, tally: &mut Tally, reason: &str) {
+    pub fn lose_all(&self, tally: &Tally, reason: &str) {
         if self.boots {
             let verdict = Verdict::Failed(reason.to_owned());
-            tally.add(&boot_name(self.name), verdict, Duration::ZERO, "");
+            tally.add(&boot_name(self.name, self.as_user), verdict, Duration::ZERO, "");
         }
         for case in &self.cases {
             self.lose(tally, case, "the guest never came up");
         }
     }
 
-    fn lose(&self, tally: &mut Tally, case: &TestCase, reason: &str) {
+    fn lose(&self, tally: &Tally, case: &TestCase, reason: &str) {
         let verdict = Verdict::Failed(reason.to_owned());
         tally.add(&full_name(self.name, case), verdict, Duration::ZERO, "");
     }
@@ -148,7 +165,7 @@ impl<'a> Campaign<'a> {
 /// What one boot has done so far.
 struct Progress<'c, 'a> {
     campaign: &'c Campaign<'a>,
-    tally: &'c mut Tally,
+    tally: &'c Tally,
     /// The case that this boot calls number 0.
     first: usize,
     /// The case that hasn't been counted yet.
@@ -162,7 +179,7 @@ impl Progress<'_, '_> {
     fn see(&mut self, frame: Frame) {
         match frame {
             Frame::Hello { kernel, uptime_s } => self.hello(&kernel, uptime_s),
-            Frame::Note(text) => terminal::note(format!("note: {}: {text}", self.campaign.name)),
+            Frame::Note(text) => terminal::note(format!("note: {}: {text}", self.campaign.label())),
             Frame::Started { index } => self.running = Some(self.first + index),
             Frame::Finished { index, outcome } => {
                 let place = self.first + index;
@@ -179,7 +196,8 @@ impl Progress<'_, '_> {
 
     fn hello(&mut self, kernel: &str, uptime_s: f64) {
         let name = self.campaign.name;
-        terminal::note(format!("{name}: Linux {kernel}, up after {uptime_s:.1} s"));
+        let label = self.campaign.label();
+        terminal::note(format!("{label}: Linux {kernel}, up after {uptime_s:.1} s"));
         if self.up {
             return;
         }
@@ -190,7 +208,7 @@ impl Progress<'_, '_> {
         } else {
             Verdict::Failed(format!("kernels.toml promises Linux {promised}, this is {kernel}"))
         };
-        self.tally.add(&boot_name(name), verdict, Duration::ZERO, "");
+        self.tally.add(&boot_name(name, self.campaign.as_user), verdict, Duration::ZERO, "");
     }
 }
 
@@ -201,13 +219,16 @@ fn is_version(release: &str, promised: &str) -> bool {
         .is_some_and(|rest| promised.is_empty() || !rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn boot_name(guest: &str) -> String {
-    format!("{guest}::boot")
+fn boot_name(guest: &str, as_user: bool) -> String {
+    format!("{guest}::{}boot", user(as_user))
 }
 
 fn full_name(guest: &str, case: &TestCase) -> String {
-    let user = if case.as_user { "user::" } else { "" };
-    format!("{guest}::{user}{}::{}", case.suite, case.name)
+    format!("{guest}::{}{}::{}", user(case.as_user), case.suite, case.name)
+}
+
+fn user(as_user: bool) -> &'static str {
+    if as_user { "user::" } else { "" }
 }
 
 #[cfg(test)]
@@ -247,12 +268,13 @@ mod tests {
     fn counts(script: Vec<(Vec<Frame>, End)>) -> (Counts, Vec<usize>) {
         let catalogue = Catalogue::read().unwrap();
         let spec = catalogue.guest("uml").unwrap();
-        let campaign = Campaign::plan("uml", spec, &all(), &options(&["--as", "root"]));
-        let mut tally = Tally::default();
+        let [campaign, other] = Campaign::plan("uml", spec, &all(), &options(&["--as", "root"]));
+        assert_eq!(other.len(), 0, "nobody asked for a user");
+        let tally = Tally::default();
         let mut script = script.into_iter();
         let mut asked = Vec::new();
         campaign
-            .run(&mut tally, &mut |cases, on_frame| {
+            .run(&tally, &mut |cases, on_frame| {
                 asked.push(cases.len());
                 let (frames, end) = script.next().unwrap();
                 frames.into_iter().for_each(on_frame);
@@ -266,9 +288,10 @@ mod tests {
     fn names_say_guest_user_suite_and_test() {
         let catalogue = Catalogue::read().unwrap();
         let spec = catalogue.guest("uml").unwrap();
-        let campaign = Campaign::plan("uml", spec, &all(), &options(&["--filter", "::b"]));
-        let names: Vec<String> = campaign.names().collect();
-        assert_eq!(names, ["uml::boot", "uml::limits::b", "uml::user::limits::b"]);
+        let campaigns = Campaign::plan("uml", spec, &all(), &options(&["--filter", "limits::b"]));
+        let names: Vec<String> = campaigns.iter().flat_map(Campaign::names).collect();
+        let expected = ["uml::boot", "uml::limits::b", "uml::user::boot", "uml::user::limits::b"];
+        assert_eq!(names, expected);
     }
 
     #[test]

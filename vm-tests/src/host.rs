@@ -31,7 +31,7 @@ pub fn run(
     helper: &Path,
     checkout: &Checkout,
     environment: &[(String, String)],
-    tally: &mut Tally,
+    tally: &Tally,
 ) -> Result<()> {
     let leftovers = Leftovers::adopt()?;
     let root = as_root(helper)?;

@@ -15,8 +15,11 @@ use crate::tally::{Counts, Tally};
 use crate::terminal;
 use std::fs::{self, File};
 use std::io::Read;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 const SHELL_LIMIT: Duration = Duration::from_secs(600);
@@ -54,7 +57,7 @@ pub fn tests(options: &Options) -> Result<Counts> {
     let helper = checkout.build_guest()?;
     let all = suites::collect(&checkout, catalogue.unit_tests())?;
     let campaigns: Vec<Campaign<'_>> =
-        guests.into_iter().map(|(name, spec)| Campaign::plan(name, spec, &all, options)).collect();
+        guests.iter().flat_map(|(name, spec)| Campaign::plan(name, spec, &all, options)).collect();
     let chosen: usize = campaigns.iter().map(Campaign::len).sum();
     if options.list {
         for campaign in &campaigns {
@@ -64,16 +67,33 @@ pub fn tests(options: &Options) -> Result<Counts> {
         return Ok(Counts::default());
     }
     terminal::line(format!("\nrunning {chosen} tests"));
-    let mut tally = Tally::default();
-    for campaign in campaigns.iter().filter(|campaign| campaign.len() > 0) {
-        if campaign.spec.machine == Machine::Host {
-            host::run(campaign, &helper, &checkout, &environment(&checkout), &mut tally)?;
-        } else {
-            in_guest(campaign, &helper, &checkout, options, &mut tally);
-        }
+    let tally = Tally::default();
+    let campaigns = campaigns.iter().filter(|campaign| campaign.len() > 0);
+    let (here, guests): (Vec<_>, Vec<_>) =
+        campaigns.partition(|campaign| campaign.spec.machine == Machine::Host);
+    // Alone: a test here ends by ending every process below this one.
+    for campaign in here {
+        host::run(campaign, &helper, &checkout, &environment(&checkout), &tally)?;
     }
+    side_by_side(&guests, |campaign| in_guest(campaign, &helper, &checkout, options, &tally));
     tally.close();
     Ok(tally.counts())
+}
+
+/// Does something for each campaign, as many at once as there are processors: a guest runs one
+/// test after the other, and most tests keep one processor busy.
+fn side_by_side(campaigns: &[&Campaign<'_>], each: impl Fn(&Campaign<'_>) + Sync) {
+    let lanes = thread::available_parallelism().map_or(1, NonZero::get).min(campaigns.len());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                while let Some(campaign) = campaigns.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    each(campaign);
+                }
+            });
+        }
+    });
 }
 
 /// Runs one guest's tests, in as many boots as it takes. Whatever goes wrong with the guest itself
@@ -83,10 +103,11 @@ fn in_guest(
     helper: &Path,
     checkout: &Checkout,
     options: &Options,
-    tally: &mut Tally,
+    tally: &Tally,
 ) {
     let prepared = kernel(campaign.name, campaign.spec, options, checkout).and_then(|kernel| {
-        let guest = guest(campaign.name, campaign.spec, &kernel, helper, checkout, options);
+        let label = campaign.label();
+        let guest = guest(&label, campaign.spec, &kernel, helper, checkout, options);
         campaign.run(tally, &mut |cases, on_frame| {
             boot::run(&guest, job(checkout, Task::Tests(cases))?, on_frame)
         })

@@ -3,12 +3,18 @@
 use crate::terminal;
 use crate::verdict::Verdict;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// All results so far.
+/// All results so far; several guests add to it at once.
 #[derive(Debug)]
 pub struct Tally {
     start: Instant,
+    results: Mutex<Results>,
+}
+
+#[derive(Debug, Default)]
+struct Results {
     passed: usize,
     skipped: usize,
     failures: Vec<Failed>,
@@ -34,18 +40,19 @@ struct Failed {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { start: Instant::now(), passed: 0, skipped: 0, failures: Vec::new() }
+        Self { start: Instant::now(), results: Mutex::default() }
     }
 }
 
 impl Tally {
     /// Counts one result and shows its line at once.
-    pub fn add(&mut self, name: &str, verdict: Verdict, took: Duration, output: &str) {
+    pub fn add(&self, name: &str, verdict: Verdict, took: Duration, output: &str) {
         terminal::line(Line { name, verdict: &verdict, took });
+        let mut results = self.results();
         match verdict {
-            Verdict::Passed => self.passed += 1,
-            Verdict::Skipped(_) => self.skipped += 1,
-            Verdict::Failed(reason) => self.failures.push(Failed {
+            Verdict::Passed => results.passed += 1,
+            Verdict::Skipped(_) => results.skipped += 1,
+            Verdict::Failed(reason) => results.failures.push(Failed {
                 name: name.to_owned(),
                 reason,
                 output: output.to_owned(),
@@ -56,25 +63,37 @@ impl Tally {
     /// How many of each so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts { passed: self.passed, failed: self.failures.len(), skipped: self.skipped }
+        self.results().counts()
+    }
+
+    fn results(&self) -> MutexGuard<'_, Results> {
+        // A thread that panicked has added its result or hasn't; both leave whole numbers.
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows every failure with its output, and the result.
     pub fn close(&self) {
-        if !self.failures.is_empty() {
+        let results = self.results();
+        if !results.failures.is_empty() {
             terminal::line("\nfailures:");
-            for failed in &self.failures {
+            for failed in &results.failures {
                 terminal::line(format!("\n---- {} ----\n{}", failed.name, failed.reason));
                 terminal::line(failed.output.trim_end());
             }
             terminal::line("\nfailures:");
-            for failed in &self.failures {
+            for failed in &results.failures {
                 terminal::line(format!("    {}", failed.name));
             }
         }
         let seconds = self.start.elapsed().as_secs_f64();
-        let counts = self.counts();
+        let counts = results.counts();
         terminal::line(format!("\n{}; finished in {seconds:.2}s", counts.as_result()));
+    }
+}
+
+impl Results {
+    fn counts(&self) -> Counts {
+        Counts { passed: self.passed, failed: self.failures.len(), skipped: self.skipped }
     }
 }
 
@@ -155,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_verdict_is_counted_once() {
-        let mut tally = Tally::default();
+        let tally = Tally::default();
         tally.add("a", Verdict::Passed, Duration::ZERO, "");
         tally.add("b", Verdict::Failed("x".to_owned()), Duration::ZERO, "");
         tally.add("c", Verdict::Skipped("y".to_owned()), Duration::ZERO, "");

@@ -20,7 +20,7 @@ struct Step {
     run: fn(&Checkout) -> Result<Counts>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 8] = [
     Step { name: "packages", why: "what the others need", run: packages::install_missing },
     Step { name: "format", why: "cargo fmt --check", run: cargo::format },
     Step { name: "lint", why: "cargo clippy, no warnings", run: cargo::lint },
@@ -28,9 +28,7 @@ const STEPS: [Step; 10] = [
     Step { name: "unit", why: "unit tests, here", run: cargo::unit_tests },
     Step { name: "examples", why: "examples in the documentation", run: cargo::doc_tests },
     Step { name: "host", why: "outsider's tests here, as root and as a user", run: host },
-    Step { name: "uml", why: "the same in user-mode Linux", run: uml },
-    Step { name: "qemu-6.1", why: "the same on Linux 6.1", run: qemu_6_1 },
-    Step { name: "qemu-6.12", why: "the same on Linux 6.12", run: qemu_6_12 },
+    Step { name: "guests", why: "the same on real kernels: see kernels.toml", run: guests },
 ];
 
 /// How one step came out.
@@ -98,36 +96,16 @@ fn close(done: &[Done]) -> usize {
 }
 
 fn host(_: &Checkout) -> Result<Counts> {
-    in_guest("host")
+    session::tests(&Options { guests: vec!["host".to_owned()], ..Options::default() })
 }
 
-fn uml(_: &Checkout) -> Result<Counts> {
-    in_guest("uml")
-}
-
-fn qemu_6_1(_: &Checkout) -> Result<Counts> {
-    in_guest("qemu-6.1")
-}
-
-fn qemu_6_12(_: &Checkout) -> Result<Counts> {
-    in_guest("qemu-6.12")
-}
-
-fn in_guest(name: &str) -> Result<Counts> {
-    session::tests(&Options { guests: vec![name.to_owned()], ..Options::default() })
+fn guests(_: &Checkout) -> Result<Counts> {
+    session::tests(&Options::default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Catalogue;
-
-    #[test]
-    fn every_guest_that_runs_by_default_is_a_step() {
-        for guest in Catalogue::default_names() {
-            assert!(STEPS.iter().any(|step| step.name == guest), "{guest}");
-        }
-    }
 
     #[test]
     fn an_unknown_step_is_answered_with_the_known_ones() {
