@@ -29,11 +29,16 @@ pub fn run(script: &Script<'_>) -> ! {
     if !script.init {
         become_program(script, state);
     }
+    // While the launch can still fail: from the program's first step on, only what can't fail is left to do.
+    let signals = match sys::child_signals() {
+        Ok(signals) => signals,
+        Err(errno) => fail(script, Phase::Init, 3, errno),
+    };
     let clocks = script.setup.iter().any(|op| matches!(op, Op::ClockOffsets(_)));
     let become_it: fn(&(&Script<'_>, State)) -> ! =
         |(script, state)| become_program(script, *state);
     match second::until_exec(become_it, &(script, state), clocks) {
-        Ok(program) => stay(script, program),
+        Ok(program) => stay(script, program, signals),
         Err(errno) => fail(script, Phase::Init, 1, errno),
     }
 }
@@ -70,11 +75,11 @@ fn become_program(script: &Script<'_>, mut state: State) -> ! {
 ///
 /// It holds no capability, no stream of the program's (a reader must see the end of a pipe when the program closes it),
 /// and can't be signalled from inside.
-fn stay(script: &Script<'_>, program: i32) -> ! {
-    let signals = match lock_down(script) {
-        Ok(signals) => signals,
-        Err(errno) => fail(script, Phase::Init, 3, errno),
-    };
+fn stay(script: &Script<'_>, program: i32, signals: i32) -> ! {
+    // The program's own steps make the same calls, so where a filter around us forbids one, it has never run.
+    if let Err(errno) = lock_down(script.control, signals) {
+        fail(script, Phase::Init, 4, errno);
+    }
     // A program that failed before exec told so itself, before this.
     sys::send(script.control, Message::Started);
     loop {
@@ -94,13 +99,18 @@ fn stay(script: &Script<'_>, program: i32) -> ! {
     }
 }
 
-fn lock_down(script: &Script<'_>) -> sys::Result<i32> {
-    let control = script.control.cast_unsigned();
-    sys::close_range(0, control.wrapping_sub(1), false)?;
-    sys::close_range(control.wrapping_add(1), u32::MAX, false)?;
+fn lock_down(control: i32, signals: i32) -> sys::Result<()> {
+    let kept = [control.min(signals).cast_unsigned(), control.max(signals).cast_unsigned()];
+    let mut first = 0;
+    for kept in kept {
+        if first < kept {
+            sys::close_range(first, kept.wrapping_sub(1), false)?;
+        }
+        first = kept.wrapping_add(1);
+    }
+    sys::close_range(first, u32::MAX, false)?;
     sys::set_capabilities(0)?;
-    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
-    sys::child_signals()
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
 fn reap_all(script: &Script<'_>, program: i32) {

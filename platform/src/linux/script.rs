@@ -133,6 +133,7 @@ impl OwnedScript {
                     "lock the first process",
                     "start the program's process",
                     "unblock signals",
+                    "watch for the end of children",
                     "drop init's rights",
                 ];
                 let step = step.get(place).copied().unwrap_or("an unknown step");
