@@ -238,3 +238,26 @@ fn a_kernel_without_landlock_is_accepted_only_where_the_policy_says_so() {
     assert_eq!(refused.stdout, b"");
     before.nothing_is_left();
 }
+
+#[test]
+fn too_few_descriptors_are_told_and_never_a_panic() {
+    let scene = Scene::new();
+    let with = |most: u32| {
+        let inner = scene.command(&[], &["true"]);
+        let mut command = Command::new("bash");
+        command.current_dir(scene.path());
+        command.args(["-c", &format!("ulimit -n {most}; exec \"$@\""), "bash"]);
+        scene.finish({
+            command.arg(inner.get_program()).args(inner.get_args());
+            command
+        })
+    };
+    // With three the binary itself can't be loaded.
+    let runs: Vec<Outcome> = (4..24).map(with).collect();
+    for run in &runs {
+        assert!(matches!(run.status.code(), Some(0 | 125)), "{}", run.told());
+    }
+    let few = &runs[2];
+    assert!(few.stderr.contains("failed to"), "{}", few.told());
+    with(64).expect_code(0);
+}

@@ -85,14 +85,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let report_to = words("report").next().map(open_report).transpose()?;
     // Kept for a report of a failed launch; the digest takes longer than the copy, and is rarely needed here.
     let asked = policy.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("failed to start the event loop", error))?;
-
     let label = matches.get_one::<String>("name").map(String::as_str);
-    let outcome =
-        runtime.block_on(supervise(policy, command.clone(), label, matches.get_flag("tty")));
+    let launch = supervise(policy, command.clone(), label, matches.get_flag("tty"));
+    let outcome = event_loop().and_then(|event_loop| event_loop.block_on(launch));
     let report = match &outcome {
         Ok(report) => report,
         Err(error) => {
@@ -109,6 +104,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         summarize(&report);
     }
     Ok(report.exit_status())
+}
+
+fn event_loop() -> Result<tokio::runtime::Runtime, Error> {
+    // tokio panics where it can't have the descriptors that it needs; this tries first, and can say so.
+    let room = [(); 4].map(|()| std::io::pipe());
+    room.into_iter()
+        .try_for_each(|pipe| pipe.map(drop))
+        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
+        .map_err(|error| Error::io("failed to start the event loop", error))
 }
 
 /// Starts the sandbox, passes signals on, and waits.
