@@ -152,7 +152,7 @@ fn is_visible(policy: &Policy, path: &Path) -> bool {
     policy.filesystem.binds.iter().any(|bind| path.starts_with(&bind.target))
 }
 
-/// A new id: the given name or the program's, and four hex digits.
+/// A new id: the given name or the program's, and eight hex digits.
 ///
 /// Only letters, digits, `-`, `_` and `.` of the name stay, and at most 48 of them, since it names directories.
 pub fn new_id(name: Option<&str>, program: Option<&OsStr>) -> String {
@@ -165,8 +165,8 @@ pub fn new_id(name: Option<&str>, program: Option<&OsStr>) -> String {
     let name = name.trim_start_matches('.');
     let name = if name.is_empty() { "sandbox" } else { name };
     // The standard library's hasher is keyed with random numbers of the system.
-    let random = RandomState::new().hash_one(std::process::id()) & 0xffff;
-    format!("{name}-{random:04x}")
+    let random = RandomState::new().hash_one(std::process::id()) & 0xffff_ffff;
+    format!("{name}-{random:08x}")
 }
 
 #[cfg(test)]

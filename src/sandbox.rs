@@ -188,7 +188,7 @@ impl Sandbox {
         }
     }
 
-    /// Its name: the given or the program's, and four hex digits.
+    /// Its name: the given or the program's, and eight hex digits.
     pub fn id(&self) -> &str {
         &self.plan.id
     }

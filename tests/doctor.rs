@@ -132,7 +132,7 @@ fn nothing_is_left_behind() {
         .spawn()
         .unwrap();
     // Other tests have doctors of their own, which may be at work.
-    let own = format!("trial-{:04x}", child.id() & 0xffff);
+    let own = format!("trial-{:08x}", child.id());
     child.wait().unwrap();
     let left: Vec<_> = trials(&mount).into_iter().filter(|path| path.ends_with(&own)).collect();
     assert_eq!(left, Vec::<PathBuf>::new());

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct LaunchPlan {
-    /// Name of the sandbox, unique among those alive: the given name and four hex digits.
+    /// Name of the sandbox, unique among those alive: the given name and eight hex digits.
     pub id: String,
     /// The program and its arguments. A program without a slash is looked up in the `PATH` of [`Self::environment`].
     #[serde(serialize_with = "texts")]

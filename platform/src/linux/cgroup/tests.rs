@@ -25,7 +25,7 @@ fn tree_with(controllers: Controllers) -> Option<Tree> {
 
 /// A plan without limits whose id no other test has.
 fn plan(name: &str) -> LaunchPlan {
-    LaunchPlan::new(format!("{name}-{:04x}", std::process::id() & 0xffff), vec!["true".into()])
+    LaunchPlan::new(format!("{name}-{:08x}", std::process::id()), vec!["true".into()])
 }
 
 /// A shell that waits for a line before it does `script`, so that it can be moved first.
@@ -92,7 +92,7 @@ fn dropping_kills_and_removes_also_what_was_made_below() {
 fn a_living_sandbox_survives_the_sweep_and_a_leftover_does_not() {
     let Some(tree) = tree_with(Controllers::NONE) else { return };
     let (alive, _) = tree.create(&plan("alive")).unwrap();
-    let leftover = alive.path().with_file_name("crashed-0000");
+    let leftover = alive.path().with_file_name("crashed-00000000");
     std::fs::create_dir(&leftover).unwrap();
     tree.sweep().unwrap();
     assert!(!leftover.exists());

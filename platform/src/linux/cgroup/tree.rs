@@ -332,10 +332,10 @@ fn sweep_one(parent: BorrowedFd<'_>, name: &str, kill: bool) -> rustix::io::Resu
     removal::remove(parent, name, dir.as_fd()).map(|()| true)
 }
 
-/// A sandbox's id: any name, a dash and four hex digits.
+/// A sandbox's id: any name, a dash and eight hex digits.
 fn is_id(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(_, digits)| {
-        digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
     })
 }
 
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn ids_and_nothing_else_are_swept() {
-        for id in ["job-7f3a", "a-b-0000"] {
+        for id in ["job-7f3a0b1c", "a-b-00000000"] {
             assert!(is_id(id), "{id}");
         }
         for other in ["supervisor", "session", "job-7f3", "job-7f3g", "init.scope", "7f3a"] {

@@ -138,5 +138,5 @@ fn found_out(outcome: Result<(), PlatformError>) -> Result<(), NoTree> {
 }
 
 fn id(name: &str) -> String {
-    format!("{name}-{:04x}", std::process::id() & 0xffff)
+    format!("{name}-{:08x}", std::process::id())
 }
