@@ -9,6 +9,7 @@
 ///
 /// Where kernels.toml promises the feature, a skip is a failure; plain `cargo test` shows it as
 /// passed, so `cargo vm --guest host` is what counts skips on this machine.
+#[allow(unused_macros, reason = "not every test binary has something to skip")]
 macro_rules! skip {
     ($($reason:tt)+) => {{
         // A line of its own: the harness may have begun one with the test's name.
