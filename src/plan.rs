@@ -334,7 +334,7 @@ mod tests {
             (None, None, "sandbox-"),
         ] {
             let id = new_id(name, program.map(OsStr::new));
-            assert!(id.starts_with(start) && id.len() == start.len() + 4, "{id}");
+            assert!(id.starts_with(start) && id.len() == start.len() + 8, "{id}");
         }
     }
 }

@@ -236,8 +236,11 @@ fn a_terminal_that_closes_takes_the_program_along() {
     let marker = format!("1000.{}", std::process::id());
     let line = format!("{} run --tty -- sleep {marker}", env!("CARGO_BIN_EXE_stockade"));
     // script(1) is the window: it holds the other side, and nobody else does.
-    let mut window = Command::new("script");
-    window.args(["--quiet", "--command", &line, "/dev/null"]).current_dir(scene.path());
+    // Whoever runs the tests may have told them to outlive a window: nohup(1).
+    let mut window = Command::new("env");
+    window
+        .args(["--default-signal=HUP", "script", "--quiet", "--command", &line, "/dev/null"])
+        .current_dir(scene.path());
     let mut window = window.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let programs = || support::processes_with(&marker).len();
     // The window, its shell, Stockade, and the program.
