@@ -210,6 +210,50 @@ fn a_refused_loss_of_rights_is_told() {
 }
 
 #[test]
+fn a_refused_limit_or_view_is_told() {
+    is_told(
+        "views",
+        &[
+            ("unshare", "EPERM", "hide the host's cgroup tree"),
+            ("ioctl", "EPERM", "bring loopback up"),
+        ],
+    );
+}
+
+#[test]
+fn a_refused_promise_to_gain_no_privileges_is_told() {
+    let (scene, before) = (Scene::new(), Before::new("promise"));
+    let trace = scene.at("trace");
+    let inner = scene.command(&["--name", &before.name], &["true"]);
+    let mut command = Command::new("strace");
+    command.current_dir(scene.path()).args(["-f", "-o", &trace, "-e", "trace=prctl"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    if !Command::new("strace").arg("true").output().is_ok_and(|output| output.status.success()) {
+        skip!("strace: not installed, or it may not trace");
+    }
+    scene.finish(command).expect_code(0);
+    // Which of its process's calls of prctl(2) it is: the program's process makes the most.
+    let trace = fs::read_to_string(trace).unwrap();
+    let calls = |pid| trace.lines().filter(move |line| line.split(' ').next() == Some(pid));
+    let pids = trace.lines().filter_map(|line| line.split(' ').next());
+    let program = pids.max_by_key(|pid| calls(pid).count()).unwrap();
+    let nth = calls(program).position(|line| line.contains("PR_SET_NO_NEW_PRIVS")).unwrap() + 1;
+    let broken = format!("EPERM:when={nth}");
+    let run = with_broken(&scene, &before.name, &[], "prctl", &broken).unwrap();
+    run.expect_refusal(&["set no_new_privs"]);
+    before.nothing_is_left();
+}
+
+#[test]
+fn refused_access_rules_are_told() {
+    let whole = Scene::new().run(&[], &["true"]).expect_code(0);
+    if whole.reported("/enforcement")["filesystem.access_rules"]["state"] != "enforced" {
+        skip!("landlock: {}", whole.told());
+    }
+    is_told("rules", &[("landlock_restrict_self", "EPERM", "restrict files with Landlock")]);
+}
+
+#[test]
 fn a_refused_filter_is_told() {
     // Both the look before the launch and the launch itself need it; the look comes first.
     is_told("filter", &[("seccomp", "EINVAL", "syscalls can't be enforced here")]);
