@@ -14,12 +14,28 @@ pub enum Control {
     Memory,
     /// Memory above which the tree is slowed down and reclaimed.
     MemoryHigh,
+    /// Memory that other programs' needs never take from the tree.
+    MemoryMin,
+    /// Memory that is taken from the tree only when nothing else is left to take.
+    MemoryLow,
     /// Swap of the whole tree.
     Swap,
+    /// Memory for compressed swap.
+    Zswap,
+    /// Memory in huge pages.
+    HugePages,
     /// CPU bandwidth, in cores.
     Cpu,
     /// Share of the CPU when it is contended.
     CpuWeight,
+    /// CPU time that an idle tree may save up and use above its bandwidth.
+    CpuBurst,
+    /// Runs only when nothing else wants the CPU.
+    CpuIdle,
+    /// CPUs that the tree may run on.
+    Cpus,
+    /// Memory nodes that the tree may allocate from.
+    Mems,
     /// Number of processes and threads.
     Pids,
     /// Open files of each process.
@@ -28,6 +44,14 @@ pub enum Control {
     FileSize,
     /// Size of a core dump.
     CoreSize,
+    /// Size of a process's stack.
+    Stack,
+    /// Memory that a process may lock.
+    LockedMemory,
+    /// Realtime priority that a process may take.
+    Realtime,
+    /// Niceness that the program starts with and can't lower.
+    Nice,
     /// Time from start to end.
     WallTime,
     /// CPU time of the whole tree.
@@ -72,13 +96,25 @@ const TABLE: &[(Control, &str, &str)] = &[
         "limits.memory_high",
         "memory above which the tree is slowed and reclaimed",
     ),
+    (Control::MemoryMin, "limits.memory_min", "memory that is never taken from the tree"),
+    (Control::MemoryLow, "limits.memory_low", "memory that is taken from the tree last"),
     (Control::Swap, "limits.swap", "swap of the whole tree"),
+    (Control::Zswap, "limits.zswap", "memory for compressed swap"),
+    (Control::HugePages, "limits.huge_pages", "memory in huge pages, of each size"),
     (Control::Cpu, "limits.cpu", "CPU bandwidth in cores"),
     (Control::CpuWeight, "limits.cpu_weight", "share of a contended CPU"),
+    (Control::CpuBurst, "limits.cpu_burst", "CPU time saved up while idle"),
+    (Control::CpuIdle, "limits.cpu_idle", "runs only when nothing else wants the CPU"),
+    (Control::Cpus, "limits.cpus", "CPUs that the tree may run on"),
+    (Control::Mems, "limits.mems", "memory nodes that the tree may allocate from"),
     (Control::Pids, "limits.pids", "number of processes and threads"),
     (Control::OpenFiles, "limits.open_files", "open files of each process"),
     (Control::FileSize, "limits.file_size", "size of any file a process writes"),
     (Control::CoreSize, "limits.core_size", "size of a core dump"),
+    (Control::Stack, "limits.stack", "size of a process's stack"),
+    (Control::LockedMemory, "limits.locked_memory", "memory that a process may lock"),
+    (Control::Realtime, "limits.realtime", "realtime priority that a process may take"),
+    (Control::Nice, "limits.nice", "niceness that the program starts with and can't lower"),
     (Control::WallTime, "limits.wall_time", "time from start to end"),
     (Control::CpuTime, "limits.cpu_time", "CPU time of the whole tree"),
     (Control::Lifetime, "lifetime", "nothing of the tree outlives the sandbox or its starter"),

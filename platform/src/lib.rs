@@ -18,6 +18,7 @@ mod control;
 mod enforcement;
 mod error;
 mod files;
+mod idset;
 mod incoming;
 mod names;
 mod plan;
@@ -37,11 +38,12 @@ pub use control::Control;
 pub use enforcement::{Enforcement, State};
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use files::{kind_of_file, open_without_waiting};
+pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
-    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, ProcView, SyscallRule,
+    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, OomKill, ProcView, SyscallRule,
     Syscalls, Tmp,
 };
 pub use signal::Signal;

@@ -1,6 +1,6 @@
 //! The launch plan: everything about one launch, decided, as plain data.
 
-use crate::{Bytes, Control, Cores};
+use crate::{Bytes, Control, Cores, IdSet};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -90,12 +90,31 @@ pub struct Limits {
     pub memory: Option<Bytes>,
     /// Memory above which the tree is slowed and reclaimed.
     pub memory_high: Option<Bytes>,
+    /// Memory that is never taken from the tree.
+    pub memory_min: Option<Bytes>,
+    /// Memory that is taken from the tree only when nothing else is left to take.
+    pub memory_low: Option<Bytes>,
+    /// Whom the end of the memory takes.
+    pub oom_kill: OomKill,
     /// Swap of the whole tree.
     pub swap: Option<Bytes>,
+    /// Memory for compressed swap.
+    pub zswap: Option<Bytes>,
+    /// Memory in huge pages, of each size.
+    pub huge_pages: Option<Bytes>,
     /// CPU bandwidth.
     pub cpu: Option<Cores>,
     /// Share of a contended CPU, 1 to 10,000; 100 is the usual share.
     pub cpu_weight: Option<u32>,
+    /// CPU time that an idle tree may save up and use above its bandwidth.
+    #[serde(serialize_with = "seconds")]
+    pub cpu_burst: Option<Duration>,
+    /// Whether it runs only when nothing else wants the CPU.
+    pub cpu_idle: bool,
+    /// CPUs that the tree may run on.
+    pub cpus: Option<IdSet>,
+    /// Memory nodes that the tree may allocate from.
+    pub mems: Option<IdSet>,
     /// Processes and threads.
     pub pids: Option<u32>,
     /// Open files of each process.
@@ -104,6 +123,14 @@ pub struct Limits {
     pub file_size: Option<Bytes>,
     /// Size of a core dump.
     pub core_size: Option<Bytes>,
+    /// Size of a process's stack.
+    pub stack: Option<Bytes>,
+    /// Memory that a process may lock.
+    pub locked_memory: Option<Bytes>,
+    /// Realtime priority that a process may take, 0 to 99.
+    pub realtime: Option<u32>,
+    /// Niceness that the program starts with, 0 to 19.
+    pub nice: Option<u32>,
     /// Time from start to end.
     #[serde(serialize_with = "seconds")]
     pub wall_time: Option<Duration>,
@@ -113,6 +140,17 @@ pub struct Limits {
     /// Time between the polite signal and the kill when a time limit ends the sandbox. Zero kills at once.
     #[serde(serialize_with = "seconds_plain")]
     pub grace: Duration,
+}
+
+/// Whom the kernel kills when the memory limit is reached and nothing can be reclaimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OomKill {
+    /// Every process of the tree: none goes on with a hole in it.
+    #[default]
+    Tree,
+    /// The process that the kernel picks, usually the largest; the others go on.
+    Process,
 }
 
 /// What exists of the file system inside.

@@ -7,6 +7,7 @@ use super::source::Source;
 use super::syscalls;
 use crate::platform::{Bytes, LaunchPlan, OnViolation};
 use std::path::Path;
+use std::time::Duration;
 
 /// Adds the problems of a policy whose single values are right.
 pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Source]) {
@@ -27,6 +28,35 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
         let message =
             "without `limits.memory` nothing needs to be swapped (set both, or write `0B`)";
         problem("limits.swap", "", message.into());
+    }
+    if let Some(burst) = limits.cpu_burst {
+        // The kernel's own period of a tenth of a second (cgroup-v2.rst, `cpu.max`).
+        let most = limits.cpu.map(|cores| Duration::from_micros(u64::from(cores.millis()) * 100));
+        match most {
+            None => {
+                let message = "without `limits.cpu` there is nothing to go above".into();
+                problem("limits.cpu_burst", "", message);
+            }
+            Some(most) if burst > most => {
+                let message = format!(
+                    "`{burst:?}` is more than `limits.cpu` gives in a tenth of a second, which is `{most:?}`"
+                );
+                problem("limits.cpu_burst", "", message);
+            }
+            Some(_) => {}
+        }
+    }
+    for (key, protected) in
+        [("limits.memory_min", limits.memory_min), ("limits.memory_low", limits.memory_low)]
+    {
+        if let (Some(memory), Some(protected)) = (limits.memory, protected)
+            && protected > memory
+        {
+            let message = format!(
+                "`{protected}` is more than `limits.memory`, which is `{memory}`: it can't have that much"
+            );
+            problem(key, "", message);
+        }
     }
     if !draft.calls.deny.is_empty() {
         let allowed = draft.expanded_calls(OnViolation::Error).allow;

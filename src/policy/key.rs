@@ -1,7 +1,7 @@
 //! What a key of a policy is: its names, its kind of value, and where the value goes.
 
 use super::draft::Draft;
-use crate::platform::{Access, Bytes, Cores};
+use crate::platform::{Access, Bytes, Cores, IdSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Size(Size),
     Cores(fn(&mut Draft, Option<Cores>)),
     Count(Count),
+    /// CPUs or memory nodes, with `None` for `all`.
+    Ids(fn(&mut Draft, Option<IdSet>)),
     /// With `None` for `unlimited`.
     Time(fn(&mut Draft, Option<Duration>)),
     /// A time that may be zero and can't be unlimited.
@@ -86,6 +88,9 @@ pub(super) enum Names {
     Variables,
 }
 
+/// No limit on CPUs or memory nodes.
+pub(super) const ALL: &str = "all";
+
 /// No limit.
 pub(super) const UNLIMITED: &str = "unlimited";
 
@@ -108,6 +113,7 @@ impl Key {
             Kind::Size(_) => "SIZE",
             Kind::Cores(_) => "CORES",
             Kind::Count(_) => "NUMBER",
+            Kind::Ids(_) => "LIST",
             Kind::Time(_) | Kind::Grace(_) => "TIME",
             Kind::Offset(_) => "OFFSET",
             Kind::Switch(_) => "true|false",
@@ -124,6 +130,7 @@ impl Key {
             Kind::Size(size) => Some(size.off),
             Kind::Count(count) => Some(count.off).filter(|off| !off.is_empty()),
             Kind::Cores(_) | Kind::Time(_) => Some(UNLIMITED),
+            Kind::Ids(_) => Some(ALL),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use super::draft::Draft;
 pub(crate) use super::key::Key;
 use super::key::{Choice, Count, Kind, Names, Size, UNLIMITED};
 use super::shown::{mode_of, one, paths_of, time, times};
-use crate::platform::{Access, Bytes, Control, Network, OnViolation, ProcView, Tmp};
+use crate::platform::{Access, Bytes, Control, Network, OnViolation, OomKill, ProcView, Tmp};
 
 /// The key with this path.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
@@ -88,12 +88,63 @@ pub(crate) static KEYS: &[Key] = &[
         show: |draft| one(draft.policy.limits.memory_high),
     },
     Key {
+        path: "limits.memory_min",
+        flag: "memory-min",
+        kind: bytes(0, |draft, size| draft.policy.limits.memory_min = size),
+        doc: "memory that other programs' needs never take from the tree",
+        example: "\"64MiB\"",
+        show: |draft| one(draft.policy.limits.memory_min),
+    },
+    Key {
+        path: "limits.memory_low",
+        flag: "memory-low",
+        kind: bytes(0, |draft, size| draft.policy.limits.memory_low = size),
+        doc: "memory that is taken from the tree only when nothing else is left to take",
+        example: "\"128MiB\"",
+        show: |draft| one(draft.policy.limits.memory_low),
+    },
+    Key {
+        path: "limits.oom_kill",
+        flag: "oom-kill",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "tree",
+                doc: "every process: none goes on with a hole in it",
+                set: |draft| draft.policy.limits.oom_kill = OomKill::Tree,
+            },
+            Choice {
+                word: "process",
+                doc: "the process that the kernel picks; the others go on",
+                set: |draft| draft.policy.limits.oom_kill = OomKill::Process,
+            },
+        ]),
+        doc: "whom the kernel kills when the memory limit is reached",
+        example: "\"process\"",
+        show: |draft| vec![mode_of(&draft.policy.limits.oom_kill)],
+    },
+    Key {
         path: "limits.swap",
         flag: "swap",
         kind: bytes(0, |draft, size| draft.policy.limits.swap = size),
         doc: "swap of the whole tree, on top of memory; `0B` for none",
         example: "\"0B\"",
         show: |draft| one(draft.policy.limits.swap),
+    },
+    Key {
+        path: "limits.zswap",
+        flag: "zswap",
+        kind: bytes(0, |draft, size| draft.policy.limits.zswap = size),
+        doc: "memory that compressed swap may take; `0B` for none",
+        example: "\"0B\"",
+        show: |draft| one(draft.policy.limits.zswap),
+    },
+    Key {
+        path: "limits.huge_pages",
+        flag: "huge-pages",
+        kind: bytes(0, |draft, size| draft.policy.limits.huge_pages = size),
+        doc: "memory in huge pages, of each size that the host has; `0B` for none",
+        example: "\"0B\"",
+        show: |draft| one(draft.policy.limits.huge_pages),
     },
     Key {
         path: "limits.cpu",
@@ -110,6 +161,38 @@ pub(crate) static KEYS: &[Key] = &[
         doc: "share of the CPU when it is contended; 100 is the usual share",
         example: "50",
         show: |draft| one(draft.policy.limits.cpu_weight),
+    },
+    Key {
+        path: "limits.cpu_burst",
+        flag: "cpu-burst",
+        kind: Kind::Time(|draft, time| draft.policy.limits.cpu_burst = time),
+        doc: "CPU time that an idle tree saves up, to use in one tenth of a second above `limits.cpu`",
+        example: "\"50ms\"",
+        show: |draft| times(draft.policy.limits.cpu_burst),
+    },
+    Key {
+        path: "limits.cpu_idle",
+        flag: "cpu-idle",
+        kind: Kind::Switch(|draft, idle| draft.policy.limits.cpu_idle = idle),
+        doc: "whether it runs only when nothing else wants the CPU",
+        example: "true",
+        show: |draft| vec![draft.policy.limits.cpu_idle.to_string()],
+    },
+    Key {
+        path: "limits.cpus",
+        flag: "cpus",
+        kind: Kind::Ids(|draft, cpus| draft.policy.limits.cpus = cpus),
+        doc: "CPUs that the tree may run on, by number; `all` for every one",
+        example: "\"0-3,8\"",
+        show: |draft| one(draft.policy.limits.cpus.as_ref()),
+    },
+    Key {
+        path: "limits.mems",
+        flag: "mems",
+        kind: Kind::Ids(|draft, mems| draft.policy.limits.mems = mems),
+        doc: "memory nodes that the tree may allocate from, by number; `all` for every one",
+        example: "\"0\"",
+        show: |draft| one(draft.policy.limits.mems.as_ref()),
     },
     Key {
         path: "limits.pids",
@@ -144,6 +227,38 @@ pub(crate) static KEYS: &[Key] = &[
         doc: "size of a core dump; `0B` for none",
         example: "\"0B\"",
         show: |draft| one(draft.policy.limits.core_size),
+    },
+    Key {
+        path: "limits.stack",
+        flag: "stack",
+        kind: bytes(64 << 10, |draft, size| draft.policy.limits.stack = size),
+        doc: "size of a process's stack",
+        example: "\"8MiB\"",
+        show: |draft| one(draft.policy.limits.stack),
+    },
+    Key {
+        path: "limits.locked_memory",
+        flag: "locked-memory",
+        kind: bytes(0, |draft, size| draft.policy.limits.locked_memory = size),
+        doc: "memory that a process may lock, so that it is never swapped; `0B` for none",
+        example: "\"64KiB\"",
+        show: |draft| one(draft.policy.limits.locked_memory),
+    },
+    Key {
+        path: "limits.realtime",
+        flag: "realtime",
+        kind: count(0, 99, |draft, priority| draft.policy.limits.realtime = priority),
+        doc: "realtime priority that a process may take; 0 for none",
+        example: "0",
+        show: |draft| one(draft.policy.limits.realtime),
+    },
+    Key {
+        path: "limits.nice",
+        flag: "nice",
+        kind: count(0, 19, |draft, nice| draft.policy.limits.nice = nice),
+        doc: "niceness that the program starts with and can't lower",
+        example: "10",
+        show: |draft| one(draft.policy.limits.nice),
     },
     Key {
         path: "limits.wall_time",

@@ -1,11 +1,12 @@
 //! The JSON Schema of policy files, for editors: made from the table of keys.
 
-use super::key::{Key, Kind, Names, UNLIMITED};
+use super::key::{ALL, Key, Kind, Names, UNLIMITED};
 use super::keys::{KEYS, SECTIONS};
 use crate::platform::{Control, capability_names};
 use serde_json::{Map, Value, json};
 
 const SIZE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)$";
+const IDS: &str = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$";
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
 const OFFSET: &str = r"^[+-]?([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
 
@@ -58,6 +59,7 @@ fn schema_of(key: &Key) -> Value {
                 json!({ "type": "integer", "minimum": count.least, "maximum": count.most });
             if count.off.is_empty() { number } else { or_word(number, count.off) }
         }
+        Kind::Ids(_) => or_word(json!({ "type": "string", "pattern": IDS }), ALL),
         Kind::Time(_) => or_word(json!({ "type": "string", "pattern": TIME }), UNLIMITED),
         Kind::Grace(_) => json!({ "type": "string", "pattern": TIME }),
         Kind::Offset(_) => json!({ "type": "string", "pattern": OFFSET }),

@@ -1,9 +1,9 @@
 //! From what is written to what it means, one value at a time. Each `Err` is the message of a problem.
 
-use super::key::{Count, Size, UNLIMITED};
+use super::key::{ALL, Count, Size, UNLIMITED};
 use super::problem::quoted;
 use super::suggest::did_you_mean;
-use crate::platform::{Bytes, Cores, parse_duration};
+use crate::platform::{Bytes, Cores, IdSet, parse_duration};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -213,6 +213,16 @@ pub(super) fn count(scalar: Scalar<'_>, rules: &Count) -> Result<Option<u32>, St
         Ok(number) if (*least..=*most).contains(&number) => Ok(Some(number)),
         _ => Err(format!("{} is not a whole number from {least} to {most}", quoted(&text))),
     }
+}
+
+/// A set of CPUs or memory nodes.
+pub(super) fn ids(scalar: Scalar<'_>) -> Result<Option<IdSet>, String> {
+    let text = scalar.text()?;
+    if text == ALL {
+        return Ok(None);
+    }
+    let wrong = |_| format!("{} is not a list of numbers (write `0-3,8`)", quoted(&text));
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// A duration.

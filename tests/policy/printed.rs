@@ -77,13 +77,26 @@ fn overrides_have_the_last_word() {
         ["--description", "mine"],
         ["--memory", "300MiB"],
         ["--memory-high", "200MiB"],
+        ["--memory-min", "1MiB"],
+        ["--memory-low", "2MiB"],
+        ["--oom-kill", "process"],
         ["--swap", "1MiB"],
+        ["--zswap", "0B"],
+        ["--huge-pages", "0B"],
         ["--cpu", "0.5"],
         ["--cpu-weight", "7"],
+        ["--cpu-burst", "10ms"],
+        ["--cpu-idle", "true"],
+        ["--cpus", "0,1"],
+        ["--mems", "0"],
         ["--pids", "9"],
         ["--open-files", "99"],
         ["--file-size", "1MiB"],
         ["--core-size", "2MiB"],
+        ["--stack", "1MiB"],
+        ["--locked-memory", "0B"],
+        ["--realtime", "0"],
+        ["--nice", "5"],
         ["--wall-time", "1m"],
         ["--cpu-time", "3s"],
         ["--grace", "0s"],
@@ -232,10 +245,14 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
         for (name, form) in entries {
             keys += 1;
             assert!(!form["description"].as_str().unwrap().is_empty());
-            // The example alone is a right policy; a memory_high or swap is so with a memory.
+            // The example alone is a right policy; some are so beside the limit that they refine.
             let example = toml_of(&form["examples"][0]);
-            let memory = if name == "memory" { "" } else { "limits.memory = '1GiB'\n" };
-            let text = format!("{memory}{section}.{name} = {example}\n");
+            let basis = match name.as_str() {
+                "memory" => "",
+                "cpu" => "limits.memory = '1GiB'\n",
+                _ => "limits.memory = '1GiB'\nlimits.cpu = 1\n",
+            };
+            let text = format!("{basis}{section}.{name} = {example}\n");
             assert_eq!(
                 place.write("p.toml", &text).check("p.toml").good(),
                 "p.toml: ok\n",
@@ -243,7 +260,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 33);
+    assert_eq!(keys, 46);
 }
 
 /// A JSON value as TOML; the two differ in tables.

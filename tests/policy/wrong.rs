@@ -312,6 +312,18 @@ fn what_can_not_work_together_is_told() {
             "1:15: limits.swap: without `limits.memory` nothing needs to be swapped (set both, or write `0B`)",
         ),
         (
+            "[limits]\nmemory = '64MiB'\nmemory_min = '65MiB'",
+            "3:14: limits.memory_min: `65MiB` is more than `limits.memory`, which is `64MiB`: it can't have that much",
+        ),
+        (
+            "limits.cpu_burst = '50ms'",
+            "1:20: limits.cpu_burst: without `limits.cpu` there is nothing to go above",
+        ),
+        (
+            "limits.cpu = 0.5\nlimits.cpu_burst = '51ms'",
+            "2:20: limits.cpu_burst: `51ms` is more than `limits.cpu` gives in a tenth of a second, which is `50ms`",
+        ),
+        (
             "syscalls.deny = ['execve']",
             "1:18: syscalls.deny: no program can be started without `execve`",
         ),

@@ -84,6 +84,7 @@ fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
         }
         Op::Stdio { from, to } => sys::duplicate(from, to),
         Op::ResourceLimit { resource, soft, hard } => sys::set_resource_limit(resource, soft, hard),
+        Op::Nice(nice) => sys::set_niceness(nice),
         Op::Affinity(mask) => sys::set_affinity(mask),
         Op::FileModeMask(mask) => {
             sys::set_file_mode_mask(mask);

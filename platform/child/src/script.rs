@@ -115,6 +115,8 @@ pub enum Op {
         /// Hard limit.
         hard: u64,
     },
+    /// Sets the niceness, 0 to 19.
+    Nice(u32),
     /// Restricts to the CPUs of this mask.
     Affinity(u64),
     /// Sets the file mode creation mask.

@@ -342,6 +342,13 @@ pub(crate) fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<
     unsafe { call(Sysno::prlimit64, args) }.map(drop)
 }
 
+/// The niceness of this process (setpriority(2)).
+pub(crate) fn set_niceness(nice: u32) -> Result<()> {
+    const PRIO_PROCESS: usize = 0;
+    // SAFETY: no pointers.
+    unsafe { call(Sysno::setpriority, [PRIO_PROCESS, 0, nice as usize, 0, 0, 0]) }.map(drop)
+}
+
 pub(crate) fn set_affinity(mask: u64) -> Result<()> {
     let args = [0, size_of::<u64>(), ptr::from_ref(&mask) as usize, 0, 0, 0];
     // SAFETY: the mask outlives the call and has the size given.

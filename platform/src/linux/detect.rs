@@ -38,7 +38,15 @@ fn availability(host: &Host, control: Control) -> Availability {
         Control::Pids => watched(host, Controllers::PIDS, WATCHED_PIDS),
         Control::Cpu => watched(host, Controllers::CPU, PINNED),
         Control::MemoryHigh => only_group(host, Controllers::MEMORY),
-        Control::CpuWeight => only_group(host, Controllers::CPU),
+        Control::MemoryMin | Control::MemoryLow | Control::Zswap => {
+            only_group(host, Controllers::MEMORY)
+        }
+        Control::CpuWeight | Control::CpuBurst | Control::CpuIdle => {
+            only_group(host, Controllers::CPU)
+        }
+        Control::Cpus => watched(host, Controllers::CPUSET, AFFINITY),
+        Control::Mems => only_group(host, Controllers::CPUSET),
+        Control::HugePages => only_group(host, Controllers::HUGETLB),
         Control::Swap => match host.lacks(Controllers::MEMORY) {
             Some(why) if !host.swap => degraded(NO_SWAP, why),
             Some(why) => unavailable(why),
@@ -49,6 +57,10 @@ fn availability(host: &Host, control: Control) -> Availability {
         Control::OpenFiles
         | Control::FileSize
         | Control::CoreSize
+        | Control::Stack
+        | Control::LockedMemory
+        | Control::Realtime
+        | Control::Nice
         | Control::WallTime
         | Control::CpuTime
         | Control::Capabilities
@@ -79,6 +91,7 @@ const WATCHED_MEMORY: &str = "watched: Stockade adds up the memory of the tree a
                               sandbox when it is over; each process is held by RLIMIT_DATA";
 const WATCHED_PIDS: &str = "RLIMIT_NPROC of the sandbox's own user";
 const PINNED: &str = "pinned to as many CPUs as asked for, rounded up; no quota";
+const AFFINITY: &str = "a CPU mask of each process, which the program itself may change";
 const NO_SWAP: &str = "nothing is limited, but the host has no swap now";
 
 fn watched(host: &Host, controller: Controllers, how: &str) -> Availability {

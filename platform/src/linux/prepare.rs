@@ -205,6 +205,14 @@ impl Prepared {
                 "RLIMIT_FSIZE",
             ),
             (Control::CoreSize, Resource::Core, limits.core_size.map(|size| size.0), "RLIMIT_CORE"),
+            (Control::Stack, Resource::Stack, limits.stack.map(|size| size.0), "RLIMIT_STACK"),
+            (
+                Control::LockedMemory,
+                Resource::Memlock,
+                limits.locked_memory.map(|size| size.0),
+                "RLIMIT_MEMLOCK",
+            ),
+            (Control::Realtime, Resource::Rtprio, limits.realtime.map(u64::from), "RLIMIT_RTPRIO"),
         ];
         for (control, resource, value, how) in of_process {
             if let Some(value) = value.filter(|_| enforced(plan, control)) {
@@ -213,6 +221,16 @@ impl Prepared {
                     .push(Enforcement::new(control, State::Enforced, how).with_value(value));
             }
         }
+        if let Some(nice) = limits.nice.filter(|_| enforced(plan, Control::Nice)) {
+            // Lowering one's own niceness takes a right that nobody has inside.
+            let own = rustix::process::getpriority_process(None).unwrap_or(0);
+            let nice = nice.max(u32::try_from(own).unwrap_or(0));
+            // RLIMIT_NICE counts from 20 downwards: 20 - 19 = 1 is the least (getrlimit(2)).
+            self.resource_limit(Resource::Nice, u64::from(20 - nice.min(19)));
+            self.script.program.insert(0, Op::Nice(nice));
+            let how = Enforcement::new(Control::Nice, State::Enforced, "setpriority, RLIMIT_NICE");
+            self.enforcement.push(how.with_value(nice));
+        }
         if let Some(memory) = limits.memory.filter(|_| degraded(plan, Control::Memory)) {
             self.resource_limit(Resource::Data, memory.0.saturating_add(WATCHED_ROOM));
         }
@@ -220,10 +238,16 @@ impl Prepared {
             // The init counts too: it has the same user.
             self.resource_limit(Resource::Nproc, u64::from(pids) + 1);
         }
+        let cpus = limits.cpus.as_ref().filter(|_| degraded(plan, Control::Cpus));
+        let pinned = cpus.map_or(u64::MAX, |cpus| {
+            cpus.iter().filter(|cpu| *cpu < 64).fold(0, |mask, cpu| mask | 1 << cpu)
+        });
         if let Some(cores) = limits.cpu.filter(|_| degraded(plan, Control::Cpu)) {
-            let allowed = allowed_cpus()?;
+            let allowed = allowed_cpus()? & pinned;
             let mask = some_of(allowed, cores.millis().div_ceil(1000));
             self.script.program.insert(0, Op::Affinity(mask));
+        } else if pinned != u64::MAX {
+            self.script.program.insert(0, Op::Affinity(pinned));
         }
         Ok(())
     }

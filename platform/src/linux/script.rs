@@ -198,6 +198,7 @@ impl OwnedScript {
             Op::ResourceLimit { resource, soft, hard } => {
                 format!("set {} to {soft} (hard {hard})", resource_name(resource))
             }
+            Op::Nice(nice) => format!("set niceness {nice}"),
             Op::Affinity(mask) => format!("run on CPUs {mask:#x}"),
             Op::FileModeMask(mask) => format!("set umask {mask:03o}"),
             Op::WorkingDirectory(path) => format!("enter {}", self.read(path)),
@@ -219,13 +220,17 @@ impl OwnedScript {
 }
 
 fn resource_name(number: u32) -> &'static str {
-    const NAMES: [(Resource, &str); 6] = [
+    const NAMES: [(Resource, &str); 10] = [
         (Resource::Cpu, "RLIMIT_CPU"),
         (Resource::Fsize, "RLIMIT_FSIZE"),
         (Resource::Data, "RLIMIT_DATA"),
         (Resource::Core, "RLIMIT_CORE"),
         (Resource::Nproc, "RLIMIT_NPROC"),
         (Resource::Nofile, "RLIMIT_NOFILE"),
+        (Resource::Stack, "RLIMIT_STACK"),
+        (Resource::Memlock, "RLIMIT_MEMLOCK"),
+        (Resource::Rtprio, "RLIMIT_RTPRIO"),
+        (Resource::Nice, "RLIMIT_NICE"),
     ];
     let known = NAMES.iter().find(|(resource, _)| *resource as u32 == number);
     known.map_or("a resource limit", |(_, name)| name)

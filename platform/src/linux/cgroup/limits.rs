@@ -1,22 +1,31 @@
 //! The limits of one cgroup: which file holds each, what is written, and what must be read back.
 
 use super::file::{self, SMALL};
-use super::{Controllers, failed};
-use crate::{Control, Decision, Enforcement, LaunchPlan, PlatformError, State};
+use super::{Controllers, failed, protection};
+use crate::{Control, Decision, Enforcement, IdSet, LaunchPlan, OomKill, PlatformError, State};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Period of the CPU quota in microseconds: the kernel's own default (cgroup-v2.rst, `cpu.max`).
 const CPU_PERIOD: u64 = 100_000;
 
 /// The limits that only a cgroup can hold, and what each needs.
-pub(crate) const LIMITS: [(Control, Controllers); 6] = [
+pub(crate) const LIMITS: [(Control, Controllers); 14] = [
     (Control::Memory, Controllers::MEMORY),
     (Control::MemoryHigh, Controllers::MEMORY),
+    (Control::MemoryMin, Controllers::MEMORY),
+    (Control::MemoryLow, Controllers::MEMORY),
     (Control::Swap, Controllers::MEMORY),
+    (Control::Zswap, Controllers::MEMORY),
+    (Control::HugePages, Controllers::HUGETLB),
     (Control::Cpu, Controllers::CPU),
+    (Control::CpuBurst, Controllers::CPU),
+    (Control::CpuIdle, Controllers::CPU),
     (Control::CpuWeight, Controllers::CPU),
+    (Control::Cpus, Controllers::CPUSET),
+    (Control::Mems, Controllers::CPUSET),
     (Control::Pids, Controllers::PIDS),
 ];
 
@@ -24,7 +33,7 @@ pub(crate) const LIMITS: [(Control, Controllers); 6] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Setting {
     control: Control,
-    file: &'static str,
+    file: Cow<'static, str>,
     value: String,
     /// What the kernel will show, when it isn't `value` itself.
     shown: String,
@@ -32,9 +41,28 @@ struct Setting {
 
 /// The controllers that the limits of a plan need.
 pub(super) fn needed(plan: &LaunchPlan) -> Controllers {
-    settings(plan, 1)
+    settings(plan, 1, &[("2MB".into(), 1)])
         .iter()
-        .fold(Controllers::NONE, |all, setting| all | controller_of(setting.file))
+        .fold(Controllers::NONE, |all, setting| all | controller_of(&setting.file))
+}
+
+/// Names and sizes in bytes of the huge pages that the kernel has: `hugepages-2048kB` becomes `2MB` in the files of a
+/// cgroup (mm/hugetlb_cgroup.c, `mem_fmt`).
+fn huge_pages() -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let kibibytes = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse::<u64>().ok()
+    });
+    let named = kibibytes.map(|kib| {
+        let name = match kib {
+            kib if kib >= 1 << 20 => format!("{}GB", kib >> 20),
+            kib if kib >= 1 << 10 => format!("{}MB", kib >> 10),
+            kib => format!("{kib}KB"),
+        };
+        (name, kib << 10)
+    });
+    named.collect()
 }
 
 fn controller_of(file: &str) -> Controllers {
@@ -42,11 +70,12 @@ fn controller_of(file: &str) -> Controllers {
     Controllers::parse(word.as_bytes())
 }
 
-/// What is written for a plan: each limit that the plan has and doesn't hand to something weaker.
-fn settings(plan: &LaunchPlan, page: u64) -> Vec<Setting> {
+/// What is written for a plan: each limit that the plan has and doesn't hand to something weaker. Memory comes in pages
+/// of `page` bytes, and in huge ones with these names and sizes.
+fn settings(plan: &LaunchPlan, page: u64, huge: &[(String, u64)]) -> Vec<Setting> {
     let limits = &plan.limits;
     let mut all = Vec::with_capacity(8);
-    let mut add = |control: Control, file: &'static str, value: Option<(String, String)>| {
+    let mut add = |control: Control, file: Cow<'static, str>, value: Option<(String, String)>| {
         let weaker = matches!(
             plan.controls.get(&control),
             Some(Decision::Degrade { .. } | Decision::Skip { .. })
@@ -60,18 +89,40 @@ fn settings(plan: &LaunchPlan, page: u64) -> Vec<Setting> {
     let bytes = |bytes: u64| (bytes.to_string(), (bytes / page * page).to_string());
 
     // Swap first: a memory limit that is there for a moment without it has nothing to catch yet.
-    add(Control::Swap, "memory.swap.max", limits.swap.map(|swap| bytes(swap.0)));
-    add(Control::MemoryHigh, "memory.high", limits.memory_high.map(|high| bytes(high.0)));
-    add(Control::Memory, "memory.max", limits.memory.map(|memory| bytes(memory.0)));
+    add(Control::Swap, "memory.swap.max".into(), limits.swap.map(|swap| bytes(swap.0)));
+    add(Control::Zswap, "memory.zswap.max".into(), limits.zswap.map(|zswap| bytes(zswap.0)));
+    add(Control::MemoryMin, "memory.min".into(), limits.memory_min.map(|min| bytes(min.0)));
+    add(Control::MemoryLow, "memory.low".into(), limits.memory_low.map(|low| bytes(low.0)));
+    add(Control::MemoryHigh, "memory.high".into(), limits.memory_high.map(|high| bytes(high.0)));
+    add(Control::Memory, "memory.max".into(), limits.memory.map(|memory| bytes(memory.0)));
     // Without it the kernel picks one victim and the rest of the tree goes on with a hole in it.
-    add(Control::Memory, "memory.oom.group", limits.memory.map(|_| exactly("1".into())));
+    let whole = u8::from(limits.oom_kill == OomKill::Tree).to_string();
+    add(Control::Memory, "memory.oom.group".into(), limits.memory.map(|_| exactly(whole)));
+    if let Some(most) = limits.huge_pages {
+        for (name, size) in huge {
+            let value = (most.0.to_string(), (most.0 / size * size).to_string());
+            // What is reserved counts too: refused then, where a first touch would end the program.
+            for kind in ["rsvd.max", "max"] {
+                let file = format!("hugetlb.{name}.{kind}");
+                add(Control::HugePages, file.into(), Some(value.clone()));
+            }
+        }
+    }
     let quota = limits.cpu.map(|cores| u64::from(cores.millis()) * CPU_PERIOD / 1000);
-    add(Control::Cpu, "cpu.max", quota.map(|quota| exactly(format!("{quota} {CPU_PERIOD}"))));
-    let weight = limits.cpu_weight.map(|weight| exactly(weight.to_string()));
-    add(Control::CpuWeight, "cpu.weight", weight);
+    let shown = quota.map(|quota| exactly(format!("{quota} {CPU_PERIOD}")));
+    add(Control::Cpu, "cpu.max".into(), shown);
+    let burst = limits.cpu_burst.map(|burst| exactly(burst.as_micros().to_string()));
+    add(Control::CpuBurst, "cpu.max.burst".into(), burst);
+    let weight = limits.cpu_weight.filter(|_| !limits.cpu_idle);
+    let weight = weight.map(|weight| exactly(weight.to_string()));
+    add(Control::CpuWeight, "cpu.weight".into(), weight);
+    add(Control::CpuIdle, "cpu.idle".into(), limits.cpu_idle.then(|| exactly("1".into())));
+    let list = |ids: &Option<IdSet>| ids.as_ref().map(|ids| exactly(ids.to_string()));
+    add(Control::Cpus, "cpuset.cpus".into(), list(&limits.cpus));
+    add(Control::Mems, "cpuset.mems".into(), list(&limits.mems));
     // The sandbox's init is none of the program's processes.
     let pids = limits.pids.map(|pids| u64::from(pids) + u64::from(plan.init));
-    add(Control::Pids, "pids.max", pids.map(|pids| exactly(pids.to_string())));
+    add(Control::Pids, "pids.max".into(), pids.map(|pids| exactly(pids.to_string())));
     all
 }
 
@@ -85,17 +136,26 @@ pub(super) fn apply(
     plan: &LaunchPlan,
 ) -> Result<Vec<Enforcement>, PlatformError> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let huge = if plan.limits.huge_pages.is_some() { huge_pages() } else { Vec::new() };
     let mut done: Vec<Enforcement> = Vec::with_capacity(8);
     let mut buffer = [0; SMALL];
-    for Setting { control, file, value, shown } in settings(plan, page) {
-        let found = match file::write_and_read(dir, file, value.as_bytes(), &mut buffer) {
+    for Setting { control, file, value, shown } in settings(plan, page, &huge) {
+        let found = match file::write_and_read(dir, &file, value.as_bytes(), &mut buffer) {
             Ok(found) => found,
-            Err(Errno::NOENT) if control == Control::Swap && !kernel_swaps() => {
-                done.push(Enforcement::new(control, State::Enforced, "this kernel has no swap"));
+            Err(Errno::NOENT) => {
+                let Some(why) = needs_no_limit(control) else {
+                    return Err(missing(control, &file, path));
+                };
+                done.push(Enforcement::new(control, State::Enforced, why));
                 continue;
             }
-            Err(Errno::NOENT) => return Err(missing(control, file, path)),
-            Err(error) => return Err(failed("write", file, path, error)),
+            Err(Errno::RANGE | Errno::INVAL)
+                if matches!(control, Control::Cpus | Control::Mems) =>
+            {
+                let reason = format!("`{value}` names what this host doesn't have");
+                return Err(PlatformError::unsupported(control, reason).with_hint(WHAT_THERE_IS));
+            }
+            Err(error) => return Err(failed("write", &file, path, error)),
         };
         if found != shown.as_bytes() {
             let found = String::from_utf8_lossy(found);
@@ -104,22 +164,68 @@ pub(super) fn apply(
                 format!("`{file}` in cgroup `{}` became `{found}`, not `{shown}`", path.display()),
             ));
         }
-        // `memory.oom.group` is how the memory limit ends a sandbox, not a control of its own.
-        if file != "memory.oom.group" {
+        match control {
+            Control::Cpus | Control::Mems => effective(dir, path, control, &file, &shown)?,
+            Control::MemoryMin | Control::MemoryLow => {
+                let parent = path.parent().unwrap_or(path);
+                protection::grant(parent, &file)?;
+                protection::check(parent, &file, shown.parse().unwrap_or(u64::MAX), control)?;
+            }
+            _ => {}
+        }
+        // One control may take several files: `memory.oom.group` is how the memory limit ends a sandbox.
+        if !done.iter().any(|entry| entry.control == control) {
             let how = if plan.init && control == Control::Pids {
-                "pids.max, one of them for the sandbox's init"
+                "pids.max, one of them for the sandbox's init".into()
             } else {
                 file
             };
             done.push(Enforcement::new(control, State::Enforced, how).with_value(shown));
         }
     }
+    if plan.limits.huge_pages.is_some() && huge.is_empty() {
+        let how = "this kernel has no huge pages";
+        done.push(Enforcement::new(Control::HugePages, State::Enforced, how));
+    }
     Ok(done)
 }
 
-/// Whether the kernel can swap at all (`CONFIG_SWAP`); without it `memory.swap.max` doesn't exist, nor is it needed.
-fn kernel_swaps() -> bool {
-    rustix::fs::access("/proc/swaps", rustix::fs::Access::EXISTS).is_ok()
+const WHAT_THERE_IS: &str =
+    "`cpuset.cpus.effective` and `cpuset.mems.effective` in `/sys/fs/cgroup` show what there is";
+
+/// What the kernel gives of the CPUs or memory nodes that were written: a parent may have less, and says nothing.
+fn effective(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    control: Control,
+    file: &str,
+    asked: &str,
+) -> Result<(), PlatformError> {
+    let file = format!("{file}.effective");
+    let mut buffer = [0; SMALL];
+    let found = file::read_small(dir, &file, &mut buffer)
+        .map_err(|error| failed("read", &file, path, error))?
+        .trim_ascii_end();
+    if found == asked.as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(found);
+    let had = if found.is_empty() { "none of them".into() } else { format!("only `{found}`") };
+    Err(PlatformError::unsupported(control, format!("of `{asked}` this host can give {had}"))
+        .with_hint(WHAT_THERE_IS))
+}
+
+/// Why a control without its file holds all the same: what it would limit doesn't exist in this kernel.
+fn needs_no_limit(control: Control) -> Option<&'static str> {
+    let exists = |path: &str| rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok();
+    match control {
+        // Without CONFIG_SWAP there is no `memory.swap.max`.
+        Control::Swap if !exists("/proc/swaps") => Some("this kernel has no swap"),
+        Control::Zswap if !exists("/sys/module/zswap") => {
+            Some("this kernel has no compressed swap")
+        }
+        _ => None,
+    }
 }
 
 fn missing(control: Control, file: &str, path: &Path) -> PlatformError {
@@ -151,10 +257,10 @@ mod tests {
 
     #[test]
     fn each_limit_becomes_a_file_and_memory_is_rounded_to_pages() {
-        let settings = settings(&plan(), 4096);
+        let settings = settings(&plan(), 4096, &[]);
         let written: Vec<_> = settings
             .iter()
-            .map(|setting| (setting.file, setting.value.as_str(), setting.shown.as_str()))
+            .map(|setting| (&*setting.file, setting.value.as_str(), setting.shown.as_str()))
             .collect();
         assert_eq!(
             written,
@@ -175,7 +281,8 @@ mod tests {
         let watched = Decision::Degrade { how: "watched".into(), reason: "hybrid".into() };
         plan.controls.insert(Control::Memory, watched);
         plan.controls.insert(Control::Cpu, Decision::Skip { reason: "hybrid".into() });
-        let files: Vec<_> = settings(&plan, 4096).iter().map(|setting| setting.file).collect();
+        let files: Vec<_> =
+            settings(&plan, 4096, &[]).iter().map(|setting| setting.file.clone()).collect();
         assert_eq!(files, ["memory.swap.max", "pids.max"]);
     }
 

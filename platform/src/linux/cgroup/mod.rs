@@ -8,6 +8,7 @@ mod file;
 mod limits;
 mod parse;
 mod place;
+mod protection;
 mod readings;
 mod removal;
 mod tree;
@@ -43,11 +44,24 @@ impl Controllers {
     pub(crate) const CPU: Self = Self(1);
     pub(crate) const MEMORY: Self = Self(2);
     pub(crate) const PIDS: Self = Self(4);
+    pub(crate) const CPUSET: Self = Self(8);
+    pub(crate) const IO: Self = Self(16);
+    pub(crate) const HUGETLB: Self = Self(32);
     #[cfg(test)]
-    pub(crate) const ALL: Self = Self(7);
+    pub(crate) const ALL: Self = Self(63);
 
-    const NAMES: [(Self, &str); 3] =
-        [(Self::CPU, "cpu"), (Self::MEMORY, "memory"), (Self::PIDS, "pids")];
+    /// Each of them, alone.
+    pub(crate) const EACH: [Self; 6] =
+        [Self::MEMORY, Self::CPU, Self::PIDS, Self::CPUSET, Self::IO, Self::HUGETLB];
+
+    const NAMES: [(Self, &str); 6] = [
+        (Self::CPU, "cpu"),
+        (Self::MEMORY, "memory"),
+        (Self::PIDS, "pids"),
+        (Self::CPUSET, "cpuset"),
+        (Self::IO, "io"),
+        (Self::HUGETLB, "hugetlb"),
+    ];
 
     /// Reads `cgroup.controllers` or `cgroup.subtree_control`; other controllers are passed over.
     fn parse(text: &[u8]) -> Self {
@@ -118,13 +132,15 @@ pub(crate) struct Cgroup {
     path: PathBuf,
     readings: readings::Readings,
     events: Option<AsyncFd<OwnedFd>>,
+    /// Whether the parent protects memory for it.
+    protected: bool,
     removed: bool,
 }
 
 impl Cgroup {
     fn new(dir: OwnedFd, parent: Arc<OwnedFd>, name: String, path: PathBuf) -> Self {
         let readings = readings::Readings::default();
-        Self { dir, parent, name, path, readings, events: None, removed: false }
+        Self { dir, parent, name, path, readings, events: None, protected: false, removed: false }
     }
 
     /// The directory, for `clone3` with [`CLONE_INTO_CGROUP`]. Close-on-exec, and it must not reach the program: the
@@ -273,6 +289,10 @@ impl Cgroup {
                 },
             )?;
             self.removed = true;
+            if self.protected {
+                let parent = self.path.parent().unwrap_or(&self.path);
+                protection::FILES.iter().try_for_each(|file| protection::grant(parent, file))?;
+            }
         }
         Ok(())
     }

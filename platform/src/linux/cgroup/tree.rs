@@ -189,7 +189,8 @@ impl Tree {
             }
         };
         // From here on dropping it removes it.
-        let cgroup = Cgroup::new(dir, parent, plan.id.clone(), path);
+        let mut cgroup = Cgroup::new(dir, parent, plan.id.clone(), path);
+        cgroup.protected = plan.limits.memory_min.or(plan.limits.memory_low).is_some();
         let enforcement = limits::apply(cgroup.fd(), cgroup.path(), plan)?;
         Ok((cgroup, enforcement))
     }
@@ -411,6 +412,8 @@ fn control_of(controllers: Controllers) -> Control {
     match controllers.each().next() {
         Some(Controllers::CPU) => Control::Cpu,
         Some(Controllers::PIDS) => Control::Pids,
+        Some(Controllers::CPUSET) => Control::Cpus,
+        Some(Controllers::HUGETLB) => Control::HugePages,
         _ => Control::Memory,
     }
 }

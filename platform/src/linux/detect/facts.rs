@@ -18,6 +18,9 @@ pub(super) fn all(host: &Host, tree: &Result<Tree, NoTree>) -> Vec<Fact> {
         (Controllers::MEMORY, "memory", "limits.memory is watched; no memory_high"),
         (Controllers::CPU, "cpu", "limits.cpu pins to whole CPUs; no cpu_weight"),
         (Controllers::PIDS, "pids", "limits.pids is RLIMIT_NPROC"),
+        (Controllers::CPUSET, "cpuset", "limits.cpus is a CPU mask; no mems"),
+        (Controllers::IO, "io", "no limits.io, no io_weight"),
+        (Controllers::HUGETLB, "hugetlb", "no limits.huge_pages"),
     ];
     for (controller, name, consequence) in consequences {
         facts.push(one_controller(host, tree, controller, name, consequence));

@@ -62,7 +62,7 @@ pub(super) enum Possible {
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     /// Why sandboxes can't have the limits of one controller.
-    pub(super) lacks: [(Controllers, Option<NoTree>); 3],
+    pub(super) lacks: [(Controllers, Option<NoTree>); 6],
     /// Whether something can be swapped to now.
     pub(super) swap: bool,
     /// In the order of [`Namespace::ALL`].
@@ -85,7 +85,7 @@ impl Host {
     pub(super) fn read(probe: Probe, tree: &Result<Tree, NoTree>) -> Self {
         let caller = Caller::find();
         let unprivileged = !caller.privileged;
-        let lacks = [Controllers::MEMORY, Controllers::CPU, Controllers::PIDS].map(|one| {
+        let lacks = Controllers::EACH.map(|one| {
             let why = match tree {
                 Ok(tree) => tree.lacks(one),
                 Err(none) => Some(none.clone()),

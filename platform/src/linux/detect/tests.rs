@@ -7,7 +7,7 @@ use crate::linux::identity::Caller;
 /// A host that lacks nothing.
 fn whole() -> Host {
     Host {
-        lacks: [(Controllers::MEMORY, None), (Controllers::CPU, None), (Controllers::PIDS, None)],
+        lacks: Controllers::EACH.map(|one| (one, None)),
         swap: false,
         namespaces: [Possible::Yes; 8],
         debian_forbids: false,
@@ -48,10 +48,10 @@ fn a_host_that_lacks_nothing_enforces_everything() {
 #[test]
 fn limits_without_controllers_are_watched_where_that_can_be() {
     let host = without(Controllers::ALL);
-    for control in [Control::Memory, Control::Cpu, Control::Pids, Control::Swap] {
+    for control in [Control::Memory, Control::Cpu, Control::Pids, Control::Swap, Control::Cpus] {
         assert_eq!(state(&host, control), "degraded", "{control}");
     }
-    for control in [Control::MemoryHigh, Control::CpuWeight] {
+    for control in [Control::MemoryHigh, Control::CpuWeight, Control::Mems, Control::HugePages] {
         assert_eq!(state(&host, control), "unavailable", "{control}");
     }
     assert_eq!(state(&host, Control::WallTime), "enforced");

@@ -12,6 +12,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::time::Duration;
 
 /// A path at which no view has a file.
 const NOTHING: &str = "/.stockade-trial";
@@ -96,9 +97,20 @@ fn limit(tree: &Tree, control: Control) -> Result<(), NoTree> {
     match control {
         Control::Memory => limits.memory = Some(Bytes::mib(64)),
         Control::MemoryHigh => limits.memory_high = Some(Bytes::mib(64)),
+        Control::MemoryMin => limits.memory_min = Some(Bytes(0)),
+        Control::MemoryLow => limits.memory_low = Some(Bytes(0)),
         Control::Swap => limits.swap = Some(Bytes(0)),
+        Control::Zswap => limits.zswap = Some(Bytes(0)),
+        Control::HugePages => limits.huge_pages = Some(Bytes(0)),
         Control::Cpu => limits.cpu = Cores::from_millis(1000),
         Control::CpuWeight => limits.cpu_weight = Some(100),
+        Control::CpuBurst => {
+            limits.cpu = Cores::from_millis(1000);
+            limits.cpu_burst = Some(Duration::from_millis(1));
+        }
+        Control::CpuIdle => limits.cpu_idle = true,
+        Control::Cpus => limits.cpus = "0".parse().ok(),
+        Control::Mems => limits.mems = "0".parse().ok(),
         Control::Pids => limits.pids = Some(16),
         _ => {}
     }
