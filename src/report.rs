@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Ended, Enforcement, HowEnded, LaunchPlan, MemoryUsage, PidsUsage, State,
+    Control, CpuUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
+    NetworkUsage, PidsUsage, PressureUsage, State,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -72,6 +73,12 @@ pub struct ExitReport {
     pub cpu: CpuUsage,
     /// Memory of the tree.
     pub memory: MemoryUsage,
+    /// What it read from and wrote to devices.
+    pub io: Option<IoUsage>,
+    /// What went over its own interfaces, where somebody looked while it ran.
+    pub network: Option<NetworkUsage>,
+    /// Time that it waited for what others had.
+    pub pressure: PressureUsage,
     /// Processes of the tree.
     pub pids: Pids,
     /// What was in force, by control.
@@ -144,6 +151,9 @@ impl ExitReport {
             wall_time: ended.wall_time,
             cpu: ended.usage.cpu,
             memory: ended.usage.memory,
+            io: ended.usage.io.clone(),
+            network: ended.usage.network,
+            pressure: ended.usage.pressure,
             pids: Pids { used: ended.usage.pids, denied: ended.pids_denied },
             enforcement,
         }
@@ -176,6 +186,9 @@ impl ExitReport {
             wall_time: Duration::ZERO,
             cpu: CpuUsage::default(),
             memory: MemoryUsage::default(),
+            io: None,
+            network: None,
+            pressure: PressureUsage::default(),
             pids: Pids { used: PidsUsage::default(), denied: 0 },
             enforcement: Vec::new(),
         }

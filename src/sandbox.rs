@@ -135,6 +135,7 @@ impl SandboxBuilder {
             deadline,
             intent: None,
             kill_at: None,
+            latest: Usage::default(),
             peaks: Usage::default(),
             ended: None,
         })
@@ -162,6 +163,8 @@ pub struct Sandbox {
     intent: Option<Intent>,
     /// When politeness ends.
     kill_at: Option<Instant>,
+    /// The last sample; each goes into the room of the one before.
+    latest: Usage,
     peaks: Usage,
     ended: Option<Ended>,
 }
@@ -224,7 +227,9 @@ impl Sandbox {
     /// # Errors
     /// When a source that the platform has can't be read.
     pub fn usage(&mut self) -> Result<Usage, Error> {
-        Ok(self.running.usage()?.with_peaks_of(&self.peaks))
+        let mut usage = self.running.usage()?;
+        usage.keep_peaks_of(&self.peaks);
+        Ok(usage)
     }
 
     /// Asks the program to end, and ends the whole tree when the grace is over.
@@ -262,7 +267,7 @@ impl Sandbox {
             }
         };
         let mut ended = ended;
-        ended.usage = ended.usage.with_peaks_of(&self.peaks);
+        ended.usage.keep_peaks_of(&self.peaks);
         let enforcement = self.running.enforcement().to_vec();
         let (policy, started_at) = (self.policy.clone(), self.started_at.clone());
         Ok(ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement))
@@ -318,10 +323,11 @@ impl Sandbox {
         if self.watched.is_empty() {
             return Ok(());
         }
-        let usage = self.running.usage()?;
-        self.peaks = self.peaks.with_peaks_of(&usage);
+        self.running.sample(&mut self.latest)?;
+        let usage = &self.latest;
+        self.peaks.keep_peaks_of(usage);
         let over =
-            self.watched.iter().copied().find(|control| is_over(*control, &self.plan, &usage));
+            self.watched.iter().copied().find(|control| is_over(*control, &self.plan, usage));
         match over {
             Some(Control::CpuTime) => {
                 self.intent = Some(Intent::Time(Control::CpuTime));
@@ -339,7 +345,7 @@ impl Sandbox {
     /// Takes a sample before a kill: of what is killed unwaited, no other count exists where there is no group for it.
     fn look_last(&mut self) {
         let usage = self.running.usage().unwrap_or_default();
-        self.peaks = self.peaks.with_peaks_of(&usage);
+        self.peaks.keep_peaks_of(&usage);
     }
 
     fn end(&mut self, grace: Duration) -> Result<(), Error> {

@@ -72,11 +72,22 @@ pub trait Running: Send + Debug {
     /// When the platform refuses. A tree that is gone already is no error.
     fn kill(&self) -> Result<(), PlatformError>;
 
-    /// What the tree used so far.
+    /// What the tree used so far, into `usage`: the one of the sample before, or an empty one. So a thousand sandboxes
+    /// can be looked at every second, without allocating.
     ///
     /// # Errors
     /// When a source that the platform has can't be read.
-    fn usage(&mut self) -> Result<Usage, PlatformError>;
+    fn sample(&mut self, usage: &mut Usage) -> Result<(), PlatformError>;
+
+    /// What the tree used so far.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    fn usage(&mut self) -> Result<Usage, PlatformError> {
+        let mut usage = Usage::default();
+        self.sample(&mut usage)?;
+        Ok(usage)
+    }
 
     /// What is in force, from what was read back.
     fn enforcement(&self) -> &[Enforcement];

@@ -17,7 +17,7 @@ pub enum Scripted {
     /// It runs until [`FakeHandle::end`] is called.
     Runs,
     /// It runs and ends at once.
-    Ends(Ended),
+    Ends(Box<Ended>),
 }
 
 /// A backend that launches nothing and does what it was told.
@@ -100,7 +100,7 @@ impl Backend for FakeBackend {
         let first = match lock(&self.script).pop_front().unwrap_or(Scripted::Runs) {
             Scripted::Fails(error) => return Err(error),
             Scripted::Runs => None,
-            Scripted::Ends(ended) => Some(ended),
+            Scripted::Ends(ended) => Some(*ended),
         };
         let handle = FakeHandle {
             plan: plan.clone(),
@@ -146,8 +146,9 @@ impl Running for FakeRunning {
         Ok(())
     }
 
-    fn usage(&mut self) -> Result<Usage, PlatformError> {
-        Ok(*lock(&self.handle.usage))
+    fn sample(&mut self, usage: &mut Usage) -> Result<(), PlatformError> {
+        usage.clone_from(&lock(&self.handle.usage));
+        Ok(())
     }
 
     fn enforcement(&self) -> &[Enforcement] {

@@ -50,7 +50,10 @@ pub use signal::Signal;
 pub use stdio::{InputPipe, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
-pub use usage::{CpuUsage, MemoryUsage, PidsUsage, Usage};
+pub use usage::{
+    CpuUsage, DeviceNumber, DeviceUsage, IoUsage, MemoryUsage, NetworkUsage, PidsUsage, Pressure,
+    PressureUsage, Usage,
+};
 
 /// The backend of the platform this was built for.
 ///

@@ -1,11 +1,11 @@
 //! A sandbox that runs: its first process, its cgroup where there is one, and how it ended.
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, traffic};
 use super::processes::Sampler;
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Control, Decision, Ended, Enforcement, HowEnded, PlatformError, Running, Signal,
-    Usage,
+    BoxFuture, Control, Decision, Ended, Enforcement, HowEnded, NetworkUsage, PlatformError,
+    Running, Signal, Usage,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -28,6 +28,10 @@ pub(crate) struct LinuxRunning {
     filtered: bool,
     cgroup: Option<Cgroup>,
     sampler: Sampler,
+    /// Whether its network is its own, so that the interfaces' counts are its own too.
+    own_network: bool,
+    /// `/proc/PID/net/dev`, from the first time that somebody asked.
+    interfaces: Option<std::fs::File>,
     enforcement: Vec<Enforcement>,
     started: Instant,
     /// What the program's end looked like, as soon as it is known.
@@ -65,6 +69,8 @@ impl LinuxRunning {
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             cgroup,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
+            own_network: plan.controls.get(&Control::Network) == Some(&Decision::Enforce),
+            interfaces: None,
             enforcement,
             started: spawned.started,
             program: None,
@@ -73,6 +79,19 @@ impl LinuxRunning {
             ended: None,
             stops: Arc::default(),
         })
+    }
+
+    /// What went over the interfaces of its own network.
+    fn traffic(&mut self) -> Option<NetworkUsage> {
+        if self.own_network && self.interfaces.is_none() && self.reaped.is_none() {
+            let path = format!("/proc/{}/net/dev", self.pid);
+            // Kept open it shows the same network after the process is gone.
+            self.interfaces = std::fs::File::open(path).ok();
+        }
+        let mut buffer = [0; 4096];
+        let length = rustix::io::pread(self.interfaces.as_ref()?, &mut buffer, 0).ok()?;
+        let (received, sent) = traffic(buffer.get(..length)?)?;
+        Some(NetworkUsage { received, sent })
     }
 
     /// Takes in everything that the first process said; `None` when there is nothing more now.
@@ -137,17 +156,19 @@ impl LinuxRunning {
     async fn finish(&mut self) -> Result<Ended, PlatformError> {
         let (how, at) = self.program.unwrap_or((HowEnded::Signaled(libc::SIGKILL), Instant::now()));
         let mut ended = Ended::new(how);
-        ended.usage = self.reaped.unwrap_or_default();
+        let reaped = self.reaped.clone().unwrap_or_default();
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.kill()?;
             cgroup.emptied().await?;
             ended.memory_kills = cgroup.memory_kills()?;
             ended.pids_denied = cgroup.pids_denied()?;
             ended.memory_limit = cgroup.memory_limit()?;
-            ended.usage = cgroup.usage()?.or(&ended.usage);
+            cgroup.usage(&mut ended.usage)?;
             cgroup.remove()?;
         }
-        ended.usage = ended.usage.with_peaks_of(&self.sampler.peaks());
+        ended.usage.network = self.traffic();
+        ended.usage = ended.usage.or(&reaped);
+        ended.usage.keep_peaks_of(&self.sampler.peaks());
         ended.wall_time = at.duration_since(self.started);
         self.ended = Some(ended.clone());
         Ok(ended)
@@ -215,16 +236,25 @@ impl Running for LinuxRunning {
         }
     }
 
-    fn usage(&mut self) -> Result<Usage, PlatformError> {
+    fn sample(&mut self, usage: &mut Usage) -> Result<(), PlatformError> {
         if let Some(ended) = &self.ended {
-            return Ok(ended.usage);
+            usage.clone_from(&ended.usage);
+            return Ok(());
         }
-        let from_group = self.cgroup.as_mut().map(Cgroup::usage).transpose()?.unwrap_or_default();
-        if from_group.memory.current.is_some() && from_group.pids.current.is_some() {
-            return Ok(from_group);
+        // Nothing of the sample before may stay but the room for devices.
+        let io = usage.io.take().filter(|_| self.cgroup.is_some());
+        *usage = Usage::default();
+        usage.io = io;
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.usage(usage)?;
         }
-        let sampled = self.sampler.sample(self.cgroup.as_ref())?;
-        Ok(from_group.or(&sampled))
+        if usage.memory.current.is_none() || usage.pids.current.is_none() {
+            let sampled = self.sampler.sample(self.cgroup.as_ref())?;
+            *usage = std::mem::take(usage).or(&sampled);
+        }
+        usage.open_files = self.sampler.open_files(self.cgroup.as_ref())?;
+        usage.network = self.traffic();
+        Ok(())
     }
 
     fn enforcement(&self) -> &[Enforcement] {

@@ -5,8 +5,8 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, Result, pread, pwrite, read};
 use std::path::Path;
 
-/// Big enough for every flat file read here: `cpu.stat` and `memory.events` have a few hundred bytes.
-pub(super) const SMALL: usize = 2048;
+/// Big enough for every flat file read here: the longest, `memory.stat`, has 2.5 KiB.
+pub(super) const SMALL: usize = 8192;
 
 /// Opens a directory; not a bare path handle, so that it can be read, locked and given to `clone3`.
 pub(super) fn open_dir(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<OwnedFd> {

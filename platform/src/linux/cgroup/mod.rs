@@ -4,6 +4,7 @@
 //! it has a process. Everything goes through directory descriptors, every write is checked and read back. Numbers and
 //! file names are those of the kernel's cgroup-v2.rst.
 
+mod accounts;
 mod file;
 mod limits;
 mod parse;
@@ -16,6 +17,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accounts::traffic;
 pub(crate) use limits::LIMITS;
 pub(crate) use tree::{NoTree, Origin, Tree};
 
@@ -248,8 +250,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// When a file that exists can't be read.
-    pub(crate) fn usage(&mut self) -> Result<Usage, PlatformError> {
-        self.readings.usage((self.dir.as_fd(), &self.path))
+    pub(crate) fn usage(&mut self, usage: &mut Usage) -> Result<(), PlatformError> {
+        self.readings.usage((self.dir.as_fd(), &self.path), usage)
     }
 
     /// Processes that the kernel killed because memory ran out; 0 without the memory controller.

@@ -1,8 +1,8 @@
 //! What a cgroup has used: files opened once and read again, without allocating.
 
 use super::file::{self, SMALL};
-use super::{failed, parse};
-use crate::{Bytes, PlatformError, Usage};
+use super::{accounts, failed, parse};
+use crate::{Bytes, IoUsage, PlatformError, Usage};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -34,7 +34,12 @@ impl Kept {
             };
         }
         let Self::Open(fd) = self else { return Ok(None) };
-        file::reread(fd, buffer).map(Some).map_err(|error| failed("read", name, path, error))
+        match file::reread(fd, buffer) {
+            Ok(text) => Ok(Some(text)),
+            // A kernel that was started without pressure has the files and refuses to read them.
+            Err(Errno::OPNOTSUPP) => Ok(None),
+            Err(error) => Err(failed("read", name, path, error)),
+        }
     }
 }
 
@@ -44,28 +49,61 @@ pub(super) struct Readings {
     cpu: Kept,
     memory: Kept,
     memory_peak: Kept,
+    memory_stat: Kept,
+    swap: Kept,
+    io: Kept,
     pids: Kept,
     pids_peak: Kept,
+    pressure: [Kept; 3],
 }
 
 impl Readings {
     /// What the tree below the cgroup used so far (cgroup-v2.rst: `cpu.stat`, `memory.current`, `memory.peak`,
-    /// `pids.current`, `pids.peak`). The times are there even without the cpu controller.
-    pub(super) fn usage(&mut self, at: (BorrowedFd<'_>, &Path)) -> Result<Usage, PlatformError> {
-        let mut usage = Usage::default();
+    /// `memory.stat`, `memory.swap.current`, `io.stat`, `pids.current`, `pids.peak`, and the pressure files). The CPU
+    /// times are there even without the controller.
+    pub(super) fn usage(
+        &mut self,
+        at: (BorrowedFd<'_>, &Path),
+        usage: &mut Usage,
+    ) -> Result<(), PlatformError> {
         let buffer = &mut [0; SMALL];
         if let Some(text) = self.cpu.read(at, "cpu.stat", buffer)? {
             usage.cpu.user = parse::keyed_micros(text, "user_usec");
             usage.cpu.system = parse::keyed_micros(text, "system_usec");
             usage.cpu.throttled = parse::keyed_micros(text, "throttled_usec");
+            usage.cpu.periods = parse::keyed(text, "nr_periods");
+            usage.cpu.throttled_periods = parse::keyed(text, "nr_throttled");
+        }
+        if let Some(text) = self.memory_stat.read(at, "memory.stat", buffer)? {
+            usage.memory.anonymous = parse::keyed(text, "anon").map(Bytes);
+            usage.memory.file = parse::keyed(text, "file").map(Bytes);
+            usage.memory.faults = parse::keyed(text, "pgfault");
+            usage.memory.major_faults = parse::keyed(text, "pgmajfault");
+        }
+        if let Some(text) = self.io.read(at, "io.stat", buffer)? {
+            // Its room is kept from one sample to the next.
+            let io = usage.io.get_or_insert_default();
+            io.devices.clear();
+            io.devices.extend(accounts::devices(text));
+        } else {
+            usage.io = None::<IoUsage>;
+        }
+        let places = [
+            ("cpu.pressure", &mut usage.pressure.cpu),
+            ("memory.pressure", &mut usage.pressure.memory),
+            ("io.pressure", &mut usage.pressure.io),
+        ];
+        for (kept, (name, place)) in self.pressure.iter_mut().zip(places) {
+            *place = kept.read(at, name, buffer)?.and_then(accounts::pressure);
         }
         let mut one = |kept: &mut Kept, name: &str| {
             Ok::<_, PlatformError>(kept.read(at, name, buffer)?.and_then(parse::number))
         };
         usage.memory.current = one(&mut self.memory, "memory.current")?.map(Bytes);
         usage.memory.peak = one(&mut self.memory_peak, "memory.peak")?.map(Bytes);
+        usage.memory.swap = one(&mut self.swap, "memory.swap.current")?.map(Bytes);
         usage.pids.current = one(&mut self.pids, "pids.current")?;
         usage.pids.peak = one(&mut self.pids_peak, "pids.peak")?;
-        Ok(usage)
+        Ok(())
     }
 }

@@ -58,7 +58,8 @@ fn one_life_without_limits() {
     assert!(cgroup.contains(child.id()).unwrap());
     assert!(!cgroup.contains(std::process::id()).unwrap());
     assert!(!cgroup.is_empty().unwrap());
-    let usage = cgroup.usage().unwrap();
+    let mut usage = crate::Usage::default();
+    cgroup.usage(&mut usage).unwrap();
     assert!(usage.cpu.user.is_some() && usage.cpu.system.is_some());
 
     cgroup.freeze(true).unwrap();
@@ -193,7 +194,8 @@ fn memory_over_the_limit_kills_the_whole_tree_and_is_counted() {
     block_on(cgroup.emptied()).unwrap();
     assert!(!child.wait().unwrap().success());
     assert!(cgroup.memory_kills().unwrap() >= 2, "the shell or its sleep was spared");
-    let usage = cgroup.usage().unwrap();
+    let mut usage = crate::Usage::default();
+    cgroup.usage(&mut usage).unwrap();
     let peak = usage.memory.peak;
     assert!(peak.is_none_or(|peak| peak > Bytes::mib(12) && peak <= Bytes::mib(16)), "{peak:?}");
 }
@@ -207,6 +209,8 @@ fn a_refused_process_is_counted() {
     let mut child = shell_in(&cgroup, "for i in 1 2 3 4 5 6; do sleep 60 & done; sleep 60");
     child.wait().unwrap();
     assert!(cgroup.pids_denied().unwrap() >= 1);
-    assert!(cgroup.usage().unwrap().pids.current <= Some(4));
+    let mut usage = crate::Usage::default();
+    cgroup.usage(&mut usage).unwrap();
+    assert!(usage.pids.current <= Some(4));
     cgroup.remove().unwrap();
 }
