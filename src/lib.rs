@@ -7,12 +7,15 @@
 #[doc(hidden)]
 pub mod cli;
 mod error;
+mod events;
 pub mod plan;
 pub mod policy;
 pub mod report;
 mod sandbox;
 
 pub use error::Error;
+pub use events::Events;
+pub use platform::{Event, Resource};
 pub use policy::Policy;
 pub use report::ExitReport;
 pub use sandbox::{Output, Sandbox, SandboxBuilder};

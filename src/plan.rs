@@ -132,6 +132,7 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
     match control {
         Control::Memory => limits.memory.is_some(),
         Control::MemoryHigh => limits.memory_high.is_some(),
+        Control::MemoryStall => limits.memory_stall.is_some(),
         Control::MemoryMin => limits.memory_min.is_some(),
         Control::MemoryLow => limits.memory_low.is_some(),
         Control::Swap => limits.swap.is_some(),

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
+    Control, CpuUsage, Ended, Enforcement, Hits, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
     NetworkUsage, PidsUsage, PressureUsage, State,
 };
 use serde::ser::SerializeMap;
@@ -81,6 +81,11 @@ pub struct ExitReport {
     pub pressure: PressureUsage,
     /// Processes of the tree.
     pub pids: Pids,
+    /// Limits that were reached, whether they ended it or not, by control.
+    #[serde(serialize_with = "by_pressed_control")]
+    pub pressed: Vec<Pressed>,
+    /// Kills for want of memory, where there were any.
+    pub memory_kills: Option<MemoryKills>,
     /// What was in force, by control.
     #[serde(serialize_with = "by_control")]
     pub enforcement: Vec<Enforcement>,
@@ -105,6 +110,55 @@ pub struct Pids {
     pub denied: u64,
 }
 
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Pressed {
+    /// Which.
+    #[serde(skip)]
+    pub limit: Control,
+    /// How often: new processes refused, memory at its limit, periods in which the CPU limit held it back.
+    pub times: u64,
+    /// For the CPU limit, `times` as a share of the periods in which it wanted to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+}
+
+/// What the kernel killed for want of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryKills {
+    /// Processes.
+    pub processes: u64,
+    /// Whether the whole tree was to go; else the kernel picked.
+    pub tree: bool,
+}
+
+fn memory_kills(hits: &Hits) -> Option<MemoryKills> {
+    let (processes, tree) = (hits.memory_kills, hits.tree_kills > 0);
+    (processes > 0).then_some(MemoryKills { processes, tree })
+}
+
+/// The limits that were reached.
+fn pressed(ended: &Ended) -> Vec<Pressed> {
+    let cpu = &ended.usage.cpu;
+    let times = |limit, times| Pressed { limit, times, share: None };
+    let mut all = vec![
+        times(Control::Memory, ended.hits.memory),
+        times(Control::MemoryHigh, ended.hits.memory_high),
+        times(Control::Pids, ended.hits.pids),
+        times(Control::Cpu, cpu.throttled_periods.unwrap_or(0)),
+    ];
+    all.retain(|one| one.times > 0);
+    if let (Some(one), Some(periods)) = (all.last_mut(), cpu.periods)
+        && one.limit == Control::Cpu
+    {
+        // Both are far below 2^52.
+        one.share = Some(one.times as f64 / periods.max(1) as f64);
+    }
+    all
+}
+
 /// How it ended: the cause, and the limit behind it.
 pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>) {
     match (intent, ended.how) {
@@ -112,7 +166,7 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
         (Some(Intent::Watched(Control::Memory)), _) => (Cause::OutOfMemory, Some(Control::Memory)),
         (Some(Intent::Watched(control)), _) => (Cause::LimitExceeded, Some(control)),
         // A kill that the kernel counted as one for memory; a program that exits by itself has survived it.
-        (None, HowEnded::Signaled(9)) if ended.memory_kills > 0 => {
+        (None, HowEnded::Signaled(9)) if ended.hits.memory_kills > 0 => {
             (Cause::OutOfMemory, Some(Control::Memory))
         }
         (None, HowEnded::Denied) => (Cause::Denied, Some(Control::Syscalls)),
@@ -154,7 +208,9 @@ impl ExitReport {
             io: ended.usage.io.clone(),
             network: ended.usage.network,
             pressure: ended.usage.pressure,
-            pids: Pids { used: ended.usage.pids, denied: ended.pids_denied },
+            pids: Pids { used: ended.usage.pids, denied: ended.hits.pids },
+            pressed: pressed(ended),
+            memory_kills: memory_kills(&ended.hits),
             enforcement,
         }
     }
@@ -190,6 +246,8 @@ impl ExitReport {
             network: None,
             pressure: PressureUsage::default(),
             pids: Pids { used: PidsUsage::default(), denied: 0 },
+            pressed: Vec::new(),
+            memory_kills: None,
             enforcement: Vec::new(),
         }
     }
@@ -235,13 +293,17 @@ fn by_control<S: Serializer>(entries: &[Enforcement], serializer: S) -> Result<S
     map.end()
 }
 
+fn by_pressed_control<S: Serializer>(all: &[Pressed], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(all.iter().map(|one| (one.limit.name(), one)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn killed(memory_kills: u64) -> Ended {
         let mut ended = Ended::new(HowEnded::Signaled(9));
-        ended.memory_kills = memory_kills;
+        ended.hits.memory_kills = memory_kills;
         ended
     }
 
@@ -261,7 +323,7 @@ mod tests {
     #[test]
     fn a_program_that_outlives_a_kill_for_memory_exited() {
         let mut ended = Ended::new(HowEnded::Exited(3));
-        ended.memory_kills = 1;
+        ended.hits.memory_kills = 1;
         assert_eq!(verdict(&ended, None).0, Cause::Exited);
     }
 }

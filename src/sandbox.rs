@@ -1,10 +1,11 @@
 //! One sandbox: start, talk, wait, signal, stop.
 
 use crate::error::Error;
+use crate::events::{Events, News};
 use crate::plan;
 use crate::platform::{
-    Backend, Control, Decision, Ended, Enforcement, InputPipe, LaunchPlan, OutputPipe, Probe,
-    Running, Signal, Stdio, StdioSet, Terminal, Usage,
+    Backend, Control, Decision, Ended, Enforcement, Event, InputPipe, LaunchPlan, OomKill,
+    OutputPipe, Probe, Running, Signal, Stdio, StdioSet, Terminal, Usage,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -120,7 +121,9 @@ impl SandboxBuilder {
         };
         let plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         let started_at = jiff::Timestamp::now().to_string();
-        let launched = backend.launch(&plan, self.stdio)?;
+        let mut launched = backend.launch(&plan, self.stdio)?;
+        let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
+        let watcher = if stalls { launched.running.watcher()? } else { None };
         let deadline = plan.limits.wall_time.map(|time| Instant::now() + time);
         Ok(Sandbox {
             policy: PolicyName { name: self.policy.name.clone(), digest: self.policy.digest() },
@@ -135,6 +138,7 @@ impl SandboxBuilder {
             deadline,
             intent: None,
             kill_at: None,
+            news: News::new(watcher),
             latest: Usage::default(),
             peaks: Usage::default(),
             ended: None,
@@ -163,6 +167,8 @@ pub struct Sandbox {
     intent: Option<Intent>,
     /// When politeness ends.
     kill_at: Option<Instant>,
+    /// What happens, for those who listen and for `limits.memory_stall`.
+    news: News,
     /// The last sample; each goes into the room of the one before.
     latest: Usage,
     peaks: Usage,
@@ -262,7 +268,16 @@ impl Sandbox {
             };
             tokio::select! {
                 biased;
-                ended = self.running.wait() => self.ended = Some(ended?),
+                ended = self.running.wait() => {
+                    let ended = ended?;
+                    self.news.close(&ended);
+                    self.ended = Some(ended);
+                }
+                events = self.news.next() => {
+                    for event in events? {
+                        self.take_in(event)?;
+                    }
+                }
                 () = due => self.look()?,
             }
         };
@@ -271,6 +286,37 @@ impl Sandbox {
         let enforcement = self.running.enforcement().to_vec();
         let (policy, started_at) = (self.policy.clone(), self.started_at.clone());
         Ok(ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement))
+    }
+
+    /// Begins to listen to what happens: limits that are reached, kills for want of memory, pressure, the end.
+    ///
+    /// The kernel tells it, nothing is polled; events come while somebody waits ([`Self::wait`]). Before Linux 6.4 only
+    /// root hears of pressure and of throttling, and nobody where the kernel doesn't measure it.
+    ///
+    /// # Errors
+    /// When the platform refuses to tell.
+    pub fn events(&mut self) -> Result<Events, Error> {
+        if !self.news.has_watcher() && self.ended.is_none() {
+            self.news.watch(self.running.watcher()?);
+        }
+        Ok(self.news.listen())
+    }
+
+    fn take_in(&mut self, event: Event) -> Result<(), Error> {
+        let stalled = event == Event::MemoryStalled;
+        self.news.tell(event);
+        if stalled && self.intent.is_none() && !self.is_out_of_memory()? {
+            self.intent = Some(Intent::Watched(Control::MemoryStall));
+            self.look_last();
+            self.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel has set out to end the tree for want of memory: whatever else is over by then, that came first.
+    fn is_out_of_memory(&self) -> Result<bool, Error> {
+        let whole = self.plan.limits.oom_kill == OomKill::Tree;
+        Ok(whole && self.running.hits()?.memory_kills > 0)
     }
 
     /// Closes standard input, reads everything the program writes, and waits for its end.
@@ -317,6 +363,10 @@ impl Sandbox {
             return Ok(());
         }
         if self.deadline.is_some_and(|at| now >= at) {
+            self.deadline = None;
+            if self.is_out_of_memory()? {
+                return Ok(());
+            }
             self.intent = Some(Intent::Time(Control::WallTime));
             return self.end(self.plan.limits.grace);
         }

@@ -3,7 +3,7 @@
 use crate::{
     Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
 };
-use crate::{InputPipe, OutputPipe};
+use crate::{Hits, InputPipe, OutputPipe, Watcher};
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -89,6 +89,23 @@ pub trait Running: Send + Debug {
         Ok(usage)
     }
 
+    /// Times that limits were reached so far.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read.
+    fn hits(&self) -> Result<Hits, PlatformError> {
+        Ok(Hits::default())
+    }
+
+    /// Begins to watch what happens; `None` where the platform has nothing to tell. The first watcher is the one that
+    /// tells of [`Event::MemoryStalled`](crate::Event::MemoryStalled).
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    fn watcher(&mut self) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
+        Ok(None)
+    }
+
     /// What is in force, from what was read back.
     fn enforcement(&self) -> &[Enforcement];
 
@@ -112,10 +129,8 @@ pub struct Ended {
     pub how: HowEnded,
     /// What the tree used in all.
     pub usage: Usage,
-    /// Processes that the kernel killed because the memory limit was reached.
-    pub memory_kills: u64,
-    /// Times the limit on processes refused a new one.
-    pub pids_denied: u64,
+    /// Times that limits were reached.
+    pub hits: Hits,
     /// The memory limit in force when it ended, read back.
     pub memory_limit: Option<Bytes>,
     /// From just before the launch to the end of the program.
@@ -128,8 +143,7 @@ impl Ended {
         Self {
             how,
             usage: Usage::default(),
-            memory_kills: 0,
-            pids_denied: 0,
+            hits: Hits::default(),
             memory_limit: None,
             wall_time: Duration::ZERO,
         }

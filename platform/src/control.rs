@@ -14,6 +14,8 @@ pub enum Control {
     Memory,
     /// Memory above which the tree is slowed down and reclaimed.
     MemoryHigh,
+    /// Time that the whole tree may wait for memory.
+    MemoryStall,
     /// Memory that other programs' needs never take from the tree.
     MemoryMin,
     /// Memory that is taken from the tree only when nothing else is left to take.
@@ -96,6 +98,7 @@ const TABLE: &[(Control, &str, &str)] = &[
         "limits.memory_high",
         "memory above which the tree is slowed and reclaimed",
     ),
+    (Control::MemoryStall, "limits.memory_stall", "time that the whole tree may wait for memory"),
     (Control::MemoryMin, "limits.memory_min", "memory that is never taken from the tree"),
     (Control::MemoryLow, "limits.memory_low", "memory that is taken from the tree last"),
     (Control::Swap, "limits.swap", "swap of the whole tree"),

@@ -90,6 +90,9 @@ pub struct Limits {
     pub memory: Option<Bytes>,
     /// Memory above which the tree is slowed and reclaimed.
     pub memory_high: Option<Bytes>,
+    /// Time that the whole tree may wait for memory within twice that time: a tree that does nothing else is ended.
+    #[serde(serialize_with = "seconds")]
+    pub memory_stall: Option<Duration>,
     /// Memory that is never taken from the tree.
     pub memory_min: Option<Bytes>,
     /// Memory that is taken from the tree only when nothing else is left to take.

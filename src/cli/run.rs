@@ -3,15 +3,17 @@
 use super::session::Session;
 use super::{output, overrides};
 use crate::error::Error;
+use crate::events::Events;
 use crate::plan::new_id;
 use crate::platform::{
-    Bytes, IncomingSignals, LaunchPlan, Signal, State, inherited_file, leave_streams_to_program,
-    stop_this_process,
+    Bytes, Event, IncomingSignals, LaunchPlan, Signal, State, inherited_file,
+    leave_streams_to_program, stop_this_process,
 };
 use crate::policy::Policy;
 use crate::report::{Cause, ExitReport, PolicyName};
 use crate::sandbox::Sandbox;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -45,6 +47,14 @@ pub(super) fn command() -> Command {
         .arg(
             text("report", "FILE|fd:N", "Write the report as JSON to a file or an open descriptor")
                 .value_parser(value_parser!(OsString)),
+        )
+        .arg(
+            text(
+                "events",
+                "FILE|fd:N",
+                "Write what happens to the sandbox, one JSON object a line",
+            )
+            .value_parser(value_parser!(OsString)),
         )
         .arg(flag(
             "tty",
@@ -83,10 +93,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     }
     // Opened first: a report that can't be written is told before anything runs.
     let report_to = words("report").next().map(open_report).transpose()?;
+    let mut events_to = words("events").next().map(open_report).transpose()?;
     // Kept for a report of a failed launch; the digest takes longer than the copy, and is rarely needed here.
     let asked = policy.clone();
     let label = matches.get_one::<String>("name").map(String::as_str);
-    let launch = supervise(policy, command.clone(), label, matches.get_flag("tty"));
+    let launch =
+        supervise(policy, command.clone(), label, matches.get_flag("tty"), events_to.as_mut());
     let outcome = event_loop().and_then(|event_loop| event_loop.block_on(launch));
     let report = match &outcome {
         Ok(report) => report,
@@ -121,6 +133,7 @@ async fn supervise(
     command: Vec<OsString>,
     name: Option<&str>,
     tty: bool,
+    mut events_to: Option<&mut File>,
 ) -> Result<ExitReport, Error> {
     // Before the launch, so that no signal is lost on the way; the child starts with default actions all the same.
     let mut signals =
@@ -139,9 +152,16 @@ async fn supervise(
             .map_err(|error| Error::io("failed to let go of the program's streams", error))?;
     }
     let stops = sandbox.stops();
+    let mut events = events_to.as_ref().map(|_| sandbox.events()).transpose()?;
     let report = loop {
         let signal = tokio::select! {
             biased;
+            Some(event) = next(&mut events) => {
+                if let Some(file) = &mut events_to {
+                    write_event(file, sandbox.id(), &event)?;
+                }
+                continue;
+            }
             report = sandbox.wait() => break report?,
             signal = signals.next() => signal,
             () = stops.notified(), if tty => Signal::Stop,
@@ -155,10 +175,39 @@ async fn supervise(
             (signal, _) => sandbox.signal(signal)?,
         }
     };
+    while let Some(event) = next(&mut events).await
+        && let Some(file) = &mut events_to
+    {
+        write_event(file, sandbox.id(), &event)?;
+    }
     if let Some(session) = session {
         session.finish();
     }
     Ok(report)
+}
+
+async fn next(events: &mut Option<Events>) -> Option<Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => None,
+    }
+}
+
+/// One event as a line of JSON, with its time and the sandbox's id.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    id: &'a str,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+fn write_event(file: &mut File, id: &str, event: &Event) -> Result<(), Error> {
+    let failed = |error| Error::io("failed to write an event", error);
+    let line = Line { time: jiff::Timestamp::now().to_string(), id, event };
+    let mut text = serde_json::to_string(&line).map_err(|error| failed(error.into()))?;
+    text.push('\n');
+    file.write_all(text.as_bytes()).map_err(failed)
 }
 
 /// Stops along with the program, until somebody continues this process.
@@ -189,7 +238,7 @@ fn open_report(place: OsString) -> Result<File, Error> {
         None => File::create(&place),
     };
     let shown = LaunchPlan::readable(&place);
-    opened.map_err(|error| Error::io(format!("failed to open `{shown}` for the report"), error))
+    opened.map_err(|error| Error::io(format!("failed to open `{shown}` for writing"), error))
 }
 
 fn write_report(mut file: File, report: &ExitReport) -> Result<(), Error> {

@@ -46,6 +46,13 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
             Some(_) => {}
         }
     }
+    // The kernel measures within ten seconds at most (accounting/psi.rst).
+    if let Some(stall) = limits.memory_stall
+        && !(Duration::from_millis(100)..=Duration::from_secs(5)).contains(&stall)
+    {
+        let message = format!("`{stall:?}` can't be measured (write `100ms` to `5s`)");
+        problem("limits.memory_stall", "", message);
+    }
     for (key, protected) in
         [("limits.memory_min", limits.memory_min), ("limits.memory_low", limits.memory_low)]
     {

@@ -88,6 +88,14 @@ pub(crate) static KEYS: &[Key] = &[
         show: |draft| one(draft.policy.limits.memory_high),
     },
     Key {
+        path: "limits.memory_stall",
+        flag: "memory-stall",
+        kind: Kind::Time(|draft, time| draft.policy.limits.memory_stall = time),
+        doc: "time that the whole tree may do nothing but wait for memory, within twice that time",
+        example: "\"2s\"",
+        show: |draft| times(draft.policy.limits.memory_stall),
+    },
+    Key {
         path: "limits.memory_min",
         flag: "memory-min",
         kind: bytes(0, |draft, size| draft.policy.limits.memory_min = size),

@@ -77,6 +77,7 @@ fn overrides_have_the_last_word() {
         ["--description", "mine"],
         ["--memory", "300MiB"],
         ["--memory-high", "200MiB"],
+        ["--memory-stall", "2s"],
         ["--memory-min", "1MiB"],
         ["--memory-low", "2MiB"],
         ["--oom-kill", "process"],
@@ -260,7 +261,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 46);
+    assert_eq!(keys, 47);
 }
 
 /// A JSON value as TOML; the two differ in tables.

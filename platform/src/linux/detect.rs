@@ -38,6 +38,10 @@ fn availability(host: &Host, control: Control) -> Availability {
         Control::Pids => watched(host, Controllers::PIDS, WATCHED_PIDS),
         Control::Cpu => watched(host, Controllers::CPU, PINNED),
         Control::MemoryHigh => only_group(host, Controllers::MEMORY),
+        Control::MemoryStall => match &host.pressure {
+            Ok(()) => only_group(host, Controllers::MEMORY),
+            Err(why) => unavailable(why.clone()),
+        },
         Control::MemoryMin | Control::MemoryLow | Control::Zswap => {
             only_group(host, Controllers::MEMORY)
         }

@@ -4,8 +4,8 @@ use super::cgroup::{Cgroup, traffic};
 use super::processes::Sampler;
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Control, Decision, Ended, Enforcement, HowEnded, NetworkUsage, PlatformError,
-    Running, Signal, Usage,
+    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, NetworkUsage, PlatformError,
+    Running, Signal, Usage, Watcher,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -160,8 +160,7 @@ impl LinuxRunning {
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.kill()?;
             cgroup.emptied().await?;
-            ended.memory_kills = cgroup.memory_kills()?;
-            ended.pids_denied = cgroup.pids_denied()?;
+            ended.hits = cgroup.hits()?;
             ended.memory_limit = cgroup.memory_limit()?;
             cgroup.usage(&mut ended.usage)?;
             cgroup.remove()?;
@@ -255,6 +254,23 @@ impl Running for LinuxRunning {
         usage.open_files = self.sampler.open_files(self.cgroup.as_ref())?;
         usage.network = self.traffic();
         Ok(())
+    }
+
+    fn hits(&self) -> Result<Hits, PlatformError> {
+        match (&self.ended, &self.cgroup) {
+            (Some(ended), _) => Ok(ended.hits),
+            (None, Some(cgroup)) => cgroup.hits(),
+            (None, None) => Ok(Hits::default()),
+        }
+    }
+
+    fn watcher(&mut self) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
+        match &mut self.cgroup {
+            Some(cgroup) if self.ended.is_none() => {
+                Ok(Some(Box::new(cgroup.watcher()?) as Box<dyn Watcher>))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn enforcement(&self) -> &[Enforcement] {

@@ -238,7 +238,7 @@ fn wait_for_exec(
 
 /// The child was killed while it set up: by the memory limit, or by somebody.
 fn died(cgroup: Option<&Cgroup>) -> PlatformError {
-    let kills = cgroup.map_or(Ok(0), Cgroup::memory_kills).unwrap_or(0);
+    let kills = cgroup.and_then(|cgroup| cgroup.hits().ok()).unwrap_or_default().memory_kills;
     if kills > 0 {
         let message = "launch failed: the memory limit is too small for the sandbox itself";
         return PlatformError::launch(Stage::Setup, message, None)

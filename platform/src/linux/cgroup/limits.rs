@@ -12,9 +12,10 @@ use std::path::Path;
 const CPU_PERIOD: u64 = 100_000;
 
 /// The limits that only a cgroup can hold, and what each needs.
-pub(crate) const LIMITS: [(Control, Controllers); 14] = [
+pub(crate) const LIMITS: [(Control, Controllers); 15] = [
     (Control::Memory, Controllers::MEMORY),
     (Control::MemoryHigh, Controllers::MEMORY),
+    (Control::MemoryStall, Controllers::MEMORY),
     (Control::MemoryMin, Controllers::MEMORY),
     (Control::MemoryLow, Controllers::MEMORY),
     (Control::Swap, Controllers::MEMORY),

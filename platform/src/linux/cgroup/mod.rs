@@ -13,6 +13,7 @@ mod protection;
 mod readings;
 mod removal;
 mod tree;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ pub(crate) use accounts::traffic;
 pub(crate) use limits::LIMITS;
 pub(crate) use tree::{NoTree, Origin, Tree};
 
-use crate::{Bytes, PlatformError, Usage};
+use crate::{Bytes, Control, Enforcement, Hits, PlatformError, State, Usage};
 use file::SMALL;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -30,8 +31,10 @@ use std::fmt;
 use std::ops::BitOr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use watch::CgroupWatcher;
 
 /// Flag of `clone3` that starts the child in the cgroup whose directory is `clone_args.cgroup`
 /// (`linux/sched.h`). The libc crate's constant of that name is 0 on glibc, which starts it elsewhere without a word.
@@ -134,6 +137,8 @@ pub(crate) struct Cgroup {
     path: PathBuf,
     readings: readings::Readings,
     events: Option<AsyncFd<OwnedFd>>,
+    /// Notifies when the whole tree waits for memory for too long.
+    stalled: Option<OwnedFd>,
     /// Whether the parent protects memory for it.
     protected: bool,
     removed: bool,
@@ -142,7 +147,9 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     fn new(dir: OwnedFd, parent: Arc<OwnedFd>, name: String, path: PathBuf) -> Self {
         let readings = readings::Readings::default();
-        Self { dir, parent, name, path, readings, events: None, protected: false, removed: false }
+        let (events, stalled) = (None, None);
+        let (protected, removed) = (false, false);
+        Self { dir, parent, name, path, readings, events, stalled, protected, removed }
     }
 
     /// The directory, for `clone3` with [`CLONE_INTO_CGROUP`]. Close-on-exec, and it must not reach the program: the
@@ -254,20 +261,42 @@ impl Cgroup {
         self.readings.usage((self.dir.as_fd(), &self.path), usage)
     }
 
-    /// Processes that the kernel killed because memory ran out; 0 without the memory controller.
+    /// Times that limits were reached; 0 for a limit without its controller.
     ///
     /// # Errors
-    /// When `memory.events` exists and can't be read.
-    pub(crate) fn memory_kills(&self) -> Result<u64, PlatformError> {
-        Ok(self.value("memory.events", |text| parse::keyed(text, "oom_kill"))?.unwrap_or(0))
+    /// When a file that exists can't be read.
+    pub(crate) fn hits(&self) -> Result<Hits, PlatformError> {
+        watch::hits(self.fd()).map_err(|error| failed("read", "memory.events", &self.path, error))
     }
 
-    /// Times that a new process or thread was refused; 0 without the pids controller.
+    /// Watches what happens to it. The first watcher takes the threshold of `limits.memory_stall`.
     ///
     /// # Errors
-    /// When `pids.events` exists and can't be read.
-    pub(crate) fn pids_denied(&self) -> Result<u64, PlatformError> {
-        Ok(self.value("pids.events", |text| parse::keyed(text, "max"))?.unwrap_or(0))
+    /// When a file that exists can't be watched.
+    pub(crate) fn watcher(&mut self) -> Result<CgroupWatcher, PlatformError> {
+        CgroupWatcher::new(self.dir.as_fd(), self.stalled.take())
+            .map_err(|error| failed("watch", "memory.events", &self.path, error))
+    }
+
+    /// Has the kernel notify when the whole tree waited for memory for `stall`, before there is a process.
+    ///
+    /// # Errors
+    /// When the kernel doesn't measure pressure, or not for this caller.
+    fn notice_stalls(&mut self, stall: Duration) -> Result<Enforcement, PlatformError> {
+        let made = watch::threshold(self.fd(), "memory.pressure", "full", stall);
+        self.stalled = Some(made.map_err(|error| {
+            match error {
+                Errno::NOENT | Errno::OPNOTSUPP => PlatformError::unsupported(
+                    Control::MemoryStall,
+                    "this kernel measures no pressure",
+                )
+                .with_hint("boot with `psi=1`"),
+                error => failed("write", "memory.pressure", &self.path, error),
+            }
+        })?);
+        let how = "memory.pressure: the kernel tells, the starter ends";
+        Ok(Enforcement::new(Control::MemoryStall, State::Enforced, how)
+            .with_value(format!("{stall:?}")))
     }
 
     /// The memory limit in force; `None` when there is none.

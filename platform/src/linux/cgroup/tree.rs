@@ -4,7 +4,7 @@ use super::place::{self, Chosen, OWN_DIRECTORY, Place};
 pub(crate) use super::place::{NoTree, Origin};
 use super::{Cgroup, Controllers, file, limits, parse, removal};
 use crate::linux::processes;
-use crate::{Control, Enforcement, LaunchPlan, PlatformError};
+use crate::{Control, Decision, Enforcement, LaunchPlan, PlatformError};
 use file::SMALL;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, accessat, flock, mkdirat};
@@ -191,7 +191,12 @@ impl Tree {
         // From here on dropping it removes it.
         let mut cgroup = Cgroup::new(dir, parent, plan.id.clone(), path);
         cgroup.protected = plan.limits.memory_min.or(plan.limits.memory_low).is_some();
-        let enforcement = limits::apply(cgroup.fd(), cgroup.path(), plan)?;
+        let mut enforcement = limits::apply(cgroup.fd(), cgroup.path(), plan)?;
+        if let (Some(stall), Some(Decision::Enforce)) =
+            (plan.limits.memory_stall, plan.controls.get(&Control::MemoryStall))
+        {
+            enforcement.push(cgroup.notice_stalls(stall)?);
+        }
         Ok((cgroup, enforcement))
     }
 

@@ -5,7 +5,7 @@ use crate::linux::cgroup::{Controllers, NoTree, Tree};
 use crate::linux::identity::Caller;
 use crate::linux::landlock;
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
-use rustix::io::read;
+use rustix::io::{Errno, read};
 use std::path::PathBuf;
 
 /// A kind of namespace (namespaces(7)).
@@ -75,6 +75,8 @@ pub(super) struct Host {
     /// Number of supplementary groups beside the effective one.
     pub(super) groups: usize,
     pub(super) landlock: Result<u32, &'static str>,
+    /// Why the kernel can't tell this caller of pressure.
+    pub(super) pressure: Result<(), NoTree>,
     /// System call filters with all answers that are used.
     pub(super) filters: bool,
 }
@@ -106,6 +108,7 @@ impl Host {
             caller,
             groups: groups(),
             landlock: landlock::abi(),
+            pressure: pressure(),
             filters: has_filters(),
         }
     }
@@ -219,6 +222,19 @@ fn groups() -> usize {
     let own = rustix::process::getegid();
     rustix::process::getgroups()
         .map_or(0, |groups| groups.iter().filter(|group| **group != own).count())
+}
+
+/// Whether thresholds of pressure can be set. Linux 6.4 opened these files to everybody; before, they are root's.
+fn pressure() -> Result<(), NoTree> {
+    let none =
+        |reason: &str, remedy: &str| Err(NoTree { reason: reason.into(), remedy: remedy.into() });
+    match access("/proc/pressure/memory", Access::WRITE_OK) {
+        Ok(()) => Ok(()),
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            none("before Linux 6.4 only root is told of pressure", "start Stockade as root")
+        }
+        Err(_) => none("this kernel measures no pressure", "boot with `psi=1`"),
+    }
 }
 
 /// Whether the answers of the filter exist: an error number, and the end of the process (Linux 4.14).

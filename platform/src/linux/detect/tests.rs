@@ -15,6 +15,7 @@ fn whole() -> Host {
         caller: Caller { user: 1000, group: 1000, privileged: false },
         groups: 0,
         landlock: Ok(8),
+        pressure: Ok(()),
         filters: true,
     }
 }

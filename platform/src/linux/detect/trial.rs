@@ -97,6 +97,10 @@ fn limit(tree: &Tree, control: Control) -> Result<(), NoTree> {
     match control {
         Control::Memory => limits.memory = Some(Bytes::mib(64)),
         Control::MemoryHigh => limits.memory_high = Some(Bytes::mib(64)),
+        Control::MemoryStall => {
+            limits.memory_stall = Some(Duration::from_secs(1));
+            plan.controls.insert(control, Decision::Enforce);
+        }
         Control::MemoryMin => limits.memory_min = Some(Bytes(0)),
         Control::MemoryLow => limits.memory_low = Some(Bytes(0)),
         Control::Swap => limits.swap = Some(Bytes(0)),
