@@ -290,8 +290,8 @@ impl Sandbox {
 
     /// Begins to listen to what happens: limits that are reached, kills for want of memory, pressure, the end.
     ///
-    /// The kernel tells it, nothing is polled; events come while somebody waits ([`Self::wait`]). Before Linux 6.4 only
-    /// root hears of pressure and of throttling, and nobody where the kernel doesn't measure it.
+    /// The kernel tells it, nothing is polled; events come while somebody waits ([`Self::wait`]). Kernels before 6.1 let only
+    /// root hear of pressure and of throttling, and nobody where the kernel doesn't measure it.
     ///
     /// # Errors
     /// When the platform refuses to tell.

@@ -161,7 +161,7 @@ fn a_tree_that_only_waits_for_memory_is_ended_and_that_is_the_cause() {
     let scene = Scene::new();
     // Above `memory_high`, with nothing to give back, the kernel lets it do next to nothing.
     let flags = ["--memory", "512MiB", "--memory-high", "24MiB", "--swap", "0B"];
-    let flags = [&flags[..], &["--wall-time", "20s", "--grace", "0s"]].concat();
+    let flags = [&flags[..], &["--wall-time", "8s", "--grace", "0s"]].concat();
     let stall = [&flags[..], &["--memory-stall", "1s"]].concat();
     let (ended, events) = run(&scene, &stall, HOG, "400");
     let ended = ended.expect_code(137);

@@ -156,7 +156,8 @@ fn the_end_of_the_cpu_time_is_124() {
     let run = Scene::new().bash(&flags, "while :; do :; done").expect_code(124);
     assert_eq!(run.reported("/limit"), "limits.cpu_time");
     let used = |part: &str| run.reported(part).as_f64().unwrap();
-    assert!(used("/cpu/user_s") + used("/cpu/system_s") >= 0.1, "{}", run.told());
+    // 0.09 and 0.01 are a hair less than 0.1 in binary.
+    assert!(used("/cpu/user_s") + used("/cpu/system_s") > 0.0999, "{}", run.told());
 }
 
 #[test]

@@ -224,15 +224,17 @@ fn groups() -> usize {
         .map_or(0, |groups| groups.iter().filter(|group| **group != own).count())
 }
 
-/// Whether thresholds of pressure can be set. Linux 6.4 opened these files to everybody; before, they are root's.
+/// Whether thresholds of pressure can be set. Linux 6.4, and later releases of 6.1, open these files to
+/// everybody; before, they are root's.
 fn pressure() -> Result<(), NoTree> {
     let none =
         |reason: &str, remedy: &str| Err(NoTree { reason: reason.into(), remedy: remedy.into() });
     match access("/proc/pressure/memory", Access::WRITE_OK) {
         Ok(()) => Ok(()),
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
-            none("before Linux 6.4 only root is told of pressure", "start Stockade as root")
-        }
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => none(
+            "this kernel tells only root of pressure",
+            "start Stockade as root, or run Linux 6.4 or newer",
+        ),
         Err(_) => none("this kernel measures no pressure", "boot with `psi=1`"),
     }
 }
