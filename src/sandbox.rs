@@ -139,6 +139,7 @@ impl SandboxBuilder {
             intent: None,
             kill_at: None,
             news: News::new(watcher),
+            paused: false,
             latest: Usage::default(),
             peaks: Usage::default(),
             ended: None,
@@ -169,6 +170,7 @@ pub struct Sandbox {
     kill_at: Option<Instant>,
     /// What happens, for those who listen and for `limits.memory_stall`.
     news: News,
+    paused: bool,
     /// The last sample; each goes into the room of the one before.
     latest: Usage,
     peaks: Usage,
@@ -228,6 +230,28 @@ impl Sandbox {
         Ok(self.running.kill()?)
     }
 
+    /// Stops every process of the tree, and returns when all of them stand still.
+    ///
+    /// Time limits go on; a signal arrives when the tree goes on, but for a kill; [`Self::stop`] lets it go on first.
+    ///
+    /// # Errors
+    /// When the platform can't stop a whole tree, or refuses. A tree that is gone is no error.
+    pub async fn pause(&mut self) -> Result<(), Error> {
+        self.running.pause(true).await?;
+        self.paused = true;
+        Ok(())
+    }
+
+    /// Lets a paused tree go on.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub async fn resume(&mut self) -> Result<(), Error> {
+        self.running.pause(false).await?;
+        self.paused = false;
+        Ok(())
+    }
+
     /// What the tree used so far.
     ///
     /// # Errors
@@ -243,6 +267,9 @@ impl Sandbox {
     /// # Errors
     /// As [`Self::wait`].
     pub async fn stop(&mut self, grace: Duration) -> Result<ExitReport, Error> {
+        if self.paused {
+            self.resume().await?;
+        }
         self.end(grace)?;
         self.wait().await
     }

@@ -89,6 +89,13 @@ pub trait Running: Send + Debug {
         Ok(usage)
     }
 
+    /// Stops every process of the tree, or lets them go on, and returns when that is done. A signal waits for the tree to
+    /// go on, but for a kill.
+    ///
+    /// # Errors
+    /// When the platform can't, or refuses. A tree that is gone already is no error.
+    fn pause(&mut self, paused: bool) -> BoxFuture<'_, Result<(), PlatformError>>;
+
     /// Times that limits were reached so far.
     ///
     /// # Errors

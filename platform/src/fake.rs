@@ -146,6 +146,11 @@ impl Running for FakeRunning {
         Ok(())
     }
 
+    fn pause(&mut self, paused: bool) -> BoxFuture<'_, Result<(), PlatformError>> {
+        let signal = if paused { Signal::Stop } else { Signal::Continue };
+        Box::pin(async move { self.signal(signal) })
+    }
+
     fn sample(&mut self, usage: &mut Usage) -> Result<(), PlatformError> {
         usage.clone_from(&lock(&self.handle.usage));
         Ok(())

@@ -235,6 +235,18 @@ impl Running for LinuxRunning {
         }
     }
 
+    fn pause(&mut self, paused: bool) -> BoxFuture<'_, Result<(), PlatformError>> {
+        Box::pin(async move {
+            match &mut self.cgroup {
+                _ if self.ended.is_some() => Ok(()),
+                Some(cgroup) => cgroup.freeze(paused).await,
+                None => Err(PlatformError::invalid(
+                    "without a control group a whole tree can't be stopped",
+                )),
+            }
+        })
+    }
+
     fn sample(&mut self, usage: &mut Usage) -> Result<(), PlatformError> {
         if let Some(ended) = &self.ended {
             usage.clone_from(&ended.usage);

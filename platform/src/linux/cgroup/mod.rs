@@ -171,13 +171,18 @@ impl Cgroup {
         self.write("cgroup.kill", b"1")
     }
 
-    /// Stops every process below it, or lets them go on. The kernel does it in the background.
+    /// Stops every process below it, or lets them go on, and waits until the kernel has done it (cgroup-v2.rst,
+    /// `cgroup.freeze`).
     ///
     /// # Errors
     /// When the kernel refuses. A cgroup that is gone already is no error.
-    #[cfg(test)]
-    pub(crate) fn freeze(&self, frozen: bool) -> Result<(), PlatformError> {
-        self.write("cgroup.freeze", if frozen { b"1" } else { b"0" })
+    pub(crate) async fn freeze(&mut self, frozen: bool) -> Result<(), PlatformError> {
+        self.write("cgroup.freeze", if frozen { b"1" } else { b"0" })?;
+        self.until(|text| {
+            parse::keyed(text, "frozen") == Some(u64::from(frozen))
+                || parse::keyed(text, "populated") == Some(0)
+        })
+        .await
     }
 
     /// Moves a process into it: the slow way in (10 to 100 ms), for kernels that refuse [`CLONE_INTO_CGROUP`].
@@ -230,6 +235,11 @@ impl Cgroup {
     /// # Errors
     /// When `cgroup.events` can't be watched.
     pub(crate) async fn emptied(&mut self) -> Result<(), PlatformError> {
+        self.until(|text| parse::keyed(text, "populated") == Some(0)).await
+    }
+
+    /// Waits until `cgroup.events` shows what is wished, or is gone.
+    async fn until(&mut self, wished: impl Fn(&[u8]) -> bool) -> Result<(), PlatformError> {
         let fail = |error: std::io::Error| {
             let path = self.path.display();
             PlatformError::system(format!("failed to watch `cgroup.events` of `{path}`"), error)
@@ -246,8 +256,11 @@ impl Cgroup {
             }
         };
         loop {
-            if removal::shows_empty(events.get_ref()).map_err(|error| fail(error.into()))? {
-                return Ok(());
+            match file::reread(events.get_ref(), &mut [0; SMALL]) {
+                Ok(text) if wished(text) => return Ok(()),
+                Ok(_) => {}
+                Err(Errno::NODEV) => return Ok(()),
+                Err(error) => return Err(fail(error.into())),
             }
             events.ready(Interest::PRIORITY).await.map_err(fail)?.clear_ready();
         }

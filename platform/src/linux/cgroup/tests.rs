@@ -62,9 +62,11 @@ fn one_life_without_limits() {
     cgroup.usage(&mut usage).unwrap();
     assert!(usage.cpu.user.is_some() && usage.cpu.system.is_some());
 
-    cgroup.freeze(true).unwrap();
-    cgroup.kill().unwrap();
-    block_on(cgroup.emptied()).unwrap();
+    block_on(async {
+        cgroup.freeze(true).await.unwrap();
+        cgroup.kill().unwrap();
+        cgroup.emptied().await.unwrap();
+    });
     assert!(cgroup.is_empty().unwrap());
     let path = cgroup.path().to_owned();
     cgroup.remove().unwrap();
