@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Ended, Enforcement, Hits, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
-    NetworkUsage, PidsUsage, PressureUsage, State,
+    Control, CpuUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
+    NetworkUsage, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -125,18 +125,20 @@ pub struct Pressed {
 }
 
 /// What the kernel killed for want of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryKills {
     /// Processes.
     pub processes: u64,
     /// Whether the whole tree was to go; else the kernel picked.
     pub tree: bool,
+    /// The last process that the kernel picked; unknown to callers who may not read the kernel's log.
+    pub victim: Option<Victim>,
 }
 
-fn memory_kills(hits: &Hits) -> Option<MemoryKills> {
-    let (processes, tree) = (hits.memory_kills, hits.tree_kills > 0);
-    (processes > 0).then_some(MemoryKills { processes, tree })
+fn memory_kills(ended: &Ended) -> Option<MemoryKills> {
+    let (processes, tree) = (ended.hits.memory_kills, ended.hits.tree_kills > 0);
+    (processes > 0).then(|| MemoryKills { processes, tree, victim: ended.victim.clone() })
 }
 
 /// The limits that were reached.
@@ -210,7 +212,7 @@ impl ExitReport {
             pressure: ended.usage.pressure,
             pids: Pids { used: ended.usage.pids, denied: ended.hits.pids },
             pressed: pressed(ended),
-            memory_kills: memory_kills(&ended.hits),
+            memory_kills: memory_kills(ended),
             enforcement,
         }
     }

@@ -83,6 +83,13 @@ fn memory_at_its_limit_and_the_kill_are_told_and_a_run_with_room_tells_neither()
     assert_eq!(ended.reported("/cause"), "out_of_memory");
     assert_eq!(ended.reported("/memory_kills/tree"), true, "{}", ended.told());
     assert!(ended.reported("/pressed/limits.memory/times").as_u64() > Some(0));
+    // Only those who may read the kernel's log learn whom it picked.
+    if fs::File::open("/dev/kmsg").is_ok() {
+        let victim = ended.reported("/memory_kills/victim/command").as_str().unwrap();
+        assert!(victim.starts_with("python3"), "{}", ended.told());
+    } else {
+        assert_eq!(ended.reported("/memory_kills/victim"), &Value::Null);
+    }
 
     let (free, events) = run(&scene, &["--memory", "512MiB"], HOG, "150");
     let free = free.expect_code(0);

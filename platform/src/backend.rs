@@ -4,6 +4,7 @@ use crate::{
     Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
 };
 use crate::{Hits, InputPipe, OutputPipe, Watcher};
+use serde::Serialize;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -138,6 +139,8 @@ pub struct Ended {
     pub usage: Usage,
     /// Times that limits were reached.
     pub hits: Hits,
+    /// The last process that was picked to be killed for want of memory, where the platform tells.
+    pub victim: Option<Victim>,
     /// The memory limit in force when it ended, read back.
     pub memory_limit: Option<Bytes>,
     /// From just before the launch to the end of the program.
@@ -151,10 +154,20 @@ impl Ended {
             how,
             usage: Usage::default(),
             hits: Hits::default(),
+            victim: None,
             memory_limit: None,
             wall_time: Duration::ZERO,
         }
     }
+}
+
+/// A process that the kernel picked to kill for want of memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Victim {
+    /// Its id, as the host counts.
+    pub pid: u32,
+    /// Its name; the program chooses that.
+    pub command: String,
 }
 
 /// The end of the program itself.

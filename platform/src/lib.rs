@@ -34,7 +34,7 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
-pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running};
+pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running, Victim};
 pub use control::Control;
 pub use enforcement::{Enforcement, State};
 pub use error::{ErrorKind, PlatformError, Stage};

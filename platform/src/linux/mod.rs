@@ -8,6 +8,7 @@ mod capabilities;
 mod cgroup;
 mod detect;
 mod identity;
+mod kernel_log;
 mod landlock;
 mod ownership;
 mod prepare;

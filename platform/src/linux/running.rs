@@ -161,6 +161,9 @@ impl LinuxRunning {
             cgroup.kill()?;
             cgroup.emptied().await?;
             ended.hits = cgroup.hits()?;
+            if ended.hits.memory_kills > 0 {
+                ended.victim = super::kernel_log::victim(cgroup.name());
+            }
             ended.memory_limit = cgroup.memory_limit()?;
             cgroup.usage(&mut ended.usage)?;
             cgroup.remove()?;

@@ -158,6 +158,11 @@ impl Cgroup {
         self.dir.as_fd()
     }
 
+    /// The name of its directory: the id of the sandbox.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it is, for people.
     pub(crate) fn path(&self) -> &Path {
         &self.path
