@@ -92,8 +92,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         }
     }
     // Opened first: a report that can't be written is told before anything runs.
-    let report_to = words("report").next().map(open_report).transpose()?;
-    let mut events_to = words("events").next().map(open_report).transpose()?;
+    let report_to = words("report").next().map(|place| open(place, "report")).transpose()?;
+    let mut events_to = words("events").next().map(|place| open(place, "events")).transpose()?;
     // Kept for a report of a failed launch; the digest takes longer than the copy, and is rarely needed here.
     let asked = policy.clone();
     let label = matches.get_one::<String>("name").map(String::as_str);
@@ -227,7 +227,8 @@ fn suspend(sandbox: &Sandbox, session: Option<&mut Session>) -> Result<(), Error
     sandbox.signal(Signal::Continue)
 }
 
-fn open_report(place: OsString) -> Result<File, Error> {
+/// Opens what the command line names for the report or the events.
+fn open(place: OsString, what: &str) -> Result<File, Error> {
     let descriptor = place.to_str().and_then(|text| text.strip_prefix("fd:"));
     let opened = match descriptor {
         Some(number) => {
@@ -238,7 +239,7 @@ fn open_report(place: OsString) -> Result<File, Error> {
         None => File::create(&place),
     };
     let shown = LaunchPlan::readable(&place);
-    opened.map_err(|error| Error::io(format!("failed to open `{shown}` for writing"), error))
+    opened.map_err(|error| Error::io(format!("failed to open `{shown}` for the {what}"), error))
 }
 
 fn write_report(mut file: File, report: &ExitReport) -> Result<(), Error> {

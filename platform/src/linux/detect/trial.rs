@@ -69,6 +69,7 @@ pub(super) fn correct(
     if let Ok(tree) = tree {
         for (control, controller) in LIMITS {
             if host.lacks(controller).is_none()
+                && promised(controls, &control)
                 && let Err(why) = limit(tree, control)
             {
                 controls.insert(control, unavailable(why));
