@@ -176,7 +176,9 @@ fn an_interrupt_from_the_keyboard_is_for_the_program() {
     assert_eq!(run.reported("/cause"), "signalled", "{}", run.told());
     assert_eq!(desk.mode(), before);
     // A program that catches it goes on.
-    let run = desk.run(&["bash", "-c", "trap 'echo caught; exit 7' INT; echo ready; read"]);
+    // Its `read` has an end: a signal that comes before the shell sleeps in it is acted on after it.
+    let line = "trap 'echo caught; exit 7' INT; echo ready; while :; do read -t 1; done";
+    let run = desk.run(&["bash", "-c", line]);
     desk.shows("ready");
     desk.types("\u{3}");
     desk.shows("caught");
