@@ -194,7 +194,7 @@ fn a_program_that_isnt_there_is_127() {
 fn trapped(name: &str, signal: Signal) -> Outcome {
     let scene = Scene::new();
     let line =
-        format!("trap 'echo got {name}; exit 33' {name}; echo ready; while :; do read; done");
+        format!("trap 'echo got {name}; exit 33' {name}; echo ready; while :; do read -t 1; done");
     let mut started = Started::new(scene.command(&[], &["bash", "-c", &line]));
     // Open until the end, or `read` would spin.
     let _stdin = started.child.stdin.take();
