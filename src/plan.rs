@@ -146,6 +146,8 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
         Control::Cpus => limits.cpus.is_some(),
         Control::Mems => limits.mems.is_some(),
         Control::Pids => limits.pids.is_some(),
+        Control::Io => !limits.io.is_empty(),
+        Control::IoWeight => limits.io_weight.is_some(),
         Control::OpenFiles => limits.open_files.is_some(),
         Control::FileSize => limits.file_size.is_some(),
         Control::CoreSize => limits.core_size.is_some(),

@@ -40,6 +40,10 @@ pub enum Control {
     Mems,
     /// Number of processes and threads.
     Pids,
+    /// What is read from and written to disks.
+    Io,
+    /// Share of a contended disk.
+    IoWeight,
     /// Open files of each process.
     OpenFiles,
     /// Size of any file a process writes.
@@ -111,6 +115,8 @@ const TABLE: &[(Control, &str, &str)] = &[
     (Control::Cpus, "limits.cpus", "CPUs that the tree may run on"),
     (Control::Mems, "limits.mems", "memory nodes that the tree may allocate from"),
     (Control::Pids, "limits.pids", "number of processes and threads"),
+    (Control::Io, "limits.io", "rates of reading and writing, by a path on the disk"),
+    (Control::IoWeight, "limits.io_weight", "share of a contended disk"),
     (Control::OpenFiles, "limits.open_files", "open files of each process"),
     (Control::FileSize, "limits.file_size", "size of any file a process writes"),
     (Control::CoreSize, "limits.core_size", "size of a core dump"),

@@ -21,6 +21,7 @@ mod event;
 mod files;
 mod idset;
 mod incoming;
+mod io_limit;
 mod names;
 mod plan;
 mod signal;
@@ -42,6 +43,7 @@ pub use event::{Event, Hits, Resource, Watcher};
 pub use files::{kind_of_file, open_without_waiting};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
+pub use io_limit::{IoLimit, Rate};
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,

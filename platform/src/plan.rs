@@ -1,6 +1,6 @@
 //! The launch plan: everything about one launch, decided, as plain data.
 
-use crate::{Bytes, Control, Cores, IdSet};
+use crate::{Bytes, Control, Cores, IdSet, IoLimit};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -120,6 +120,10 @@ pub struct Limits {
     pub mems: Option<IdSet>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Rates of disks, by a path on each.
+    pub io: Vec<IoLimit>,
+    /// Share of a contended disk, 1 to 10,000; 100 is the usual share.
+    pub io_weight: Option<u32>,
     /// Open files of each process.
     pub open_files: Option<u64>,
     /// Size of any file written.

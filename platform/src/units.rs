@@ -14,6 +14,12 @@ pub struct ParseUnitError {
     example: &'static str,
 }
 
+impl ParseUnitError {
+    pub(crate) fn new(text: &str, what: &'static str, example: &'static str) -> Self {
+        Self { text: text.into(), what, example }
+    }
+}
+
 /// A size in bytes. Written with binary units: `512MiB`, `1.5GiB`, `64KiB`, `100B`.
 ///
 /// A bare number and decimal units are refused: `512` or `512MB` leave open what is meant.

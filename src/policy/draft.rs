@@ -2,8 +2,8 @@
 
 use super::{Policy, syscalls};
 use crate::platform::{
-    Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, Limits,
-    Network, OnViolation, Syscalls,
+    Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, IoLimit,
+    Limits, Network, OnViolation, Syscalls,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -49,6 +49,15 @@ impl Draft {
     /// Shows a host path at the same place inside. What an earlier layer said of that place no longer counts.
     pub(super) fn bind(&mut self, path: PathBuf, access: Access, optional: bool) {
         self.policy.bind(Bind { source: path.clone(), target: path, access, optional });
+    }
+
+    /// Limits the disk of a path. What an earlier layer said of the path no longer counts.
+    pub(super) fn limit_io(&mut self, limit: IoLimit) {
+        let io = &mut self.policy.limits.io;
+        io.retain(|known| known.path != limit.path);
+        if !limit.is_unlimited() {
+            io.push(limit);
+        }
     }
 
     /// Allows a call; an earlier layer's denial of it no longer counts.

@@ -1,7 +1,7 @@
 //! What a key of a policy is: its names, its kind of value, and where the value goes.
 
 use super::draft::Draft;
-use crate::platform::{Access, Bytes, Cores, IdSet};
+use crate::platform::{Access, Bytes, Cores, IdSet, IoLimit};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(super) enum Kind {
     },
     /// A list of names.
     Names(Names, fn(&mut Draft, &str)),
+    /// A list of tables: rates of disks, by path.
+    Io(fn(&mut Draft, IoLimit)),
     /// A table of names and values.
     Pairs(fn(&mut Draft, &str, &str)),
 }
@@ -120,6 +122,7 @@ impl Key {
             Kind::Choice(_) => "WORD",
             Kind::Path(_) | Kind::Paths { .. } => "PATH",
             Kind::Names(..) => "NAME",
+            Kind::Io(_) => "path=PATH,LIMIT=VALUE",
             Kind::Pairs(_) => "NAME=VALUE",
         }
     }
@@ -142,6 +145,6 @@ impl Key {
 
     /// Whether it has many values: a list or a table.
     pub(crate) fn is_many(&self) -> bool {
-        matches!(self.kind, Kind::Paths { .. } | Kind::Names(..) | Kind::Pairs(_))
+        matches!(self.kind, Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_) | Kind::Pairs(_))
     }
 }

@@ -211,6 +211,22 @@ pub(crate) static KEYS: &[Key] = &[
         show: |draft| one(draft.policy.limits.pids),
     },
     Key {
+        path: "limits.io",
+        flag: "io",
+        kind: Kind::Io(Draft::limit_io),
+        doc: "rates of reading and writing (`read`, `write`, `read_iops`, `write_iops`) for the disk that a path is on",
+        example: "[{ path = \"/srv\", read = \"50MiB/s\", write_iops = 200 }]",
+        show: |draft| draft.policy.limits.io.iter().map(ToString::to_string).collect(),
+    },
+    Key {
+        path: "limits.io_weight",
+        flag: "io-weight",
+        kind: count(1, 10_000, |draft, weight| draft.policy.limits.io_weight = weight),
+        doc: "share of a disk when it is contended; 100 is the usual share",
+        example: "50",
+        show: |draft| one(draft.policy.limits.io_weight),
+    },
+    Key {
         path: "limits.open_files",
         flag: "open-files",
         kind: count(8, 1_048_576, |draft, files| {

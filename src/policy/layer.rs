@@ -1,5 +1,9 @@
 //! One layer of a policy: the values of one file, or of the command line, checked and put onto the layers below.
 
+mod io;
+
+pub(super) use io::LEAST_IOPS;
+
 use super::draft::{Draft, plain_call};
 use super::key::{Key, Kind, Names};
 use super::keys;
@@ -75,6 +79,7 @@ impl Spot<'_> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Subject {
     Path(OsString),
+    Disk(OsString),
     Name(Names, String),
 }
 
@@ -148,14 +153,17 @@ impl<'d> Layer<'d> {
             return self.problem(&spot(name.span()), &path, message);
         };
         match (&key.kind, value.get_ref()) {
-            (Kind::Paths { .. } | Kind::Names(..), DeValue::Array(entries)) => {
+            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_), DeValue::Array(entries)) => {
                 if entries.len() > MOST_ENTRIES {
                     let message =
                         format!("{} entries are too many (at most {MOST_ENTRIES})", entries.len());
                     return self.problem(&spot(value.span()), key.path, message);
                 }
                 for entry in entries.iter() {
-                    self.put(key, Scalar::Toml(entry.get_ref()), &spot(entry.span()));
+                    match key.kind {
+                        Kind::Io(set) => self.io_entry(key, set, entry, &spot),
+                        _ => self.put(key, Scalar::Toml(entry.get_ref()), &spot(entry.span())),
+                    }
                 }
             }
             (Kind::Pairs(_), DeValue::Table(entries)) => {
@@ -173,7 +181,7 @@ impl<'d> Layer<'d> {
                     );
                 }
             }
-            (Kind::Paths { .. } | Kind::Names(..), other) => {
+            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_), other) => {
                 let message = value::wrong_shape(&format!("a list such as {}", key.example), other);
                 self.problem(&spot(value.span()), key.path, message);
             }
@@ -188,8 +196,10 @@ impl<'d> Layer<'d> {
 
     /// One value as it is typed on the command line.
     pub(super) fn read_typed(&mut self, key: &'static Key, text: &OsStr) {
-        if !matches!(key.kind, Kind::Pairs(_)) {
-            return self.put(key, Scalar::Typed(text), &Spot::Flag);
+        match key.kind {
+            Kind::Io(set) => return self.typed_io(key, set, text),
+            Kind::Pairs(_) => {}
+            _ => return self.put(key, Scalar::Typed(text), &Spot::Flag),
         }
         match text.to_str().map(|text| (text, text.split_once('='))) {
             None => {
@@ -258,7 +268,7 @@ impl<'d> Layer<'d> {
                 set(self.draft, &text);
                 entry = subject;
             }
-            Kind::Pairs(_) => return Err("expected a table".into()),
+            Kind::Io(_) | Kind::Pairs(_) => return Err("expected a table".into()),
         }
         self.findings.notes.push(Note { key, entry, place: spot.place() });
         Ok(())

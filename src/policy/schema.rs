@@ -2,10 +2,12 @@
 
 use super::key::{ALL, Key, Kind, Names, UNLIMITED};
 use super::keys::{KEYS, SECTIONS};
+use super::layer::LEAST_IOPS;
 use crate::platform::{Control, capability_names};
 use serde_json::{Map, Value, json};
 
 const SIZE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)$";
+const RATE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)/s$";
 const IDS: &str = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$";
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
 const OFFSET: &str = r"^[+-]?([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
@@ -72,6 +74,23 @@ fn schema_of(key: &Key) -> Value {
         }
         Kind::Paths { .. } => list(json!({ "type": "string", "minLength": 1 })),
         Kind::Names(names, _) => list(entry(*names)),
+        Kind::Io(_) => {
+            let rate = || or_word(json!({ "type": "string", "pattern": RATE }), UNLIMITED);
+            let number = || or_word(json!({ "type": "integer", "minimum": LEAST_IOPS }), UNLIMITED);
+            json!({ "type": "array", "items": {
+                "type": "object",
+                "required": ["path"],
+                "minProperties": 2,
+                "additionalProperties": false,
+                "properties": {
+                    "path": { "type": "string", "minLength": 1 },
+                    "read": rate(),
+                    "write": rate(),
+                    "read_iops": number(),
+                    "write_iops": number(),
+                },
+            } })
+        }
         Kind::Pairs(_) => json!({
             "type": "object",
             "propertyNames": entry(Names::Variables),

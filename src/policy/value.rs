@@ -3,7 +3,7 @@
 use super::key::{ALL, Count, Size, UNLIMITED};
 use super::problem::quoted;
 use super::suggest::did_you_mean;
-use crate::platform::{Bytes, Cores, IdSet, parse_duration};
+use crate::platform::{Bytes, Cores, IdSet, Rate, parse_duration};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -122,6 +122,30 @@ pub(super) fn size(scalar: Scalar<'_>, rules: &Size) -> Result<Option<Bytes>, St
             let instead =
                 instead_of(&text, rules.off).unwrap_or_else(|| format!("`{}`", likely_size(&text)));
             Err(format!("{} is not a size (write {instead})", quoted(&text)))
+        }
+    }
+}
+
+/// Bytes per second; `None` for no limit.
+pub(super) fn rate(scalar: Scalar<'_>, least: Rate) -> Result<Option<Rate>, String> {
+    let (text, form) =
+        scalar.read().map_err(|found| expected("a rate such as \"50MiB/s\"", &found))?;
+    if text == UNLIMITED && form != Form::Switch {
+        return Ok(None);
+    }
+    match text.parse::<Rate>() {
+        Ok(rate) if rate < least => {
+            Err(format!("{} is too little (at least `{least}`)", quoted(&text)))
+        }
+        Ok(rate) => Ok(Some(rate)),
+        Err(_) => {
+            let size = text.strip_suffix("/s").unwrap_or(&text);
+            let instead = instead_of(size, UNLIMITED).filter(|_| size != "0");
+            let instead = instead.map_or_else(
+                || format!("`{}/s`", likely_size(size)),
+                |_| format!("`{UNLIMITED}` for no limit"),
+            );
+            Err(format!("{} is not a rate (write {instead})", quoted(&text)))
         }
     }
 }

@@ -92,6 +92,8 @@ fn overrides_have_the_last_word() {
         ["--mems", "0"],
         ["--pids", "9"],
         ["--open-files", "99"],
+        ["--io", "path=/srv,read=1MiB/s"],
+        ["--io-weight", "50"],
         ["--file-size", "1MiB"],
         ["--core-size", "2MiB"],
         ["--stack", "1MiB"],
@@ -261,16 +263,22 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 47);
+    assert_eq!(keys, 49);
 }
 
 /// A JSON value as TOML; the two differ in tables.
 fn toml_of(value: &Value) -> String {
     match value {
         Value::Object(entries) => {
-            let entries: Vec<String> =
-                entries.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", toml_of(value)))
+                .collect();
             format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Array(entries) => {
+            let entries: Vec<String> = entries.iter().map(toml_of).collect();
+            format!("[{}]", entries.join(", "))
         }
         value => value.to_string(),
     }

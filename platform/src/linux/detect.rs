@@ -50,6 +50,11 @@ fn availability(host: &Host, control: Control) -> Availability {
         }
         Control::Cpus => watched(host, Controllers::CPUSET, AFFINITY),
         Control::Mems => only_group(host, Controllers::CPUSET),
+        Control::Io => only_group(host, Controllers::IO),
+        Control::IoWeight => match &host.io_shares {
+            Some(why) if host.lacks(Controllers::IO).is_none() => unavailable(why.clone()),
+            _ => only_group(host, Controllers::IO),
+        },
         Control::HugePages => only_group(host, Controllers::HUGETLB),
         Control::Swap => match host.lacks(Controllers::MEMORY) {
             Some(why) if !host.swap => degraded(NO_SWAP, why),

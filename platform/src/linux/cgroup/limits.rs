@@ -1,7 +1,7 @@
 //! The limits of one cgroup: which file holds each, what is written, and what must be read back.
 
 use super::file::{self, SMALL};
-use super::{Controllers, failed, protection};
+use super::{Controllers, failed, io, protection};
 use crate::{Control, Decision, Enforcement, IdSet, LaunchPlan, OomKill, PlatformError, State};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use std::path::Path;
 const CPU_PERIOD: u64 = 100_000;
 
 /// The limits that only a cgroup can hold, and what each needs.
-pub(crate) const LIMITS: [(Control, Controllers); 15] = [
+pub(crate) const LIMITS: [(Control, Controllers); 17] = [
     (Control::Memory, Controllers::MEMORY),
     (Control::MemoryHigh, Controllers::MEMORY),
     (Control::MemoryStall, Controllers::MEMORY),
@@ -28,6 +28,8 @@ pub(crate) const LIMITS: [(Control, Controllers); 15] = [
     (Control::Cpus, Controllers::CPUSET),
     (Control::Mems, Controllers::CPUSET),
     (Control::Pids, Controllers::PIDS),
+    (Control::Io, Controllers::IO),
+    (Control::IoWeight, Controllers::IO),
 ];
 
 /// One value to be written before the cgroup has a process.
@@ -44,7 +46,7 @@ struct Setting {
 pub(super) fn needed(plan: &LaunchPlan) -> Controllers {
     settings(plan, 1, &[("2MB".into(), 1)])
         .iter()
-        .fold(Controllers::NONE, |all, setting| all | controller_of(&setting.file))
+        .fold(io::needed(plan), |all, setting| all | controller_of(&setting.file))
 }
 
 /// Names and sizes in bytes of the huge pages that the kernel has: `hugepages-2048kB` becomes `2MB` in the files of a
@@ -188,6 +190,7 @@ pub(super) fn apply(
         let how = "this kernel has no huge pages";
         done.push(Enforcement::new(Control::HugePages, State::Enforced, how));
     }
+    done.extend(io::apply(dir, path, plan)?);
     Ok(done)
 }
 

@@ -5,7 +5,9 @@
 //! file names are those of the kernel's cgroup-v2.rst.
 
 mod accounts;
+mod devices;
 mod file;
+mod io;
 mod limits;
 mod parse;
 mod place;

@@ -2,7 +2,7 @@
 
 use super::place::{self, Chosen, OWN_DIRECTORY, Place};
 pub(crate) use super::place::{NoTree, Origin};
-use super::{Cgroup, Controllers, file, limits, parse, removal};
+use super::{Cgroup, Controllers, file, io, limits, parse, removal};
 use crate::linux::processes;
 use crate::{Control, Decision, Enforcement, LaunchPlan, PlatformError};
 use file::SMALL;
@@ -93,6 +93,11 @@ impl Tree {
     /// How the parent was chosen.
     pub(crate) fn origin(&self) -> Origin {
         self.chosen.origin
+    }
+
+    /// Why no disk is shared by weight among its sandboxes.
+    pub(crate) fn no_io_shares(&self) -> Option<NoTree> {
+        io::no_shares(self.mount())
     }
 
     /// Where the cgroup2 tree is mounted.
@@ -419,6 +424,7 @@ fn control_of(controllers: Controllers) -> Control {
         Some(Controllers::PIDS) => Control::Pids,
         Some(Controllers::CPUSET) => Control::Cpus,
         Some(Controllers::HUGETLB) => Control::HugePages,
+        Some(Controllers::IO) => Control::Io,
         _ => Control::Memory,
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Host {
     pub(super) landlock: Result<u32, &'static str>,
     /// Why the kernel can't tell this caller of pressure.
     pub(super) pressure: Result<(), NoTree>,
+    /// Why no disk is shared by weight.
+    pub(super) io_shares: Option<NoTree>,
     /// System call filters with all answers that are used.
     pub(super) filters: bool,
 }
@@ -109,6 +111,7 @@ impl Host {
             groups: groups(),
             landlock: landlock::abi(),
             pressure: pressure(),
+            io_shares: tree.as_ref().ok().and_then(Tree::no_io_shares),
             filters: has_filters(),
         }
     }

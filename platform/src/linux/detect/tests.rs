@@ -16,6 +16,7 @@ fn whole() -> Host {
         groups: 0,
         landlock: Ok(8),
         pressure: Ok(()),
+        io_shares: None,
         filters: true,
     }
 }

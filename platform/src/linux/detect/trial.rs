@@ -117,6 +117,9 @@ fn limit(tree: &Tree, control: Control) -> Result<(), NoTree> {
         Control::Cpus => limits.cpus = "0".parse().ok(),
         Control::Mems => limits.mems = "0".parse().ok(),
         Control::Pids => limits.pids = Some(16),
+        Control::IoWeight => limits.io_weight = Some(100),
+        // Which disk, and whether it can be limited, is known of a path only.
+        Control::Io => return Ok(()),
         _ => {}
     }
     let made = tree.create(&plan).and_then(|(mut group, _)| {
