@@ -8,6 +8,7 @@
 pub mod cli;
 mod error;
 mod events;
+mod output;
 pub mod plan;
 pub mod policy;
 pub mod report;

@@ -155,6 +155,7 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
         Control::LockedMemory => limits.locked_memory.is_some(),
         Control::Realtime => limits.realtime.is_some(),
         Control::Nice => limits.nice.is_some(),
+        Control::Output => limits.output.is_some(),
         Control::WallTime => limits.wall_time.is_some(),
         Control::CpuTime => limits.cpu_time.is_some(),
         Control::Clock => policy.clock.monotonic != 0 || policy.clock.boottime != 0,

@@ -79,6 +79,8 @@ pub struct ExitReport {
     pub network: Option<NetworkUsage>,
     /// Time that it waited for what others had.
     pub pressure: PressureUsage,
+    /// Bytes of its standard output and error that were passed on, where they are limited.
+    pub output_bytes: Option<u64>,
     /// Processes of the tree.
     pub pids: Pids,
     /// Limits that were reached, whether they ended it or not, by control.
@@ -210,6 +212,7 @@ impl ExitReport {
             io: ended.usage.io.clone(),
             network: ended.usage.network,
             pressure: ended.usage.pressure,
+            output_bytes: None,
             pids: Pids { used: ended.usage.pids, denied: ended.hits.pids },
             pressed: pressed(ended),
             memory_kills: memory_kills(ended),
@@ -247,6 +250,7 @@ impl ExitReport {
             io: None,
             network: None,
             pressure: PressureUsage::default(),
+            output_bytes: None,
             pids: Pids { used: PidsUsage::default(), denied: 0 },
             pressed: Vec::new(),
             memory_kills: None,
@@ -254,10 +258,13 @@ impl ExitReport {
         }
     }
 
-    /// What `stockade run` exits with: the program's own code, 128 + n for signal n, 124 when a time limit ended it.
+    /// What `stockade run` exits with: the program's own code, 128 + n for signal n, 124 when a time limit ended it,
+    /// 137 when another limit did.
     pub fn exit_status(&self) -> u8 {
         let code = match (self.cause, self.exit_code, self.signal) {
             (Cause::TimedOut, ..) => 124,
+            // Also where the program ended by itself before the kill: it went over its limit.
+            (Cause::LimitExceeded, ..) => 137,
             (_, Some(code), _) => code,
             (_, None, Some(signal)) => 128 + signal,
             (_, None, None) => 125,

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::events::{Events, News};
+use crate::output;
 use crate::plan;
 use crate::platform::{
     Backend, Control, Decision, Ended, Enforcement, Event, InputPipe, LaunchPlan, OomKill,
@@ -121,7 +122,11 @@ impl SandboxBuilder {
         };
         let plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         let started_at = jiff::Timestamp::now().to_string();
-        let mut launched = backend.launch(&plan, self.stdio)?;
+        let mut stdio = self.stdio;
+        let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
+        let output = output.transpose()?;
+        let mut launched = backend.launch(&plan, stdio)?;
+        let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
         let watcher = if stalls { launched.running.watcher()? } else { None };
         let deadline = plan.limits.wall_time.map(|time| Instant::now() + time);
@@ -135,6 +140,8 @@ impl SandboxBuilder {
             stdout: launched.stdout,
             stderr: launched.stderr,
             terminal: launched.terminal,
+            output,
+            output_told: false,
             deadline,
             intent: None,
             kill_at: None,
@@ -162,6 +169,10 @@ pub struct Sandbox {
     pub stderr: Option<OutputPipe>,
     /// Its terminal, if it got one.
     pub terminal: Option<Terminal>,
+    /// What it writes, where that is limited.
+    output: Option<output::Watch>,
+    /// Whether that was too much, and somebody acted on it.
+    output_told: bool,
     watched: Vec<Control>,
     deadline: Option<Instant>,
     /// Why it is being ended, once Stockade decided so.
@@ -305,14 +316,29 @@ impl Sandbox {
                         self.take_in(event)?;
                     }
                 }
+                () = over(&self.output), if self.intent.is_none() && !self.output_told => {
+                    self.cut_off()?;
+                }
                 () = due => self.look()?,
             }
         };
         let mut ended = ended;
+        if let Some(output) = &mut self.output {
+            output.copied().await;
+            // The program may have met its closed pipe before anybody here was told.
+            let whole = self.plan.limits.oom_kill == OomKill::Tree;
+            let out_of_memory = whole && ended.hits.memory_kills > 0;
+            if output.is_over() && self.intent.is_none() && !out_of_memory {
+                self.intent = Some(Intent::Watched(Control::Output));
+            }
+        }
         ended.usage.keep_peaks_of(&self.peaks);
         let enforcement = self.running.enforcement().to_vec();
         let (policy, started_at) = (self.policy.clone(), self.started_at.clone());
-        Ok(ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement))
+        let mut report =
+            ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement);
+        report.output_bytes = self.output.as_ref().map(output::Watch::passed);
+        Ok(report)
     }
 
     /// Begins to listen to what happens: limits that are reached, kills for want of memory, pressure, the end.
@@ -338,6 +364,17 @@ impl Sandbox {
             self.kill()?;
         }
         Ok(())
+    }
+
+    /// Ends it for what it wrote.
+    fn cut_off(&mut self) -> Result<(), Error> {
+        self.output_told = true;
+        if self.is_out_of_memory()? {
+            return Ok(());
+        }
+        self.intent = Some(Intent::Watched(Control::Output));
+        self.look_last();
+        self.kill()
     }
 
     /// Whether the kernel has set out to end the tree for want of memory: whatever else is over by then, that came first.
@@ -432,6 +469,14 @@ impl Sandbox {
         }
         self.kill_at = Some(Instant::now() + grace);
         self.signal(Signal::Terminate)
+    }
+}
+
+/// Waits until more was written than may be; for ever where that isn't limited.
+async fn over(output: &Option<output::Watch>) {
+    match output {
+        Some(output) => output.over().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -282,3 +282,27 @@ fn a_limit_that_is_only_watched_still_ends_a_hog_and_is_called_degraded() {
     let free = scene.finish(without_groups(&scene, &["--memory", "1GiB"], &program));
     free.expect_text("held 400\n");
 }
+
+#[test]
+fn a_private_directory_in_memory_holds_as_many_files_and_bytes_as_it_may() {
+    let scene = Scene::new();
+    let fill = "
+import errno
+for directory in '/tmp', '/dev/shm':
+    made = 0
+    try:
+        while made < 200:
+            open(f'{directory}/{made}', 'x').close()
+            made += 1
+    except OSError as error: print(made, error.errno == errno.ENOSPC)
+    else: print('all')";
+    // One is the directory itself, and one in `/tmp` the place of this scene.
+    scene.python(&["--tmp-files", "100"], fill).expect_text("98 True\n99 True\n");
+    scene.python(&["--tmp-files", "1000"], fill).expect_text("all\nall\n");
+    // A file for each 4 KiB, when nothing is said.
+    scene.python(&["--tmp", "400KiB"], fill).expect_text("98 True\n99 True\n");
+
+    let write = "head -c 2M /dev/zero > /tmp/file; stat -c %s /tmp/file";
+    scene.bash(&["--tmp", "1MiB"], write).expect_text("1048576\n");
+    scene.bash(&["--tmp", "4MiB"], write).expect_text("2097152\n");
+}

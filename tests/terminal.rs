@@ -186,6 +186,16 @@ fn an_interrupt_from_the_keyboard_is_for_the_program() {
 }
 
 #[test]
+fn what_is_printed_on_a_terminal_counts_as_output() {
+    let mut desk = Desk::new();
+    let run = desk.start(&desk.scene.command(&["--tty", "--output", "100B"], &["yes", "line"]));
+    desk.shows("line\r\nline");
+    let run = desk.outcome(run).expect_code(137);
+    assert_eq!(run.reported("/limit"), "limits.output", "{}", run.told());
+    assert_eq!(run.reported("/output_bytes"), 100);
+}
+
+#[test]
 fn a_shell_inside_has_job_control() {
     let mut desk = Desk::new();
     let run = desk.run(&["bash", "--norc", "--noprofile", "-i"]);

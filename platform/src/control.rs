@@ -58,6 +58,8 @@ pub enum Control {
     Realtime,
     /// Niceness that the program starts with and can't lower.
     Nice,
+    /// What the program writes to its standard output and error.
+    Output,
     /// Time from start to end.
     WallTime,
     /// CPU time of the whole tree.
@@ -124,6 +126,7 @@ const TABLE: &[(Control, &str, &str)] = &[
     (Control::LockedMemory, "limits.locked_memory", "memory that a process may lock"),
     (Control::Realtime, "limits.realtime", "realtime priority that a process may take"),
     (Control::Nice, "limits.nice", "niceness that the program starts with and can't lower"),
+    (Control::Output, "limits.output", "bytes written to standard output and error"),
     (Control::WallTime, "limits.wall_time", "time from start to end"),
     (Control::CpuTime, "limits.cpu_time", "CPU time of the whole tree"),
     (Control::Lifetime, "lifetime", "nothing of the tree outlives the sandbox or its starter"),

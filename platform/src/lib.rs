@@ -22,6 +22,7 @@ mod files;
 mod idset;
 mod incoming;
 mod io_limit;
+mod meter;
 mod names;
 mod plan;
 mod signal;
@@ -44,6 +45,7 @@ pub use files::{kind_of_file, open_without_waiting};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
+pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
@@ -51,7 +53,11 @@ pub use plan::{
     Syscalls, Tmp,
 };
 pub use signal::Signal;
-pub use stdio::{InputPipe, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program};
+pub use stdio::{
+    InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
+};
+#[cfg(unix)]
+pub use stdio::{own_stderr, own_stdout};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
 pub use usage::{

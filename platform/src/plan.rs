@@ -138,6 +138,8 @@ pub struct Limits {
     pub realtime: Option<u32>,
     /// Niceness that the program starts with, 0 to 19.
     pub nice: Option<u32>,
+    /// Bytes that the program may write to its standard output and error together.
+    pub output: Option<Bytes>,
     /// Time from start to end.
     #[serde(serialize_with = "seconds")]
     pub wall_time: Option<Duration>,
@@ -168,6 +170,8 @@ pub struct Filesystem {
     pub binds: Vec<Bind>,
     /// A private `/tmp` (and shared memory directory).
     pub tmp: Option<Tmp>,
+    /// Most files, directories and links in each directory in memory; a file for each page of its size when `None`.
+    pub tmp_files: Option<u32>,
     /// View of the process information file system.
     pub proc: ProcView,
     /// Where the program starts; `/` when `None`.

@@ -1,7 +1,9 @@
 //! The program's three standard streams.
 
-use std::io;
+use crate::Meter;
+use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -54,9 +56,45 @@ mod system {
 #[derive(Debug)]
 pub struct InputPipe(system::Sender);
 
-/// Reads the program's standard output or error until every writer of the tree is gone.
+/// Reads the program's standard output or error until every writer of the tree is gone, or more was written than may be.
 #[derive(Debug)]
-pub struct OutputPipe(system::Receiver);
+pub struct OutputPipe {
+    end: system::Receiver,
+    meter: Option<Arc<Meter>>,
+}
+
+impl OutputPipe {
+    /// The same stream, counted, and at its end where the count is over.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// The same stream for a thread that may wait, counted as before.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    #[cfg(unix)]
+    pub fn into_reader(self) -> io::Result<MeteredReader> {
+        let file = self.end.into_blocking_fd()?.into();
+        Ok(MeteredReader { file, meter: self.meter })
+    }
+}
+
+/// Reads what a program writes, as far as it may.
+#[derive(Debug)]
+pub struct MeteredReader {
+    file: std::fs::File,
+    meter: Option<Arc<Meter>>,
+}
+
+impl Read for MeteredReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        Ok(self.meter.as_ref().map_or(count, |meter| meter.take(count)))
+    }
+}
 
 #[cfg(unix)]
 impl InputPipe {
@@ -76,7 +114,7 @@ impl OutputPipe {
     /// # Errors
     /// When it can't be registered with the running tokio runtime.
     pub(crate) fn new(end: std::io::PipeReader) -> io::Result<Self> {
-        system::Receiver::from_owned_fd(end.into()).map(Self)
+        Ok(Self { end: system::Receiver::from_owned_fd(end.into())?, meter: None })
     }
 }
 
@@ -104,24 +142,49 @@ impl AsyncRead for OutputPipe {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.end).poll_read(cx, buf))?;
+        if let Some(meter) = &self.meter {
+            let passed = meter.take(buf.filled().len() - before);
+            buf.set_filled(before + passed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 /// The caller's side of a program's terminal: what is written arrives as typed, what the program prints can be read.
 #[derive(Debug)]
-pub struct Terminal(std::fs::File);
+pub struct Terminal {
+    side: std::fs::File,
+    meter: Option<Arc<Meter>>,
+}
 
 impl Terminal {
     /// Takes the controlling side of a terminal pair.
     #[cfg(unix)]
     pub(crate) fn new(side: std::os::fd::OwnedFd) -> Self {
-        Self(side.into())
+        Self { side: side.into(), meter: None }
     }
 
-    /// The side as a file, for reading and writing.
-    pub fn file(&self) -> &std::fs::File {
-        &self.0
+    /// Counts what the program prints from here on.
+    pub fn meter(&mut self, meter: Arc<Meter>) {
+        self.meter = Some(meter);
+    }
+
+    /// What the program prints.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn reader(&self) -> io::Result<MeteredReader> {
+        Ok(MeteredReader { file: self.side.try_clone()?, meter: self.meter.clone() })
+    }
+
+    /// Where what is typed goes.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn writer(&self) -> io::Result<std::fs::File> {
+        self.side.try_clone()
     }
 
     /// Tells the program's terminal its size.
@@ -132,8 +195,26 @@ impl Terminal {
     pub fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
         let size =
             rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        Ok(rustix::termios::tcsetwinsize(&self.0, size)?)
+        Ok(rustix::termios::tcsetwinsize(&self.side, size)?)
     }
+}
+
+/// This process's own standard output, as a file that outlives [`leave_streams_to_program`].
+///
+/// # Errors
+/// When it is closed, or the system has no descriptors left.
+#[cfg(unix)]
+pub fn own_stdout() -> io::Result<std::fs::File> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?.into())
+}
+
+/// The same of its standard error.
+///
+/// # Errors
+/// As [`own_stdout`].
+#[cfg(unix)]
+pub fn own_stderr() -> io::Result<std::fs::File> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3)?.into())
 }
 
 /// Lets go of this process's own standard input and output, which a started program has inherited: so that whoever

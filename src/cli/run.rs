@@ -19,8 +19,8 @@ use std::fs::File;
 use std::io::Write;
 
 const AFTER: &str = "\
-Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 125 when Stockade
-failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
+Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 137 when another
+limit ended it; 125 when Stockade failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
 
 Example: stockade run --policy worker --memory 512MiB --report report.json -- python3 job.py";
 

@@ -20,7 +20,7 @@ impl Session {
     /// When the caller's terminal refuses raw mode.
     pub(super) fn start(terminal: Terminal) -> Result<Self, Error> {
         let failed = |error| Error::io("failed to set up the terminal", error);
-        let (reader, writer) = (terminal.file().try_clone(), terminal.file().try_clone());
+        let (reader, writer) = (terminal.reader(), terminal.writer());
         let (reader, writer) = (reader.map_err(failed)?, writer.map_err(failed)?);
         let console = RawConsole::enter().map_err(failed)?;
         // Never joined: it may wait for a key when everything else is over.

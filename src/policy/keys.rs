@@ -285,6 +285,14 @@ pub(crate) static KEYS: &[Key] = &[
         show: |draft| one(draft.policy.limits.nice),
     },
     Key {
+        path: "limits.output",
+        flag: "output",
+        kind: bytes(0, |draft, size| draft.policy.limits.output = size),
+        doc: "bytes written to standard output and error together; exactly as many are passed on, and one more ends it",
+        example: "\"10MiB\"",
+        show: |draft| one(draft.policy.limits.output),
+    },
+    Key {
         path: "limits.wall_time",
         flag: "wall-time",
         kind: Kind::Time(|draft, time| draft.policy.limits.wall_time = time),
@@ -343,6 +351,19 @@ pub(crate) static KEYS: &[Key] = &[
         doc: "size of a private `/tmp`, in memory; `none` for no `/tmp`",
         example: "\"64MiB\"",
         show: |draft| one(draft.policy.filesystem.tmp.map(|tmp| tmp.size)),
+    },
+    Key {
+        path: "filesystem.tmp_files",
+        flag: "tmp-files",
+        kind: Kind::Count(Count {
+            least: 16,
+            most: u32::MAX,
+            off: "",
+            set: |draft, files| draft.policy.filesystem.tmp_files = files,
+        }),
+        doc: "files, directories and links in the private `/tmp`; else one for every 4 KiB of its size",
+        example: "10000",
+        show: |draft| one(draft.policy.filesystem.tmp_files),
     },
     Key {
         path: "filesystem.proc",

@@ -100,6 +100,7 @@ fn overrides_have_the_last_word() {
         ["--locked-memory", "0B"],
         ["--realtime", "0"],
         ["--nice", "5"],
+        ["--output", "1MiB"],
         ["--wall-time", "1m"],
         ["--cpu-time", "3s"],
         ["--grace", "0s"],
@@ -107,6 +108,7 @@ fn overrides_have_the_last_word() {
         ["--read-optional", "/srv"],
         ["--write", "."],
         ["--tmp", "none"],
+        ["--tmp-files", "100"],
         ["--proc", "none"],
         ["--workdir", "/usr"],
         ["--net", "host"],
@@ -263,7 +265,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 49);
+    assert_eq!(keys, 51);
 }
 
 /// A JSON value as TOML; the two differ in tables.

@@ -70,6 +70,7 @@ fn availability(host: &Host, control: Control) -> Availability {
         | Control::LockedMemory
         | Control::Realtime
         | Control::Nice
+        | Control::Output
         | Control::WallTime
         | Control::CpuTime
         | Control::Capabilities

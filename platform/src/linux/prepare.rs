@@ -14,6 +14,7 @@ use rustix::process::Resource;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 use stockade_child::{AccessRule, Op};
 
 /// One launch, ready to be cloned.
@@ -343,17 +344,21 @@ impl Prepared {
                     Enforcement::new(*control, State::Degraded, format!("{how} ({reason})"))
                 }
                 Decision::Skip { reason } => Enforcement::new(*control, State::Unavailable, reason),
-                Decision::Enforce => match (control, plan.limits.wall_time, plan.limits.cpu_time) {
-                    (Control::WallTime, Some(time), _) => {
-                        Enforcement::new(*control, State::Enforced, "timer of the starter")
-                            .with_value(format!("{time:?}"))
-                    }
-                    (Control::CpuTime, _, Some(time)) => {
-                        Enforcement::new(*control, State::Enforced, "CPU time of the tree, polled")
-                            .with_value(format!("{time:?}"))
-                    }
-                    _ => continue,
-                },
+                Decision::Enforce => {
+                    let limits = &plan.limits;
+                    let time = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
+                    let (how, value) = match control {
+                        Control::WallTime => ("timer of the starter", time(limits.wall_time)),
+                        Control::CpuTime => ("CPU time of the tree, polled", time(limits.cpu_time)),
+                        Control::Output => (
+                            "counted on its way by the starter",
+                            limits.output.map(|most| most.0.to_string()),
+                        ),
+                        _ => continue,
+                    };
+                    let Some(value) = value else { continue };
+                    Enforcement::new(*control, State::Enforced, how).with_value(value)
+                }
             };
             if !self.enforcement.iter().any(|known| known.control == *control) {
                 self.enforcement.push(entry);

@@ -55,7 +55,7 @@ enum Place {
     /// A device of the host.
     Device(u64),
     /// A private file system in memory.
-    Tmpfs { size: u64 },
+    Tmpfs { size: u64, files: u64 },
     /// Process information.
     Proc(ProcView),
     /// Terminals.
@@ -98,8 +98,11 @@ impl View {
         }
         match filesystem.tmp {
             Some(tmp) => {
+                // A file that holds anything has a page, so that this stands in nobody's way.
+                let files = filesystem.tmp_files.map_or(tmp.size.0 / 4096, u64::from);
+                let place = Place::Tmpfs { size: tmp.size.0, files: files.max(16) };
                 for path in ["/tmp", "/dev/shm"] {
-                    view.places.insert(PathBuf::from(path), Place::Tmpfs { size: tmp.size.0 });
+                    view.places.insert(PathBuf::from(path), place.clone());
                 }
             }
             None => {
@@ -257,8 +260,12 @@ impl View {
                 let source = Source::Path(script.text(path)?);
                 Op::Bind { source, target, attributes: NOSUID | NOEXEC, device: *number }
             }
-            Place::Tmpfs { size } => {
-                let options = [("size", size.to_string()), ("mode", "1777".into())];
+            Place::Tmpfs { size, files } => {
+                let options = [
+                    ("size", size.to_string()),
+                    ("nr_inodes", files.to_string()),
+                    ("mode", "1777".into()),
+                ];
                 mount(script, "tmpfs", &options, target, NOSUID | NODEV)?
             }
             Place::Proc(view) => {
