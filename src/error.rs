@@ -19,6 +19,8 @@ enum Kind {
     Unsupported(Unsupported),
     Platform(PlatformError),
     Io(String, std::io::Error),
+    /// A request that can't be met, and what to do about it.
+    Asked(String, String),
 }
 
 impl Error {
@@ -27,12 +29,17 @@ impl Error {
         Self(Kind::Io(message.into(), source))
     }
 
+    /// A request to a sandbox that can't be met; an empty hint is none.
+    pub(crate) fn asked(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self(Kind::Asked(message.into(), hint.into()))
+    }
+
     /// Whether a control that the policy asks for can't be enforced on this host.
     pub fn is_unsupported(&self) -> bool {
         match &self.0 {
             Kind::Unsupported(_) => true,
             Kind::Platform(error) => error.is_unsupported(),
-            Kind::Policy(_) | Kind::Io(..) => false,
+            Kind::Policy(_) | Kind::Io(..) | Kind::Asked(..) => false,
         }
     }
 
@@ -46,8 +53,19 @@ impl Error {
         match &self.0 {
             Kind::Policy(error) => error.messages(coloured),
             Kind::Unsupported(error) => error.to_string().lines().map(str::to_owned).collect(),
-            Kind::Platform(_) | Kind::Io(..) => vec![self.to_string()],
+            Kind::Platform(_) | Kind::Io(..) | Kind::Asked(..) => vec![self.to_string()],
         }
+    }
+
+    /// The message with its causes, in one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
     }
 
     /// What to do about it, where that is known.
@@ -55,6 +73,7 @@ impl Error {
         match &self.0 {
             Kind::Unsupported(error) => error.hint(),
             Kind::Platform(error) => error.hint().map(Into::into),
+            Kind::Asked(_, hint) => Some(hint.clone()).filter(|hint| !hint.is_empty()),
             Kind::Policy(_) | Kind::Io(..) => None,
         }
     }
@@ -78,7 +97,7 @@ impl fmt::Display for Error {
             Kind::Policy(error) => error.fmt(f),
             Kind::Unsupported(error) => error.fmt(f),
             Kind::Platform(error) => error.fmt(f),
-            Kind::Io(message, _) => f.write_str(message),
+            Kind::Io(message, _) | Kind::Asked(message, _) => f.write_str(message),
         }
     }
 }
@@ -88,7 +107,7 @@ impl std::error::Error for Error {
         match &self.0 {
             Kind::Platform(error) => error.source(),
             Kind::Io(_, source) => Some(source),
-            Kind::Policy(_) | Kind::Unsupported(_) => None,
+            Kind::Policy(_) | Kind::Unsupported(_) | Kind::Asked(..) => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 #[doc(hidden)]
 pub mod cli;
+pub mod control;
 mod error;
 mod events;
 mod output;

@@ -29,6 +29,8 @@ pub enum Cause {
     LaunchFailed,
     /// A watched limit was exceeded and Stockade ended the sandbox for it.
     LimitExceeded,
+    /// Somebody asked Stockade to end it.
+    Stopped,
 }
 
 /// Why Stockade itself set out to end a sandbox.
@@ -38,6 +40,8 @@ pub enum Intent {
     Time(Control),
     /// A watched limit was exceeded.
     Watched(Control),
+    /// Somebody asked for it.
+    Asked,
 }
 
 /// The report of one sandbox, as `--report` writes it. Its JSON form has a version; figures carry their unit in the name.
@@ -168,6 +172,7 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
     match (intent, ended.how) {
         (Some(Intent::Time(control)), _) => (Cause::TimedOut, Some(control)),
         (Some(Intent::Watched(Control::Memory)), _) => (Cause::OutOfMemory, Some(Control::Memory)),
+        (Some(Intent::Asked), _) => (Cause::Stopped, None),
         (Some(Intent::Watched(control)), _) => (Cause::LimitExceeded, Some(control)),
         // A kill that the kernel counted as one for memory; a program that exits by itself has survived it.
         (None, HowEnded::Signaled(9)) if ended.hits.memory_kills > 0 => {
@@ -227,12 +232,6 @@ impl ExitReport {
         policy: PolicyName,
         error: &Error,
     ) -> Self {
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            message.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
         Self {
             version: 1,
             id: id.into(),
@@ -242,7 +241,7 @@ impl ExitReport {
             exit_code: None,
             signal: None,
             limit: None,
-            error: Some(message),
+            error: Some(error.chain()),
             started_at: jiff::Timestamp::now().to_string(),
             wall_time: Duration::ZERO,
             cpu: CpuUsage::default(),

@@ -1,17 +1,19 @@
 //! One sandbox: start, talk, wait, signal, stop.
 
+use crate::control::{Asked, Request, Response, Server, Status};
 use crate::error::Error;
 use crate::events::{Events, News};
 use crate::output;
 use crate::plan;
 use crate::platform::{
-    Backend, Control, Decision, Ended, Enforcement, Event, InputPipe, LaunchPlan, OomKill,
-    OutputPipe, Probe, Running, Signal, Stdio, StdioSet, Terminal, Usage,
+    Backend, Control, Decision, Ended, Enforcement, Event, HowEnded, InputPipe, LaunchPlan,
+    OomKill, OutputPipe, Probe, Running, Signal, Stdio, StdioSet, Terminal, Usage,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -147,6 +149,9 @@ impl SandboxBuilder {
             kill_at: None,
             news: News::new(watcher),
             paused: false,
+            asked: AtomicBool::new(false),
+            server: None,
+            began: Instant::now(),
             latest: Usage::default(),
             peaks: Usage::default(),
             ended: None,
@@ -182,6 +187,11 @@ pub struct Sandbox {
     /// What happens, for those who listen and for `limits.memory_stall`.
     news: News,
     paused: bool,
+    /// Whether the caller ended it.
+    asked: AtomicBool,
+    /// What hears other processes of this user.
+    server: Option<Server>,
+    began: Instant,
     /// The last sample; each goes into the room of the one before.
     latest: Usage,
     peaks: Usage,
@@ -238,7 +248,22 @@ impl Sandbox {
     /// # Errors
     /// When the platform refuses. A tree that is gone is no error.
     pub fn kill(&self) -> Result<(), Error> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.kill_tree()
+    }
+
+    fn kill_tree(&self) -> Result<(), Error> {
         Ok(self.running.kill()?)
+    }
+
+    /// Lists it among its user's sandboxes, so that `stockade top`, `stats`, `pause`, `stop` and the like find it. They are
+    /// answered while somebody waits ([`Self::wait`]).
+    ///
+    /// # Errors
+    /// When this user has no place for it, or the system refuses.
+    pub fn list(&mut self) -> Result<(), Error> {
+        self.server = Some(Server::start(self.id())?);
+        Ok(())
     }
 
     /// Stops every process of the tree, and returns when all of them stand still.
@@ -281,8 +306,76 @@ impl Sandbox {
         if self.paused {
             self.resume().await?;
         }
-        self.end(grace)?;
+        // What has ended by itself wasn't stopped.
+        if let Ok(ended) = tokio::time::timeout(Duration::ZERO, self.running.wait()).await {
+            ended?;
+            return self.wait().await;
+        }
+        self.end_as_asked(grace)?;
         self.wait().await
+    }
+
+    /// Ends it because somebody asked for it. A second request may only shorten the grace.
+    fn end_as_asked(&mut self, grace: Duration) -> Result<(), Error> {
+        if self.intent.is_none() {
+            self.intent = Some(Intent::Asked);
+        }
+        match self.kill_at {
+            Some(at) => {
+                self.kill_at = Some(at.min(Instant::now() + grace));
+                Ok(())
+            }
+            None => self.end(grace),
+        }
+    }
+
+    /// What it is and uses now; with its processes, if wanted.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read.
+    pub fn status(&mut self, processes: bool) -> Result<Status, Error> {
+        Ok(Status {
+            version: 1,
+            id: self.plan.id.clone(),
+            command: self.plan.command.iter().map(LaunchPlan::readable).collect(),
+            policy: self.policy.name.clone(),
+            started_at: self.started_at.clone(),
+            age_s: self.began.elapsed().as_secs_f64(),
+            pid: self.pid(),
+            paused: self.paused,
+            limits: self.plan.limits.clone(),
+            usage: self.usage()?,
+            processes: if processes { Some(self.running.processes()?) } else { None },
+        })
+    }
+
+    /// Does what another process asked for, and answers.
+    async fn answer(&mut self, Asked { request, reply }: Asked) {
+        let done = match request {
+            Request::Status { processes } => match self.status(processes) {
+                Ok(status) => Ok(Response::Status { status: Box::new(status) }),
+                Err(error) => Err(error),
+            },
+            Request::Pause => in_time(self.pause()).await,
+            Request::Resume => in_time(self.resume()).await,
+            Request::Kill => {
+                self.intent = self.intent.or(Some(Intent::Asked));
+                self.look_last();
+                self.kill_tree().map(|()| Response::Done)
+            }
+            Request::Stop { grace_s } => {
+                let grace = grace_s.and_then(|grace| Duration::try_from_secs_f64(grace).ok());
+                let grace = grace.unwrap_or(self.plan.limits.grace);
+                let resumed = match self.paused {
+                    true => in_time(self.resume()).await.map(drop),
+                    false => Ok(()),
+                };
+                resumed.and_then(|()| self.end_as_asked(grace)).map(|()| Response::Done)
+            }
+        };
+        let response = done.unwrap_or_else(|error| Response::Failed { message: error.chain() });
+        // Whoever asked may have gone.
+        drop(reply.send(response));
     }
 
     /// Waits until nothing of the tree is left, holding its time limits and watched limits on the way.
@@ -309,6 +402,7 @@ impl Sandbox {
                 ended = self.running.wait() => {
                     let ended = ended?;
                     self.news.close(&ended);
+                    self.server = None;
                     self.ended = Some(ended);
                 }
                 events = self.news.next() => {
@@ -319,6 +413,7 @@ impl Sandbox {
                 () = over(&self.output), if self.intent.is_none() && !self.output_told => {
                     self.cut_off()?;
                 }
+                Some(asked) = next_asked(&mut self.server) => self.answer(asked).await,
                 () = due => self.look()?,
             }
         };
@@ -335,6 +430,13 @@ impl Sandbox {
         ended.usage.keep_peaks_of(&self.peaks);
         let enforcement = self.running.enforcement().to_vec();
         let (policy, started_at) = (self.policy.clone(), self.started_at.clone());
+        // A kill can't have been the end of what exited, or of what another signal ended.
+        if self.intent.is_none()
+            && self.asked.load(Ordering::Relaxed)
+            && ended.how == HowEnded::Signaled(9)
+        {
+            self.intent = Some(Intent::Asked);
+        }
         let mut report =
             ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement);
         report.output_bytes = self.output.as_ref().map(output::Watch::passed);
@@ -361,7 +463,7 @@ impl Sandbox {
         if stalled && self.intent.is_none() && !self.is_out_of_memory()? {
             self.intent = Some(Intent::Watched(Control::MemoryStall));
             self.look_last();
-            self.kill()?;
+            self.kill_tree()?;
         }
         Ok(())
     }
@@ -374,7 +476,7 @@ impl Sandbox {
         }
         self.intent = Some(Intent::Watched(Control::Output));
         self.look_last();
-        self.kill()
+        self.kill_tree()
     }
 
     /// Whether the kernel has set out to end the tree for want of memory: whatever else is over by then, that came first.
@@ -421,7 +523,7 @@ impl Sandbox {
         if self.kill_at.is_some_and(|at| now >= at) {
             self.kill_at = None;
             self.look_last();
-            return self.kill();
+            return self.kill_tree();
         }
         if self.intent.is_some() {
             return Ok(());
@@ -450,7 +552,7 @@ impl Sandbox {
             // What goes over a limit of space takes it from others: no grace.
             Some(control) => {
                 self.intent = Some(Intent::Watched(control));
-                self.kill()
+                self.kill_tree()
             }
             None => Ok(()),
         }
@@ -465,7 +567,7 @@ impl Sandbox {
     fn end(&mut self, grace: Duration) -> Result<(), Error> {
         if grace.is_zero() {
             self.look_last();
-            return self.kill();
+            return self.kill_tree();
         }
         self.kill_at = Some(Instant::now() + grace);
         self.signal(Signal::Terminate)
@@ -476,6 +578,25 @@ impl Sandbox {
 async fn over(output: &Option<output::Watch>) {
     match output {
         Some(output) => output.over().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does something with a tree that hangs if a process hangs in the kernel.
+async fn in_time(work: impl Future<Output = Result<(), Error>>) -> Result<Response, Error> {
+    match tokio::time::timeout(Duration::from_secs(2), work).await {
+        Ok(done) => done.map(|()| Response::Done),
+        Err(_) => {
+            let message = "not done within 2 s: a process hangs in the kernel";
+            Err(Error::asked(message, ""))
+        }
+    }
+}
+
+/// The next request of another process; never where none is heard.
+async fn next_asked(server: &mut Option<Server>) -> Option<Asked> {
+    match server {
+        Some(server) => server.next().await,
         None => std::future::pending().await,
     }
 }

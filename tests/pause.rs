@@ -50,7 +50,7 @@ async fn a_paused_tree_stands_still_and_goes_on_where_it_was() {
     assert_eq!(next(&mut lines).await, Some(last + 1));
     sandbox.kill().unwrap();
     let report = timeout(HUNG, sandbox.wait()).await.unwrap().unwrap();
-    assert_eq!(report.cause, Cause::Signalled);
+    assert_eq!(report.cause, Cause::Stopped);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -61,7 +61,7 @@ async fn a_paused_tree_can_be_killed() {
     sandbox.pause().await.unwrap();
     sandbox.kill().unwrap();
     let report = timeout(HUNG, sandbox.wait()).await.unwrap().unwrap();
-    assert_eq!((report.cause, report.signal), (Cause::Signalled, Some(9)));
+    assert_eq!((report.cause, report.signal), (Cause::Stopped, Some(9)));
 }
 
 #[tokio::test(flavor = "current_thread")]

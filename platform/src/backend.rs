@@ -3,7 +3,7 @@
 use crate::{
     Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
 };
-use crate::{Hits, InputPipe, OutputPipe, Watcher};
+use crate::{Hits, InputPipe, OutputPipe, Process, Watcher};
 use serde::Serialize;
 use std::fmt::Debug;
 use std::future::Future;
@@ -88,6 +88,14 @@ pub trait Running: Send + Debug {
         let mut usage = Usage::default();
         self.sample(&mut usage)?;
         Ok(usage)
+    }
+
+    /// Every process of the tree as it is now, in the order of their ids; empty where the platform can't tell.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read.
+    fn processes(&mut self) -> Result<Vec<Process>, PlatformError> {
+        Ok(Vec::new())
     }
 
     /// Stops every process of the tree, or lets them go on, and returns when that is done. A signal waits for the tree to

@@ -15,6 +15,8 @@
 mod backend;
 pub mod console;
 mod control;
+#[cfg(unix)]
+mod endpoint;
 mod enforcement;
 mod error;
 mod event;
@@ -25,6 +27,7 @@ mod io_limit;
 mod meter;
 mod names;
 mod plan;
+mod process;
 mod signal;
 mod stdio;
 mod support;
@@ -38,6 +41,8 @@ pub mod linux;
 
 pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running, Victim};
 pub use control::Control;
+#[cfg(unix)]
+pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
@@ -52,6 +57,7 @@ pub use plan::{
     Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, OomKill, ProcView, SyscallRule,
     Syscalls, Tmp,
 };
+pub use process::Process;
 pub use signal::Signal;
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,

@@ -1,11 +1,13 @@
 //! The command line: one file per subcommand; `output` is the only place that prints.
 
+mod ask;
 mod doctor;
 mod output;
 mod overrides;
 mod policy;
 mod run;
 mod session;
+mod stats;
 
 use clap::Command;
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ fn command() -> Command {
         .subcommand(run::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
+        .subcommand(stats::command())
+        .subcommands(ask::commands())
 }
 
 /// Runs the command line of this process.
@@ -35,7 +39,12 @@ pub fn main() -> ExitCode {
         Some(("run", matches)) => run::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
-        _ => Ok(FAILED),
+        Some(("stats", matches)) => stats::run(matches),
+        Some((name, matches)) => match ask::request(name, matches) {
+            Some(request) => ask::run(&request, matches),
+            None => Ok(FAILED),
+        },
+        None => Ok(FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| output::failure(&error)))
 }

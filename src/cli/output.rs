@@ -19,6 +19,11 @@ pub(crate) fn result(text: impl Display) -> Result<(), Error> {
     }
 }
 
+/// A text that a program chose, safe for a terminal: control characters are shown as `?`.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 /// Prints a remark to standard error.
 pub(crate) fn note(text: impl Display) {
     // There is nowhere else to tell that standard error is gone.

@@ -146,6 +146,11 @@ async fn supervise(
         builder = builder.terminal();
     }
     let mut sandbox = builder.start()?;
+    if let Err(error) = sandbox.list()
+        && output::is_watched()
+    {
+        output::note(format_args!("stockade: warning: {}", error.chain()));
+    }
     let mut session = sandbox.terminal.take().map(Session::start).transpose()?;
     if session.is_none() {
         leave_streams_to_program()
@@ -256,6 +261,7 @@ fn summarize(report: &ExitReport) {
         (Cause::OutOfMemory, ..) => format!("out of memory{limit}"),
         (Cause::TimedOut, ..) => format!("timed out{limit}"),
         (Cause::LimitExceeded, ..) => format!("over its limit{limit}"),
+        (Cause::Stopped, ..) => "ended, as asked".into(),
         (Cause::Denied, ..) => "killed for a forbidden system call".into(),
         (_, Some(code), _) => format!("exited with code {code}"),
         (_, None, Some(signal)) => format!("ended by signal {signal}"),

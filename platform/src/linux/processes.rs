@@ -3,6 +3,8 @@
 //! It costs some 20 microseconds for each process, so that a tree of a hundred can be looked at ten times a second for a
 //! fiftieth of a core. What ends between two looks is missed, as far as its parent's times don't tell of it.
 
+mod rows;
+
 use super::cgroup::Cgroup;
 use super::text::{digits, lines, words};
 use crate::{Bytes, PlatformError, Usage};

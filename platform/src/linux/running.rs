@@ -5,7 +5,7 @@ use super::processes::Sampler;
 use super::spawn::{self, Spawned};
 use crate::{
     BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, NetworkUsage, PlatformError,
-    Running, Signal, Usage, Watcher,
+    Process, Running, Signal, Usage, Watcher,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -269,6 +269,13 @@ impl Running for LinuxRunning {
         usage.open_files = self.sampler.open_files(self.cgroup.as_ref())?;
         usage.network = self.traffic();
         Ok(())
+    }
+
+    fn processes(&mut self) -> Result<Vec<Process>, PlatformError> {
+        match self.ended {
+            Some(_) => Ok(Vec::new()),
+            None => self.sampler.rows(self.cgroup.as_ref()),
+        }
     }
 
     fn hits(&self) -> Result<Hits, PlatformError> {

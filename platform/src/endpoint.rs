@@ -1,0 +1,230 @@
+//! Where sandboxes that run are found by their user: a directory with a socket for each.
+//!
+//! The directory is the user's alone. A socket appears under its name only once somebody listens on it, and whoever is
+//! refused there knows that its process is gone: that is how leftovers of a killed process are told from the living.
+
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::UnixListener;
+
+/// The end of a socket's name.
+const SUFFIX: &str = ".sock";
+
+/// The directory of this user's sandboxes.
+#[derive(Clone, Debug)]
+pub struct RuntimeDir {
+    directory: Arc<OwnedFd>,
+    path: PathBuf,
+}
+
+/// A sandbox's name in the directory; dropping it removes the name.
+#[derive(Debug)]
+pub struct Listed {
+    directory: RuntimeDir,
+    name: String,
+}
+
+/// Waits for those who connect to a sandbox.
+#[derive(Debug)]
+pub struct Door(UnixListener);
+
+impl RuntimeDir {
+    /// Where it is: `/run/stockade` for root; else `stockade` in `$XDG_RUNTIME_DIR` or in `/run/user/UID`; where there is
+    /// neither, `/tmp/stockade-UID`.
+    pub fn place() -> PathBuf {
+        let user = rustix::process::geteuid();
+        if user.is_root() {
+            return "/run/stockade".into();
+        }
+        let user = user.as_raw();
+        let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let usual = PathBuf::from(format!("/run/user/{user}"));
+        let session = given.filter(|path| path.is_absolute()).or(Some(usual));
+        match session.filter(|path| path.is_dir()) {
+            Some(session) => session.join("stockade"),
+            None => format!("/tmp/stockade-{user}").into(),
+        }
+    }
+
+    /// Opens it, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be made, or others own it or may look into it.
+    pub fn make() -> io::Result<Self> {
+        let path = Self::place();
+        match rustix::fs::mkdirat(CWD, &path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Self::open_at(path),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens it; `None` where nobody has made it yet.
+    ///
+    /// # Errors
+    /// When others own it or may look into it.
+    pub fn open() -> io::Result<Option<Self>> {
+        match Self::open_at(Self::place()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn open_at(path: PathBuf) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&directory)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+            let message = format!("`{}` isn't this user's alone", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        Ok(Self { directory: Arc::new(directory), path })
+    }
+
+    /// Its path, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The ids of the sandboxes that are listed, sorted. One of them may have died since.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn ids(&self) -> io::Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().ok();
+            let id = name.and_then(|name| name.strip_suffix(SUFFIX));
+            ids.extend(id.filter(|id| !id.starts_with('.')).map(str::to_owned));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Lists a sandbox, and opens its door. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system refuses, or the id is listed already.
+    pub fn list(&self, id: &str) -> io::Result<(Listed, Door)> {
+        let (name, early) = (format!("{id}{SUFFIX}"), format!(".{id}"));
+        let listener = std::os::unix::net::UnixListener::bind(self.at(&early))?;
+        // From here on dropping it removes the name.
+        let mut listed = Listed { directory: self.clone(), name: early };
+        listener.set_nonblocking(true)?;
+        let door = Door(UnixListener::from_std(listener)?);
+        let (old, new) = (&*listed.name, &*name);
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        rustix::fs::renameat_with(&self.directory, old, &self.directory, new, flags)?;
+        listed.name = name;
+        Ok((listed, door))
+    }
+
+    /// Connects to a sandbox.
+    ///
+    /// # Errors
+    /// `NotFound` when none of this id is listed, `ConnectionRefused` when it died without a word.
+    pub fn connect(&self, id: &str) -> io::Result<UnixStream> {
+        UnixStream::connect(self.at(&format!("{id}{SUFFIX}")))
+    }
+
+    /// Removes the names of sandboxes that died without a word, and returns how many there were.
+    ///
+    /// # Errors
+    /// When the directory can't be read or changed.
+    pub fn sweep(&self) -> io::Result<usize> {
+        let mut swept = 0;
+        for id in self.ids()? {
+            let Err(error) = self.connect(&id) else { continue };
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                self.remove(&format!("{id}{SUFFIX}"))?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The address of a name in it: by descriptor, since the address of a socket holds 108 bytes and follows symlinks.
+    fn at(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd()).into()
+    }
+}
+
+impl Door {
+    /// The next one who connects and is this user, or root. Dropping the future loses nobody.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub async fn enter(&self) -> io::Result<tokio::net::UnixStream> {
+        let own = rustix::process::geteuid().as_raw();
+        loop {
+            let (stream, _) = self.0.accept().await?;
+            if let Ok(peer) = stream.peer_cred()
+                && (peer.uid() == own || peer.uid() == 0)
+            {
+                return Ok(stream);
+            }
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        // Nobody is left to tell; whoever lists next sweeps it.
+        self.directory.remove(&self.name).unwrap_or(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn scratch() -> (tempfile::TempDir, RuntimeDir) {
+        let place = tempfile::tempdir().unwrap();
+        let alone = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(place.path(), alone).unwrap();
+        let directory = RuntimeDir::open_at(place.path().to_owned()).unwrap();
+        (place, directory)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_listed_are_found_until_they_go_and_the_dead_are_swept() {
+        let (_place, directory) = scratch();
+        let (listed, door) = directory.list("job-00000001").unwrap();
+        assert_eq!(directory.ids().unwrap(), ["job-00000001"]);
+        directory.connect("job-00000001").unwrap();
+        door.enter().await.unwrap();
+        assert_eq!(directory.sweep().unwrap(), 0);
+        assert!(directory.list("job-00000001").is_err());
+        // Killed without a word: the name stays, and nobody listens.
+        std::mem::forget(listed);
+        drop(door);
+        assert_eq!(directory.sweep().unwrap(), 1);
+        assert_eq!(directory.ids().unwrap(), [""; 0]);
+
+        let (listed, _door) = directory.list("job-00000002").unwrap();
+        drop(listed);
+        assert_eq!(directory.ids().unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_look_into_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(place.path(), open).unwrap();
+        let error = RuntimeDir::open_at(place.path().to_owned()).unwrap_err();
+        assert!(error.to_string().contains("isn't this user's alone"), "{error}");
+    }
+}

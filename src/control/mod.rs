@@ -1,0 +1,74 @@
+//! Talking to a sandbox from another process of the same user: see it, pause it, end it.
+//!
+//! Whoever started a sandbox holds its cgroup and its descriptors, knows its limits, and must know of every end that somebody
+//! asked for, to tell the truth about it. So nobody else touches it: requests come to the starter's socket, one JSON
+//! object a line, and so do the answers.
+
+pub mod client;
+mod server;
+
+pub(crate) use server::{Asked, Server};
+
+use crate::platform::{Limits, Process, Usage};
+use serde::{Deserialize, Serialize};
+
+/// What can be asked of a sandbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Request {
+    /// What it is and uses.
+    Status {
+        /// With its processes, one by one.
+        processes: bool,
+    },
+    /// Stop every process.
+    Pause,
+    /// Let every process go on.
+    Resume,
+    /// End the whole tree now.
+    Kill,
+    /// Ask the program to end, and end the tree after a grace.
+    Stop {
+        /// Seconds; the policy's when `None`.
+        grace_s: Option<f64>,
+    },
+}
+
+/// What a sandbox is and uses now.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Version of this form: 1. Fields may be added to a version, not changed.
+    pub version: u32,
+    /// Its name.
+    pub id: String,
+    /// The program and its arguments; bytes that aren't UTF-8 are written `\xNN`.
+    pub command: Vec<String>,
+    /// Name of its policy.
+    pub policy: String,
+    /// When it was started, in UTC (RFC 3339).
+    pub started_at: String,
+    /// Since then.
+    pub age_s: f64,
+    /// Process id of its first process, as the host counts.
+    pub pid: u32,
+    /// Whether it stands still.
+    pub paused: bool,
+    /// Its limits.
+    pub limits: Limits,
+    /// What it used so far.
+    pub usage: Usage,
+    /// Its processes, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Vec<Process>>,
+}
+
+/// What a sandbox answers.
+#[derive(Debug, Serialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum Response {
+    Done,
+    Status { status: Box<Status> },
+    Failed { message: String },
+}
