@@ -20,5 +20,5 @@ pub use events::Events;
 pub use platform::{Event, Resource};
 pub use policy::Policy;
 pub use report::ExitReport;
-pub use sandbox::{Output, Sandbox, SandboxBuilder};
+pub use sandbox::{Consequence, Output, Sandbox, SandboxBuilder};
 pub use stockade_platform as platform;

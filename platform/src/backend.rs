@@ -98,6 +98,18 @@ pub trait Running: Send + Debug {
         Ok(Vec::new())
     }
 
+    /// Changes the limits from those of `old`, the plan it runs under, to those of `new`, which differs in limits that the
+    /// platform's groups hold, and in none that a process takes along from its start. On an error all are as before.
+    ///
+    /// # Errors
+    /// When the platform can't, or refuses.
+    fn update(&mut self, old: &LaunchPlan, new: &LaunchPlan) -> Result<(), PlatformError> {
+        match old.limits == new.limits {
+            true => Ok(()),
+            false => Err(PlatformError::invalid("limits can't be changed here while it runs")),
+        }
+    }
+
     /// Stops every process of the tree, or lets them go on, and returns when that is done. A signal waits for the tree to
     /// go on, but for a kill.
     ///

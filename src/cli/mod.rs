@@ -8,6 +8,7 @@ mod policy;
 mod run;
 mod session;
 mod stats;
+mod update;
 
 use clap::Command;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ fn command() -> Command {
         .subcommand(policy::command())
         .subcommand(doctor::command())
         .subcommand(stats::command())
+        .subcommand(update::command())
         .subcommands(ask::commands())
 }
 
@@ -40,6 +42,7 @@ pub fn main() -> ExitCode {
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
         Some(("stats", matches)) => stats::run(matches),
+        Some(("update", matches)) => update::run(matches),
         Some((name, matches)) => match ask::request(name, matches) {
             Some(request) => ask::run(&request, matches),
             None => Ok(FAILED),

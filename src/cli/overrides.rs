@@ -8,6 +8,11 @@ use std::ffi::OsString;
 /// Heading of the help under which the flags stand.
 const HEADING: &str = "Policy overrides";
 
+/// The flags of the limits alone.
+pub(super) fn limit_flags() -> impl Iterator<Item = Arg> {
+    flags().filter(|flag| flag.get_id().as_str().starts_with("limits."))
+}
+
 fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter().filter(|key| !key.flag.is_empty())
 }
@@ -33,7 +38,8 @@ pub(crate) fn flags() -> impl Iterator<Item = Arg> {
 pub(crate) fn overrides(matches: &ArgMatches) -> Vec<Override> {
     let mut found = Vec::new();
     for key in keys() {
-        let Some(values) = matches.get_many::<OsString>(key.path) else { continue };
+        // A subcommand may have a part of the flags.
+        let Ok(Some(values)) = matches.try_get_many::<OsString>(key.path) else { continue };
         let skip = if key.is_many() { 0 } else { values.len() - 1 };
         found.extend(values.skip(skip).map(|value| Override::of(key, value.clone())));
     }

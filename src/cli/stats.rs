@@ -36,9 +36,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     for id in ids {
         // What has ended meanwhile is no longer one of them.
         if let Some(mut visit) = Visit::new(&id)?
-            && let Some(status) = visit.ask(&Request::Status { processes })?
+            && let Some(mut answer) = visit.ask(&Request::Status { processes })?
         {
-            all.push(status);
+            all.push(answer["status"].take());
         }
     }
     if matches.get_flag("json") {

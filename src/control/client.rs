@@ -78,7 +78,7 @@ impl Visit {
         Ok(Some(Self { id: id.to_owned(), stream: BufReader::new(stream) }))
     }
 
-    /// Asks, and gives the answer's status, if it has one; `None` when the sandbox ended instead of answering.
+    /// Asks, and gives the answer; `None` when the sandbox ended instead of answering.
     ///
     /// # Errors
     /// When the sandbox can't do it, or its starter doesn't answer within five seconds.
@@ -101,11 +101,10 @@ impl Visit {
             }
             Err(error) => return Err(failed(error)),
         }
-        let mut answer: Value =
-            serde_json::from_str(&line).map_err(|error| failed(error.into()))?;
+        let answer: Value = serde_json::from_str(&line).map_err(|error| failed(error.into()))?;
         match answer["message"].as_str() {
             Some(message) => Err(Error::asked(format!("sandbox `{}`: {message}", self.id), "")),
-            None => Ok(Some(answer["status"].take())),
+            None => Ok(Some(answer)),
         }
     }
 

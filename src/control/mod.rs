@@ -10,6 +10,7 @@ mod server;
 pub(crate) use server::{Asked, Server};
 
 use crate::platform::{Limits, Process, Usage};
+use crate::sandbox::Consequence;
 use serde::{Deserialize, Serialize};
 
 /// What can be asked of a sandbox.
@@ -28,6 +29,15 @@ pub enum Request {
     Resume,
     /// End the whole tree now.
     Kill,
+    /// Change its limits.
+    Update {
+        /// Keys and values as on a command line: `limits.memory`, `512MiB`.
+        set: Vec<(String, String)>,
+        /// Where relative paths start.
+        directory: String,
+        /// Only tell what it would do at once.
+        dry_run: bool,
+    },
     /// Ask the program to end, and end the tree after a grace.
     Stop {
         /// Seconds; the policy's when `None`.
@@ -69,6 +79,14 @@ pub struct Status {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Response {
     Done,
-    Status { status: Box<Status> },
-    Failed { message: String },
+    Status {
+        status: Box<Status>,
+    },
+    /// What an update does at once.
+    Consequences {
+        consequences: Vec<Consequence>,
+    },
+    Failed {
+        message: String,
+    },
 }

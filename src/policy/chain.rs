@@ -7,7 +7,7 @@ use super::paths::Base;
 use super::problem::{PolicyError, Problem, quoted};
 use super::source::{Reference, Source, Unreadable, reference};
 use super::{Override, check};
-use crate::platform::LaunchPlan;
+use crate::platform::{LaunchPlan, Limits};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,28 @@ pub(super) fn load(
     };
     loader.read(source);
     loader.finish(overrides)
+}
+
+/// Limits with single values said anew: the layer of a command line over what is in force.
+pub(super) fn change_limits(
+    limits: &Limits,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<Limits, PolicyError> {
+    let mut draft = Draft::new("update");
+    draft.policy.limits = limits.clone();
+    let mut loader = Loader {
+        draft,
+        findings: Findings::default(),
+        sources: Vec::new(),
+        chain: Vec::new(),
+        directory,
+    };
+    for other in overrides.iter().filter(|one| one.key.section() != "limits") {
+        let message = "this is no limit, so it can't be changed while the program runs";
+        loader.findings.problems.add(|| Spot::Flag.problem(other.key.path, message.into()));
+    }
+    loader.finish(overrides).map(|loaded| loaded.draft.policy.limits)
 }
 
 struct Loader<'a> {

@@ -241,6 +241,19 @@ impl Policy {
     }
 }
 
+/// Limits with single values said anew, checked with the same rules as a policy's. `directory` is where relative paths
+/// start.
+///
+/// # Errors
+/// Everything that is wrong with the values, and a value of something else than a limit.
+pub fn change_limits(
+    limits: &Limits,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<Limits, PolicyError> {
+    chain::change_limits(limits, overrides, directory)
+}
+
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

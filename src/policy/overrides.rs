@@ -1,7 +1,7 @@
 //! Single values put over a policy: the flags of `stockade run`, and the like.
 
 use super::keys::{self, Key};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 /// One value of a policy, said again outside of its file. It has the last word.
@@ -50,6 +50,16 @@ impl Override {
                 })
             }
         }
+    }
+
+    /// The path of its key.
+    pub(crate) fn path(&self) -> &'static str {
+        self.key.path
+    }
+
+    /// The value as it is typed.
+    pub(crate) fn value(&self) -> &OsStr {
+        &self.value
     }
 
     pub(crate) fn of(key: &'static Key, value: OsString) -> Self {

@@ -304,3 +304,19 @@ pub(crate) fn only_child(pid: u32) -> u32 {
     assert_eq!(children.len(), 1, "children of {pid}: {children:?}");
     children[0]
 }
+
+/// Waits until a sandbox is listed under this name: its program's first word may come before.
+#[track_caller]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a list of names is looked at, and nobody is told of a new one"
+)]
+pub(crate) fn listed(name: &str) {
+    let deadline = std::time::Instant::now() + HUNG;
+    let known =
+        || Command::new(env!("CARGO_BIN_EXE_stockade")).args(["stats", name]).output().unwrap();
+    while !known().status.success() {
+        assert!(std::time::Instant::now() < deadline, "{name} was never listed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -47,6 +47,11 @@ impl Sampler {
         Self { first, limit, pids: Vec::new(), highest: Usage::default() }
     }
 
+    /// With another limit from here on.
+    pub(crate) fn limit_to(&mut self, limit: Option<Bytes>) {
+        self.limit = limit;
+    }
+
     /// What the tree uses now, and at most at any look so far.
     ///
     /// Its processes are those of its control group; without one, the first and all that descend from it, which is

@@ -4,8 +4,8 @@ use super::cgroup::{Cgroup, traffic};
 use super::processes::Sampler;
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, NetworkUsage, PlatformError,
-    Process, Running, Signal, Usage, Watcher,
+    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, LaunchPlan, NetworkUsage,
+    PlatformError, Process, Running, Signal, Usage, Watcher,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -50,7 +50,7 @@ impl LinuxRunning {
     /// When its descriptors can't be registered with the running tokio runtime; the sandbox is ended then.
     pub(crate) fn new(
         spawned: Spawned,
-        plan: &crate::LaunchPlan,
+        plan: &LaunchPlan,
         cgroup: Option<Cgroup>,
         enforcement: Vec<Enforcement>,
     ) -> Result<Self, PlatformError> {
@@ -276,6 +276,23 @@ impl Running for LinuxRunning {
             Some(_) => Ok(Vec::new()),
             None => self.sampler.rows(self.cgroup.as_ref()),
         }
+    }
+
+    fn update(&mut self, old: &LaunchPlan, new: &LaunchPlan) -> Result<(), PlatformError> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        if let Some(cgroup) = &mut self.cgroup {
+            let changed = cgroup.change(old, new)?;
+            self.enforcement.retain(|known| {
+                let held = |entry: &Enforcement| entry.control == known.control;
+                !changed.iter().any(held) && new.controls.contains_key(&known.control)
+            });
+            self.enforcement.extend(changed);
+            self.enforcement.sort_by_key(|entry| entry.control);
+        }
+        self.sampler.limit_to(new.limits.memory);
+        Ok(())
     }
 
     fn hits(&self) -> Result<Hits, PlatformError> {

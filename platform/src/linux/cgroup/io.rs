@@ -95,6 +95,32 @@ pub(super) fn apply(
     Ok(done)
 }
 
+/// Changes the limits on disks from those of one plan to those of another, and tells what was read back.
+///
+/// # Errors
+/// As [`apply`].
+pub(super) fn change(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    old: &LaunchPlan,
+    new: &LaunchPlan,
+) -> Result<Vec<Enforcement>, PlatformError> {
+    if (&old.limits.io, old.limits.io_weight) == (&new.limits.io, new.limits.io_weight) {
+        return Ok(Vec::new());
+    }
+    for limit in &old.limits.io {
+        // A path that is gone has no disk to free any more.
+        let Ok(disk) = devices::disk_of(&limit.path) else { continue };
+        let line = format!("{} {}", disk.number, Rates::default());
+        file::write(dir, "io.max", line.as_bytes())
+            .map_err(|error| failed("write", "io.max", path, error))?;
+    }
+    if old.limits.io_weight.is_some() && new.limits.io_weight.is_none() {
+        apply_weight(dir, path, 100)?;
+    }
+    apply(dir, path, new)
+}
+
 fn apply_rates(
     dir: BorrowedFd<'_>,
     path: &Path,

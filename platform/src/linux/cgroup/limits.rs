@@ -140,9 +140,25 @@ pub(super) fn apply(
 ) -> Result<Vec<Enforcement>, PlatformError> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     let huge = if plan.limits.huge_pages.is_some() { huge_pages() } else { Vec::new() };
+    let mut done = write_all(dir, path, plan, settings(plan, page, &huge))?;
+    if plan.limits.huge_pages.is_some() && huge.is_empty() {
+        let how = "this kernel has no huge pages";
+        done.push(Enforcement::new(Control::HugePages, State::Enforced, how));
+    }
+    done.extend(io::apply(dir, path, plan)?);
+    Ok(done)
+}
+
+/// Writes each setting, and tells what was read back.
+fn write_all(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    plan: &LaunchPlan,
+    settings: Vec<Setting>,
+) -> Result<Vec<Enforcement>, PlatformError> {
     let mut done: Vec<Enforcement> = Vec::with_capacity(8);
     let mut buffer = [0; SMALL];
-    for Setting { control, file, value, shown } in settings(plan, page, &huge) {
+    for Setting { control, file, value, shown } in settings {
         let found = match file::write_and_read(dir, &file, value.as_bytes(), &mut buffer) {
             Ok(found) => found,
             Err(Errno::NOENT) => {
@@ -186,12 +202,48 @@ pub(super) fn apply(
             done.push(Enforcement::new(control, State::Enforced, how).with_value(shown));
         }
     }
-    if plan.limits.huge_pages.is_some() && huge.is_empty() {
-        let how = "this kernel has no huge pages";
-        done.push(Enforcement::new(Control::HugePages, State::Enforced, how));
-    }
-    done.extend(io::apply(dir, path, plan)?);
     Ok(done)
+}
+
+/// Writes what differs between the limits of two plans, from `old` to `new`, and tells what was read back of the limits
+/// that `new` has. A limit that `new` doesn't have any more gets the value that the kernel has for none.
+///
+/// # Errors
+/// As [`apply`]; some of the values are written then.
+pub(super) fn change(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    old: &LaunchPlan,
+    new: &LaunchPlan,
+) -> Result<Vec<Enforcement>, PlatformError> {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let huge = huge_pages();
+    let wanted = settings(new, page, &huge);
+    let known = settings(old, page, &huge);
+    for Setting { control, file, .. } in &known {
+        if !wanted.iter().any(|setting| setting.file == *file)
+            && let Some(none) = no_limit(*control, file)
+        {
+            file::write(dir, file, none.as_bytes())
+                .map_err(|error| failed("write", file, path, error))?;
+        }
+    }
+    let different: Vec<Setting> =
+        wanted.into_iter().filter(|setting| !known.contains(setting)).collect();
+    let mut done = write_all(dir, path, new, different)?;
+    done.extend(io::change(dir, path, old, new)?);
+    Ok(done)
+}
+
+/// What is written for "no limit"; none for a file that goes with another limit.
+fn no_limit(control: Control, file: &str) -> Option<&'static str> {
+    Some(match control {
+        Control::Memory if file == "memory.oom.group" => return None,
+        Control::MemoryMin | Control::MemoryLow | Control::CpuBurst | Control::CpuIdle => "0",
+        Control::CpuWeight => "100",
+        Control::Cpus | Control::Mems => "\n",
+        _ => "max",
+    })
 }
 
 const WHAT_THERE_IS: &str =

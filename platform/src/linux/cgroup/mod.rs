@@ -24,7 +24,7 @@ pub(crate) use accounts::traffic;
 pub(crate) use limits::LIMITS;
 pub(crate) use tree::{NoTree, Origin, Tree};
 
-use crate::{Bytes, Control, Enforcement, Hits, PlatformError, State, Usage};
+use crate::{Bytes, Control, Enforcement, Hits, LaunchPlan, PlatformError, State, Usage};
 use file::SMALL;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -317,6 +317,22 @@ impl Cgroup {
         let how = "memory.pressure: the kernel tells, the starter ends";
         Ok(Enforcement::new(Control::MemoryStall, State::Enforced, how)
             .with_value(format!("{stall:?}")))
+    }
+
+    /// Changes its limits from those of `old` to those of `new`, and tells what was read back.
+    ///
+    /// # Errors
+    /// When a limit has no controller here, or the kernel refuses or shows another value; all limits are as before then.
+    pub(crate) fn change(
+        &mut self,
+        old: &LaunchPlan,
+        new: &LaunchPlan,
+    ) -> Result<Vec<Enforcement>, PlatformError> {
+        self.protected |= new.limits.memory_min.or(new.limits.memory_low).is_some();
+        limits::change(self.fd(), &self.path, old, new).inspect_err(|_| {
+            // The error to tell is the first one.
+            drop(limits::change(self.fd(), &self.path, new, old));
+        })
     }
 
     /// The memory limit in force; `None` when there is none.

@@ -1,0 +1,271 @@
+//! One sandbox: start, talk, wait, signal, stop.
+
+mod builder;
+mod requests;
+mod update;
+mod watch;
+
+pub use builder::SandboxBuilder;
+pub use update::Consequence;
+
+use crate::control::Server;
+use crate::error::Error;
+use crate::events::{Events, News};
+use crate::output;
+use crate::platform::{
+    Control, Ended, Enforcement, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe, Running,
+    Signal, Terminal, Usage,
+};
+use crate::policy::Policy;
+use crate::report::{ExitReport, Intent, PolicyName};
+use requests::next_asked;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use watch::over;
+
+/// A program running behind its walls. Dropping it kills the whole tree.
+#[derive(Debug)]
+pub struct Sandbox {
+    plan: LaunchPlan,
+    policy: PolicyName,
+    started_at: String,
+    running: Box<dyn Running>,
+    /// Where to write for the program's standard input, if piped; take it and drop it to close the stream.
+    pub stdin: Option<InputPipe>,
+    /// Where to read its standard output, if piped.
+    pub stdout: Option<OutputPipe>,
+    /// Where to read its standard error, if piped.
+    pub stderr: Option<OutputPipe>,
+    /// Its terminal, if it got one.
+    pub terminal: Option<Terminal>,
+    /// What it writes, where that is limited.
+    output: Option<output::Watch>,
+    /// Whether that was too much, and somebody acted on it.
+    output_told: bool,
+    watched: Vec<Control>,
+    deadline: Option<Instant>,
+    /// Why it is being ended, once Stockade decided so.
+    intent: Option<Intent>,
+    /// When politeness ends.
+    kill_at: Option<Instant>,
+    /// What happens, for those who listen and for `limits.memory_stall`.
+    news: News,
+    paused: bool,
+    /// Whether the caller ended it.
+    asked: AtomicBool,
+    /// What hears other processes of this user.
+    server: Option<Server>,
+    began: Instant,
+    /// The last sample; each goes into the room of the one before.
+    latest: Usage,
+    peaks: Usage,
+    ended: Option<Ended>,
+}
+
+/// All that a program wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// To its standard output.
+    pub stdout: Vec<u8>,
+    /// To its standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Sandbox {
+    /// Begins to describe a sandbox under this policy.
+    pub fn builder(policy: Policy) -> SandboxBuilder {
+        SandboxBuilder::new(policy)
+    }
+
+    /// Its name: the given or the program's, and eight hex digits.
+    pub fn id(&self) -> &str {
+        &self.plan.id
+    }
+
+    /// Process id of its first process, as the host counts: for people, never for signalling.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// What is in force, from what was read back.
+    pub fn enforcement(&self) -> &[Enforcement] {
+        self.running.enforcement()
+    }
+
+    /// Sends a signal to the program.
+    ///
+    /// # Errors
+    /// When the platform has no such signal or refuses. A program that is gone is no error.
+    pub fn signal(&self, signal: Signal) -> Result<(), Error> {
+        Ok(self.running.signal(signal)?)
+    }
+
+    /// Ends the whole tree now; [`Self::wait`] then tells how it ended.
+    ///
+    /// # Errors
+    /// When the platform refuses. A tree that is gone is no error.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.kill_tree()
+    }
+
+    fn kill_tree(&self) -> Result<(), Error> {
+        Ok(self.running.kill()?)
+    }
+
+    /// Stops every process of the tree, and returns when all of them stand still.
+    ///
+    /// Time limits go on; a signal arrives when the tree goes on, but for a kill; [`Self::stop`] lets it go on first.
+    ///
+    /// # Errors
+    /// When the platform can't stop a whole tree, or refuses. A tree that is gone is no error.
+    pub async fn pause(&mut self) -> Result<(), Error> {
+        self.running.pause(true).await?;
+        self.paused = true;
+        Ok(())
+    }
+
+    /// Lets a paused tree go on.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub async fn resume(&mut self) -> Result<(), Error> {
+        self.running.pause(false).await?;
+        self.paused = false;
+        Ok(())
+    }
+
+    /// What the tree used so far.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read.
+    pub fn usage(&mut self) -> Result<Usage, Error> {
+        let mut usage = self.running.usage()?;
+        usage.keep_peaks_of(&self.peaks);
+        Ok(usage)
+    }
+
+    /// Asks the program to end, and ends the whole tree when the grace is over.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn stop(&mut self, grace: Duration) -> Result<ExitReport, Error> {
+        if self.paused {
+            self.resume().await?;
+        }
+        // What has ended by itself wasn't stopped.
+        if let Ok(ended) = tokio::time::timeout(Duration::ZERO, self.running.wait()).await {
+            ended?;
+            return self.wait().await;
+        }
+        self.end_as_asked(grace)?;
+        self.wait().await
+    }
+
+    /// Waits until nothing of the tree is left, holding its time limits and watched limits on the way.
+    ///
+    /// Repeated calls give the same report. Dropping the future loses nothing, but while nobody waits, nobody holds the
+    /// time limits and watched limits: keep one waiter for as long as the sandbox lives.
+    ///
+    /// # Errors
+    /// When the platform fails to wait or to clean up.
+    pub async fn wait(&mut self) -> Result<ExitReport, Error> {
+        let ended = loop {
+            if let Some(ended) = &self.ended {
+                break ended.clone();
+            }
+            let next = self.next_look();
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                ended = self.running.wait() => {
+                    let ended = ended?;
+                    self.news.close(&ended);
+                    self.server = None;
+                    self.ended = Some(ended);
+                }
+                events = self.news.next() => {
+                    for event in events? {
+                        self.take_in(event)?;
+                    }
+                }
+                () = over(&self.output), if self.intent.is_none() && !self.output_told => {
+                    self.cut_off()?;
+                }
+                Some(asked) = next_asked(&mut self.server) => self.answer(asked).await,
+                () = due => self.look()?,
+            }
+        };
+        let mut ended = ended;
+        if let Some(output) = &mut self.output {
+            output.copied().await;
+            // The program may have met its closed pipe before anybody here was told.
+            let whole = self.plan.limits.oom_kill == OomKill::Tree;
+            let out_of_memory = whole && ended.hits.memory_kills > 0;
+            if output.is_over() && self.intent.is_none() && !out_of_memory {
+                self.intent = Some(Intent::Watched(Control::Output));
+            }
+        }
+        ended.usage.keep_peaks_of(&self.peaks);
+        let enforcement = self.running.enforcement().to_vec();
+        let (policy, started_at) = (self.policy.clone(), self.started_at.clone());
+        // A kill can't have been the end of what exited, or of what another signal ended.
+        if self.intent.is_none()
+            && self.asked.load(Ordering::Relaxed)
+            && ended.how == HowEnded::Signaled(9)
+        {
+            self.intent = Some(Intent::Asked);
+        }
+        let mut report =
+            ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement);
+        report.output_bytes = self.output.as_ref().map(output::Watch::passed);
+        Ok(report)
+    }
+
+    /// Begins to listen to what happens: limits that are reached, kills for want of memory, pressure, the end.
+    ///
+    /// The kernel tells it, nothing is polled; events come while somebody waits ([`Self::wait`]). Kernels before 6.1 let only
+    /// root hear of pressure and of throttling, and nobody where the kernel doesn't measure it.
+    ///
+    /// # Errors
+    /// When the platform refuses to tell.
+    pub fn events(&mut self) -> Result<Events, Error> {
+        if !self.news.has_watcher() && self.ended.is_none() {
+            self.news.watch(self.running.watcher()?);
+        }
+        Ok(self.news.listen())
+    }
+
+    /// Closes standard input, reads everything the program writes, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Self::wait`], or when reading fails.
+    pub async fn output(&mut self) -> Result<(ExitReport, Output), Error> {
+        use tokio::io::AsyncReadExt;
+        async fn all(pipe: Option<OutputPipe>) -> std::io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            if let Some(mut pipe) = pipe {
+                pipe.read_to_end(&mut bytes).await?;
+            }
+            Ok(bytes)
+        }
+        self.stdin = None;
+        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+        let (report, stdout, stderr) = tokio::join!(self.wait(), all(stdout), all(stderr));
+        let failed = |error| Error::io("failed to read the program's output", error);
+        Ok((report?, Output { stdout: stdout.map_err(failed)?, stderr: stderr.map_err(failed)? }))
+    }
+
+    /// Notified when job control of its terminal stopped the program; never where there is none.
+    pub fn stops(&self) -> Arc<Notify> {
+        self.running.stops()
+    }
+}
