@@ -8,6 +8,7 @@ mod policy;
 mod run;
 mod session;
 mod stats;
+mod top;
 mod update;
 
 use clap::Command;
@@ -27,6 +28,7 @@ fn command() -> Command {
         .subcommand(policy::command())
         .subcommand(doctor::command())
         .subcommand(stats::command())
+        .subcommand(top::command())
         .subcommand(update::command())
         .subcommands(ask::commands())
 }
@@ -42,6 +44,7 @@ pub fn main() -> ExitCode {
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
         Some(("stats", matches)) => stats::run(matches),
+        Some(("top", matches)) => top::run(matches),
         Some(("update", matches)) => update::run(matches),
         Some((name, matches)) => match ask::request(name, matches) {
             Some(request) => ask::run(&request, matches),

@@ -78,10 +78,20 @@ impl Visit {
         Ok(Some(Self { id: id.to_owned(), stream: BufReader::new(stream) }))
     }
 
+    /// The same conversation, in which an answer may take no longer than this.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn patient_for(self, time: Duration) -> Result<Self, Error> {
+        let failed = |error| Error::io(format!("failed to reach sandbox `{}`", self.id), error);
+        self.stream.get_ref().set_read_timeout(Some(time)).map_err(failed)?;
+        Ok(self)
+    }
+
     /// Asks, and gives the answer; `None` when the sandbox ended instead of answering.
     ///
     /// # Errors
-    /// When the sandbox can't do it, or its starter doesn't answer within five seconds.
+    /// When the sandbox can't do it, or its starter doesn't answer in time: five seconds, unless said otherwise.
     pub fn ask(&mut self, request: &Request) -> Result<Option<Value>, Error> {
         let failed = |error| Error::io(format!("failed to talk to sandbox `{}`", self.id), error);
         let mut text = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
