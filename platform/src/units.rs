@@ -26,6 +26,10 @@ impl ParseUnitError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bytes(pub u64);
 
+/// The most that is understood: far above any machine, and, being a whole number of the largest unit, the most that can be
+/// shown too, with what is rounded for people.
+const MOST: u64 = 8_000_000 << 40;
+
 const SIZE_UNITS: &[(&str, u64)] =
     &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 
@@ -52,7 +56,7 @@ impl FromStr for Bytes {
                 text.strip_suffix(unit).map(|number| (number.trim_end(), *factor))
             })
             .ok_or_else(error)?;
-        scaled(number, factor).map(Bytes).ok_or_else(error)
+        scaled(number, factor).filter(|size| *size <= MOST).map(Bytes).ok_or_else(error)
     }
 }
 
@@ -148,7 +152,7 @@ impl Serialize for Cores {
 /// Reads a duration: one or more of `90ms`, `30s`, `5m`, `2h`, `1d`, as in `1h30m`.
 ///
 /// # Errors
-/// When the text is anything else; a bare number has no unit and is refused.
+/// When the text is anything else, or more than 250 years; a bare number has no unit and is refused.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
     let error = || ParseUnitError {
         text: text.into(),
@@ -175,7 +179,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
         total = total.checked_add(Duration::from_nanos(part)).ok_or_else(error)?;
         rest = tail;
     }
-    if text.is_empty() { Err(error()) } else { Ok(total) }
+    // Clocks can't add much more to the time that they show, and one part alone can't say it.
+    let longest = Duration::from_secs(250 * 365 * 86_400);
+    if text.is_empty() || total > longest { Err(error()) } else { Ok(total) }
 }
 
 #[cfg(test)]

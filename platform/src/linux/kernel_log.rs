@@ -43,6 +43,12 @@ fn victim_in(record: &[u8], id: &str) -> Option<Victim> {
     Some(Victim { pid: u32::try_from(digits(pid.as_bytes())?).ok()?, command })
 }
 
+/// Reads bytes as a record of the log.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    victim_in(bytes, "job-1");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,8 @@ mod capabilities;
 
 mod cgroup;
 mod detect;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod identity;
 mod kernel_log;
 mod landlock;

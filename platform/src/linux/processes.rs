@@ -316,6 +316,14 @@ fn from_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks.saturating_mul(1000) / second)
 }
 
+/// Reads bytes as the files of a process.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    times_in(bytes);
+    kilobytes(bytes, b"RssAnon:");
+    rows::fuzz(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,8 +19,9 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     Need { what: "cc", package: "gcc", why: "links every Rust program" },
+    Need { what: "c++", package: "g++", why: "builds the fuzzer" },
     Need { what: "/usr/include/stdio.h", package: "libc6-dev", why: "the same" },
     Need { what: "qemu-system-x86_64", package: "qemu-system-x86", why: "guests with any kernel" },
     Need { what: "unshare", package: "util-linux", why: "whether users may make namespaces" },

@@ -5,6 +5,7 @@
 mod mounts;
 
 use super::NoTree;
+use super::accounts::device_number;
 use crate::{DeviceNumber, LaunchPlan};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, major, minor, openat2, statx,
@@ -169,8 +170,15 @@ impl Sys<'_> {
 /// The number that the directory of a device says.
 fn number_in(device: &Path) -> Option<DeviceNumber> {
     let text = read_to_string(PathBuf::from(device).join("dev")).ok()?;
-    let (major, minor) = text.trim_end().split_once(':')?;
-    Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    device_number(text.trim_end().as_bytes())
+}
+
+/// Reads bytes as a table of mounts.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    if let Some(mount) = mounts::find(bytes, 22) {
+        mount.layers();
+    }
 }
 
 #[cfg(test)]

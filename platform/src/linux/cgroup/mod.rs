@@ -391,3 +391,17 @@ impl Drop for Cgroup {
         drop(self.remove());
     }
 }
+
+/// Reads bytes as each of the files of a cgroup, and those that tell where it is.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    parse::membership(bytes);
+    parse::cgroup2_mounts(bytes);
+    parse::number(bytes);
+    parse::keyed_micros(bytes, "usage_usec");
+    parse::pids(bytes).count();
+    accounts::devices(bytes).count();
+    accounts::pressure(bytes);
+    accounts::traffic(bytes);
+    devices::fuzz(bytes);
+}

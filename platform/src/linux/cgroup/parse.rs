@@ -61,7 +61,7 @@ fn cgroup2_mount(line: &[u8]) -> Option<Mounted> {
 }
 
 /// Undoes mountinfo's octal escapes: space, tab, newline and backslash are written `\040` and so on.
-fn unescape(field: &[u8]) -> PathBuf {
+pub(super) fn unescape(field: &[u8]) -> PathBuf {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {

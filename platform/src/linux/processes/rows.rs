@@ -74,6 +74,13 @@ fn command(words: &[u8]) -> Option<String> {
     Some(text.chars().take(LONGEST).collect()).filter(|text: &String| !text.is_empty())
 }
 
+/// Reads bytes as the files of a process.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    parse(1, bytes);
+    command(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

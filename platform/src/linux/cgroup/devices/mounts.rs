@@ -1,5 +1,6 @@
 //! The table of mounts, `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 
+use super::super::parse::unescape;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -75,19 +76,8 @@ fn plain(text: &[u8]) -> PathBuf {
     OsString::from_vec(path).into()
 }
 
-/// A field without its octal escapes: `\040` is a blank.
 fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        let code = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| {
-            let text = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(text, 8).ok()
-        });
-        plain.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    plain
+    unescape(field).into_os_string().into_vec()
 }
 
 #[cfg(test)]
