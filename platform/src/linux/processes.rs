@@ -26,6 +26,8 @@ pub(crate) struct Sampler {
     first: u32,
     limit: Option<Bytes>,
     pids: Vec<u32>,
+    /// Room for lists of processes, kept from one look to the next.
+    text: Vec<u8>,
     highest: Usage,
 }
 
@@ -42,7 +44,7 @@ struct Sum {
 impl Sampler {
     /// For the sandbox whose first process has this id on the host, and whose memory is limited to `limit`.
     pub(crate) fn new(first: u32, limit: Option<Bytes>) -> Self {
-        Self { first, limit, pids: Vec::new(), highest: Usage::default() }
+        Self { first, limit, pids: Vec::new(), text: Vec::new(), highest: Usage::default() }
     }
 
     /// What the tree uses now, and at most at any look so far.
@@ -114,7 +116,7 @@ impl Sampler {
     fn list(&mut self, cgroup: Option<&Cgroup>) -> std::result::Result<(), PlatformError> {
         self.pids.clear();
         match cgroup {
-            Some(cgroup) => cgroup.pids(&mut self.pids),
+            Some(cgroup) => cgroup.pids(&mut self.pids, &mut self.text),
             None => {
                 self.pids.push(self.first);
                 descendants(&mut self.pids).map_err(failed)

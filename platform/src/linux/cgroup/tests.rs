@@ -84,7 +84,7 @@ fn dropping_kills_and_removes_also_what_was_made_below() {
     let mut child = shell_in(&cgroup, "sleep 60");
     std::fs::write(path.join("a/b/cgroup.procs"), child.id().to_string()).unwrap();
     let mut pids = Vec::new();
-    cgroup.pids(&mut pids).unwrap();
+    cgroup.pids(&mut pids, &mut Vec::new()).unwrap();
     assert!(pids.contains(&child.id()));
     drop(cgroup);
     assert!(!path.exists());
