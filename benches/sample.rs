@@ -177,9 +177,9 @@ fn main() -> Result<(), Failure> {
     let scratch = tempfile::tempdir()?;
     std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o777))?;
     let directory = scratch.path().canonicalize()?;
-    // Something on the disk, so that there is a device to tell of.
+    // Something goes to the disk, past the cache, so that there is a device to tell of.
     let file = directory.join("file");
-    let used = format!("dd if=/dev/zero of={} bs=64k count=1 conv=fsync", file.display());
+    let used = format!("dd if=/dev/zero of={} bs=64k count=1 oflag=direct", file.display());
     let one = format!("{used} 2> /dev/null; echo up; exec sleep 3600");
     let many = "for i in $(seq 31); do sleep 3600 & done; echo up; wait";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
