@@ -64,10 +64,10 @@ impl Sampler {
     /// When the process information can't be read. A process that ends meanwhile is no error.
     pub(crate) fn sample(
         &mut self,
-        cgroup: Option<&Cgroup>,
+        cgroup: Option<&mut Cgroup>,
     ) -> std::result::Result<Usage, PlatformError> {
-        self.list(cgroup)?;
         let times = cgroup.is_none();
+        self.list(cgroup)?;
         let mut all = Sum::default();
         for pid in &self.pids {
             all.add(one(*pid, times).map_err(failed)?);
@@ -95,7 +95,7 @@ impl Sampler {
     /// When the processes can't be listed.
     pub(crate) fn open_files(
         &mut self,
-        cgroup: Option<&Cgroup>,
+        cgroup: Option<&mut Cgroup>,
     ) -> std::result::Result<Option<u64>, PlatformError> {
         self.list(cgroup)?;
         if self.pids.len() > MOST_COUNTED {
@@ -113,7 +113,7 @@ impl Sampler {
         Ok((all > 0 || self.pids.is_empty()).then_some(all))
     }
 
-    fn list(&mut self, cgroup: Option<&Cgroup>) -> std::result::Result<(), PlatformError> {
+    fn list(&mut self, cgroup: Option<&mut Cgroup>) -> std::result::Result<(), PlatformError> {
         self.pids.clear();
         match cgroup {
             Some(cgroup) => cgroup.pids(&mut self.pids, &mut self.text),

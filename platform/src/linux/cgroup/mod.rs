@@ -217,11 +217,14 @@ impl Cgroup {
     /// # Errors
     /// When a list of processes can't be read.
     pub(crate) fn pids(
-        &self,
+        &mut self,
         pids: &mut Vec<u32>,
         text: &mut Vec<u8>,
     ) -> Result<(), PlatformError> {
-        removal::pids_below(self.fd(), pids, text)
+        if !self.readings.pids((self.dir.as_fd(), &self.path), pids, text)? {
+            return Ok(());
+        }
+        removal::each_below(self.fd(), &mut |_, _, child| removal::pids_below(child, pids, text))
             .map_err(|error| failed("read", "cgroup.procs", &self.path, error))
     }
 
