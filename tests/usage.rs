@@ -128,28 +128,28 @@ fn what_goes_to_a_disk_and_comes_from_it_is_told_of_that_disk() {
         Ok(number) => number,
         Err(why) => skip!("disk: {why}"),
     };
-    // The kernel counts where there is a limit; this one is in nobody's way.
+    // Devices are counted where the sandbox has a limit on some; this one is in nobody's way.
     let flags = ["--write", ".", "--io", "path=.,read=1TiB/s"];
     let bytes = 8 * MEBIBYTE;
-    let much = bytes..2 * bytes;
+    let (much, half) = (bytes..2 * bytes, bytes / 2);
 
     let line = "dd if=/dev/zero of=file bs=64k count=128 oflag=direct";
     let writer = scene.bash(&flags, line).expect_code(0);
     let [read, written, _, writes] = device(&writer, &number);
     assert!(much.contains(&written), "{written} of {bytes}{}", writer.told());
     assert!((128..1280).contains(&writes), "{writes}{}", writer.told());
-    assert!(read < MEBIBYTE, "{read}{}", writer.told());
+    assert!(read < half, "{read}{}", writer.told());
 
     let line = "dd if=file of=/dev/null bs=64k iflag=direct";
     let reader = scene.bash(&flags, line).expect_code(0);
     let [read, written, reads, _] = device(&reader, &number);
     assert!(much.contains(&read), "{read} of {bytes}{}", reader.told());
     assert!((128..1280).contains(&reads), "{reads}{}", reader.told());
-    assert!(written < MEBIBYTE, "{written}{}", reader.told());
+    assert!(written < half, "{written}{}", reader.told());
 
     let idle = scene.bash(&flags, ":").expect_code(0);
     let [read, written, ..] = device(&idle, &number);
-    assert!(read < MEBIBYTE && written < MEBIBYTE, "{}", idle.told());
+    assert!(read < half && written < half, "{}", idle.told());
 
     // Loops and volumes are devices too, so what is told in all is the sum of what is told of each.
     let devices = reader.reported("/io/devices").as_array().unwrap();
@@ -301,7 +301,7 @@ async fn processes_are_counted_now_and_at_most() {
             let most = now.peak.unwrap();
             assert!((9..=11).contains(&most), "{most}");
         }
-        // Linux before 6.11: nobody can tell.
+        // An older kernel doesn't tell, and samples may have missed the most.
         Some(_) => assert_eq!(now.peak, None),
         // The most that was seen.
         None => assert_eq!(now.peak, Some(9)),
