@@ -122,7 +122,7 @@ impl Readings {
     }
 
     /// Adds the processes that stand in the cgroup itself to `pids`, and tells whether there may be cgroups below it. The
-    /// count of those (cgroup-v2.rst, `cgroup.stat`) costs a tenth of looking for them among all its files.
+    /// count of those (cgroup-v2.rst, `cgroup.stat`) costs a fraction of looking for them among all its files.
     pub(super) fn pids(
         &mut self,
         at: (BorrowedFd<'_>, &Path),
