@@ -28,6 +28,8 @@ pub(crate) struct Sampler {
     first: u32,
     limit: Option<Bytes>,
     pids: Vec<u32>,
+    /// Room for lists of processes, kept from one look to the next.
+    text: Vec<u8>,
     highest: Usage,
 }
 
@@ -44,7 +46,7 @@ struct Sum {
 impl Sampler {
     /// For the sandbox whose first process has this id on the host, and whose memory is limited to `limit`.
     pub(crate) fn new(first: u32, limit: Option<Bytes>) -> Self {
-        Self { first, limit, pids: Vec::new(), highest: Usage::default() }
+        Self { first, limit, pids: Vec::new(), text: Vec::new(), highest: Usage::default() }
     }
 
     /// With another limit from here on.
@@ -69,10 +71,10 @@ impl Sampler {
     /// When the process information can't be read. A process that ends meanwhile is no error.
     pub(crate) fn sample(
         &mut self,
-        cgroup: Option<&Cgroup>,
+        cgroup: Option<&mut Cgroup>,
     ) -> std::result::Result<Usage, PlatformError> {
-        self.list(cgroup)?;
         let times = cgroup.is_none();
+        self.list(cgroup)?;
         let mut all = Sum::default();
         for pid in &self.pids {
             all.add(one(*pid, times).map_err(failed)?);
@@ -100,7 +102,7 @@ impl Sampler {
     /// When the processes can't be listed.
     pub(crate) fn open_files(
         &mut self,
-        cgroup: Option<&Cgroup>,
+        cgroup: Option<&mut Cgroup>,
     ) -> std::result::Result<Option<u64>, PlatformError> {
         self.list(cgroup)?;
         if self.pids.len() > MOST_COUNTED {
@@ -118,10 +120,10 @@ impl Sampler {
         Ok((all > 0 || self.pids.is_empty()).then_some(all))
     }
 
-    fn list(&mut self, cgroup: Option<&Cgroup>) -> std::result::Result<(), PlatformError> {
+    fn list(&mut self, cgroup: Option<&mut Cgroup>) -> std::result::Result<(), PlatformError> {
         self.pids.clear();
         match cgroup {
-            Some(cgroup) => cgroup.pids(&mut self.pids),
+            Some(cgroup) => cgroup.pids(&mut self.pids, &mut self.text),
             None => {
                 self.pids.push(self.first);
                 descendants(&mut self.pids).map_err(failed)

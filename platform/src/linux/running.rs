@@ -263,10 +263,10 @@ impl Running for LinuxRunning {
             cgroup.usage(usage)?;
         }
         if usage.memory.current.is_none() || usage.pids.current.is_none() {
-            let sampled = self.sampler.sample(self.cgroup.as_ref())?;
+            let sampled = self.sampler.sample(self.cgroup.as_mut())?;
             *usage = std::mem::take(usage).or(&sampled);
         }
-        usage.open_files = self.sampler.open_files(self.cgroup.as_ref())?;
+        usage.open_files = self.sampler.open_files(self.cgroup.as_mut())?;
         usage.network = self.traffic();
         Ok(())
     }

@@ -34,6 +34,19 @@ pub(super) fn reread(fd: impl AsFd, buffer: &mut [u8; SMALL]) -> Result<&[u8]> {
     Ok(&buffer[..length])
 }
 
+/// Reads a file of any length from its start into `text`, whose former content is dropped; may be repeated on the same
+/// descriptor.
+pub(super) fn reread_all(fd: impl AsFd, text: &mut Vec<u8>) -> Result<()> {
+    text.clear();
+    loop {
+        text.reserve(SMALL);
+        let at = text.len() as u64;
+        if pread(&fd, rustix::buffer::spare_capacity(text), at)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// Reads a small file.
 pub(super) fn read_small<'a>(
     dir: BorrowedFd<'_>,

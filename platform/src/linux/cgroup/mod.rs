@@ -211,12 +211,20 @@ impl Cgroup {
         Ok(parse::pids(&text).any(|found| found == pid))
     }
 
-    /// Adds the processes that stand in it to `pids`; with those of cgroups below it, if there are any.
+    /// Adds the processes that stand in it to `pids`; with those of cgroups below it, if there are any. The room in `text`
+    /// is used for reading.
     ///
     /// # Errors
     /// When a list of processes can't be read.
-    pub(crate) fn pids(&self, pids: &mut Vec<u32>) -> Result<(), PlatformError> {
-        removal::pids_below(self.fd(), pids)
+    pub(crate) fn pids(
+        &mut self,
+        pids: &mut Vec<u32>,
+        text: &mut Vec<u8>,
+    ) -> Result<(), PlatformError> {
+        if !self.readings.pids((self.dir.as_fd(), &self.path), pids, text)? {
+            return Ok(());
+        }
+        removal::each_below(self.fd(), &mut |_, _, child| removal::pids_below(child, pids, text))
             .map_err(|error| failed("read", "cgroup.procs", &self.path, error))
     }
 

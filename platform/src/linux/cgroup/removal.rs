@@ -82,15 +82,18 @@ pub(super) fn each_below(
     Ok(())
 }
 
-/// Adds the processes of `dir` and of all cgroups below it to `pids`.
-pub(super) fn pids_below(dir: BorrowedFd<'_>, pids: &mut Vec<u32>) -> Result<()> {
-    let mut text = Vec::with_capacity(SMALL);
-    match file::read_all(dir, "cgroup.procs", &mut text) {
-        Ok(()) => pids.extend(parse::pids(&text)),
+/// Adds the processes of `dir` and of all cgroups below it to `pids`. The room in `text` is used for reading.
+pub(super) fn pids_below(
+    dir: BorrowedFd<'_>,
+    pids: &mut Vec<u32>,
+    text: &mut Vec<u8>,
+) -> Result<()> {
+    match file::read_all(dir, "cgroup.procs", text) {
+        Ok(()) => pids.extend(parse::pids(text)),
         Err(Errno::NODEV | Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error),
     }
-    each_below(dir, &mut |_, _, child| pids_below(child, pids))
+    each_below(dir, &mut |_, _, child| pids_below(child, pids, text))
 }
 
 /// Whether no process is left in `dir` or below; a removed cgroup is empty.

@@ -78,14 +78,18 @@ fn one_life_without_limits() {
 #[test]
 fn dropping_kills_and_removes_also_what_was_made_below() {
     let Some(tree) = tree_with(Controllers::NONE) else { return };
-    let (cgroup, _) = tree.create(&plan("drop")).unwrap();
+    let (mut cgroup, _) = tree.create(&plan("drop")).unwrap();
     let path = cgroup.path().to_owned();
-    std::fs::create_dir_all(path.join("a/b")).unwrap();
     let mut child = shell_in(&cgroup, "sleep 60");
+    let mut counted = || {
+        let mut pids = Vec::new();
+        cgroup.pids(&mut pids, &mut Vec::new()).unwrap();
+        pids.contains(&child.id())
+    };
+    assert!(counted());
+    std::fs::create_dir_all(path.join("a/b")).unwrap();
     std::fs::write(path.join("a/b/cgroup.procs"), child.id().to_string()).unwrap();
-    let mut pids = Vec::new();
-    cgroup.pids(&mut pids).unwrap();
-    assert!(pids.contains(&child.id()));
+    assert!(counted());
     drop(cgroup);
     assert!(!path.exists());
     assert!(!child.wait().unwrap().success());
