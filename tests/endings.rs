@@ -314,29 +314,29 @@ fn endings_by_waiting_for_memory() {
 
 #[test]
 fn endings_by_time() {
-    let obeys = || Bash("trap 'exit 4' TERM; sleep 6 & wait; exit 9");
-    let ignores = || Bash("trap '' TERM; sleep 6; exit 9");
+    let obeys = || Bash("trap 'exit 4' TERM; sleep 4 & wait; exit 9");
+    let ignores = || Bash("trap '' TERM; sleep 4; exit 9");
     let wall = |code, signal| timed_out("limits.wall_time", code, signal);
     let cpu = |signal| timed_out("limits.cpu_time", None, Some(signal));
     hold(&[
-        row("grace obeyed", obeys(), "--wall-time 3s --grace 30s", wall(Some(4), None))
+        row("grace obeyed", obeys(), "--wall-time 2s --grace 30s", wall(Some(4), None))
             .freed("", exited(9)),
         row(
             "no answer",
-            Bash("sleep 6; exit 9"),
-            "--wall-time 3s --grace 30s",
+            Bash("sleep 4; exit 9"),
+            "--wall-time 2s --grace 30s",
             wall(None, Some(15)),
         )
         .freed("", exited(9)),
-        row("grace ignored", ignores(), "--wall-time 3s --grace 1s", wall(None, Some(9)))
+        row("grace ignored", ignores(), "--wall-time 2s --grace 1s", wall(None, Some(9)))
             .freed("", exited(9)),
-        row("no grace", obeys(), "--wall-time 3s --grace 0s", wall(None, Some(9)))
+        row("no grace", obeys(), "--wall-time 2s --grace 0s", wall(None, Some(9)))
             .freed("--wall-time 30s --grace 0s", exited(9)),
         // To a first process without a handler the kernel delivers nothing but the kill.
         row(
             "as first process",
-            Bash("sleep 6; exit 9"),
-            "--wall-time 3s --grace 1s --init false",
+            Bash("sleep 4; exit 9"),
+            "--wall-time 2s --grace 1s --init false",
             wall(None, Some(9)),
         )
         .freed("--init false", exited(9)),
@@ -349,9 +349,9 @@ fn endings_by_time() {
 
 #[test]
 fn endings_by_output() {
-    let out = Bash("head -c 2000 /dev/zero; sleep 5; exit 9");
-    let error = Bash("head -c 2000 /dev/zero >&2; sleep 5; exit 9");
-    let both = Bash("head -c 600 /dev/zero; head -c 600 /dev/zero >&2; sleep 5; exit 9");
+    let out = Bash("head -c 2000 /dev/zero; sleep 2; exit 9");
+    let error = Bash("head -c 2000 /dev/zero >&2; sleep 2; exit 9");
+    let both = Bash("head -c 600 /dev/zero; head -c 600 /dev/zero >&2; sleep 2; exit 9");
     let (less, more) = ("--output 1000B", "--output 1MiB");
     hold(&[
         row("standard output", out, less, TOO_MUCH_OUTPUT).freed(more, exited(9)),
@@ -362,10 +362,10 @@ fn endings_by_output() {
 
 #[test]
 fn two_limits_at_once() {
-    let sleep = || Bash("sleep 6; exit 9");
-    let writes = || Bash("head -c 2000 /dev/zero; sleep 6; exit 9");
+    let sleep = || Bash("sleep 4; exit 9");
+    let writes = || Bash("head -c 2000 /dev/zero; sleep 4; exit 9");
     let writes_at_the_end =
-        Bash("trap 'head -c 2000 /dev/zero; exit 4' TERM; sleep 6 & wait; exit 9");
+        Bash("trap 'head -c 2000 /dev/zero; exit 4' TERM; sleep 4 & wait; exit 9");
     let wall = |code, signal| timed_out("limits.wall_time", code, signal);
     let cpu = timed_out("limits.cpu_time", None, Some(9));
     hold(&[
@@ -374,7 +374,7 @@ fn two_limits_at_once() {
         row(
             "wall before CPU",
             sleep(),
-            "--cpu-time 3s --wall-time 3s --grace 0s",
+            "--cpu-time 2s --wall-time 2s --grace 0s",
             wall(None, Some(9)),
         )
         .freed("--cpu-time 3s --grace 0s", exited(9)),
@@ -382,18 +382,18 @@ fn two_limits_at_once() {
         row(
             "CPU after wall",
             Python(BUSY),
-            "--cpu-time 3s --wall-time 2s --grace 50s",
+            "--cpu-time 3500ms --wall-time 3s --grace 50s",
             wall(Some(0), None),
         )
-        .freed("--wall-time 2s --grace 50s", wall(Some(0), None))
+        .freed("--wall-time 3s --grace 50s", wall(Some(0), None))
         .freed("--cpu-time 3s --grace 50s", timed_out("limits.cpu_time", Some(0), None)),
         row("output before wall", writes(), "--output 1000B --wall-time 50s", TOO_MUCH_OUTPUT)
             .freed("--output 1MiB --wall-time 50s", exited(9))
-            .freed("--output 1MiB --wall-time 3s", wall(None, Some(15))),
+            .freed("--output 1MiB --wall-time 2s", wall(None, Some(15))),
         row(
             "output after wall",
             writes_at_the_end,
-            "--output 1000B --wall-time 3s --grace 30s",
+            "--output 1000B --wall-time 2s --grace 30s",
             wall(Some(4), None),
         )
         .freed("--output 1000B", exited(9)),
@@ -407,11 +407,11 @@ fn two_limits_of_which_one_is_memory() {
     }
     // `tail` keeps a last line that never ends.
     let hogs_at_the_end = Bash(
-        "trap 'head -c 150M /dev/zero | tail > /dev/null; exit 4' TERM; sleep 6 & wait; exit 9",
+        "trap 'head -c 150M /dev/zero | tail > /dev/null; exit 4' TERM; sleep 4 & wait; exit 9",
     );
-    let writes_after = || Bash("/usr/bin/python3 hog.py; head -c 2000 /dev/zero; sleep 5; exit 9");
-    let waits_after = Bash("/usr/bin/python3 hog.py; sleep 14; exit 9");
-    let writes_before = Bash("head -c 2000 /dev/zero; sleep 5; exec /usr/bin/python3 hog.py");
+    let writes_after = || Bash("/usr/bin/python3 hog.py; head -c 2000 /dev/zero; sleep 2; exit 9");
+    let waits_after = Bash("/usr/bin/python3 hog.py; sleep 5; exit 9");
+    let writes_before = Bash("head -c 2000 /dev/zero; sleep 2; exec /usr/bin/python3 hog.py");
     let wall = |code, signal| timed_out("limits.wall_time", code, signal);
     hold(&[
         row(
@@ -424,15 +424,15 @@ fn two_limits_of_which_one_is_memory() {
         row(
             "memory after wall",
             hogs_at_the_end,
-            "--memory 64MiB --wall-time 3s --grace 50s",
+            "--memory 64MiB --wall-time 2s --grace 50s",
             wall(None, Some(9)),
         )
-        .freed("--memory 512MiB --wall-time 3s --grace 50s", wall(Some(4), None))
+        .freed("--memory 512MiB --wall-time 2s --grace 50s", wall(Some(4), None))
         .freed("--memory 64MiB", exited(9)),
         row(
             "one victim long before wall",
             waits_after,
-            "--memory 64MiB --oom-kill process --wall-time 8s --grace 30s",
+            "--memory 64MiB --oom-kill process --wall-time 5s --grace 30s",
             wall(None, Some(15)),
         )
         .freed("--memory 64MiB --oom-kill process", exited(9)),
@@ -456,11 +456,13 @@ fn two_limits_of_which_one_is_memory() {
 }
 
 /// Longer than the wall time of runs that happen while Stockade can't look.
-const ASLEEP: Duration = Duration::from_secs(7);
+const ASLEEP: Duration = Duration::from_secs(4);
+/// A program that was to end and hasn't by then is a failure, which the row then shows.
+const HUNG: Duration = Duration::from_secs(40);
 
-/// A run that does all its work, to its end if it has one, while Stockade is stopped, so that both reasons for an end lie
-/// before it when it looks. Without a wall time among the flags it is woken as soon as nothing runs any more.
-fn asleep(flags: &str, line: &str) -> Outcome {
+/// A run that does all its work, to its end if it has one (`ends`), while Stockade is stopped, so that both reasons for an
+/// end lie before it when it looks. With a wall time among the flags it sleeps until that is over.
+fn asleep(flags: &str, ends: bool, line: &str) -> Outcome {
     let scene = Scene::new();
     scene.file("hog.py", HOG);
     let flags: Vec<&str> = flags.split_whitespace().collect();
@@ -470,8 +472,11 @@ fn asleep(flags: &str, line: &str) -> Outcome {
     started.signal(Signal::SIGSTOP);
     started.say("go\n");
     let begin = Instant::now();
-    while begin.elapsed() < ASLEEP && (flags.contains(&"--wall-time") || !is_zombie(first)) {
-        pause();
+    if flags.contains(&"--wall-time") {
+        pause(ASLEEP);
+    }
+    while ends && !is_zombie(first) && begin.elapsed() < HUNG {
+        pause(Duration::from_millis(20));
     }
     started.signal(Signal::SIGCONT);
     started.finish(&scene)
@@ -483,15 +488,16 @@ fn is_zombie(pid: u32) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody tells of a child's child that ended")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[test]
 fn an_end_that_came_before_the_time_was_over_is_the_cause_though_seen_later() {
-    let flags = "--wall-time 5s --grace 0s";
-    exited(3).expect("ended in time", &asleep(flags, "exit 3"));
-    timed_out("limits.wall_time", None, Some(9)).expect("went on", &asleep(flags, "sleep 1000"));
+    let flags = "--wall-time 3s --grace 0s";
+    exited(3).expect("ended in time", &asleep(flags, true, "exit 3"));
+    timed_out("limits.wall_time", None, Some(9))
+        .expect("went on", &asleep(flags, false, "sleep 1000"));
 }
 
 #[test]
@@ -500,23 +506,23 @@ fn memory_that_ran_out_before_the_time_was_over_is_the_cause_though_seen_later()
         skip!("memory: {why}");
     }
     let line = "/usr/bin/python3 hog.py; sleep 1000";
-    let flags = "--memory 64MiB --wall-time 5s --grace 0s";
-    OUT_OF_MEMORY.expect("killed in time", &asleep(flags, line));
-    let flags = "--memory 512MiB --wall-time 5s --grace 0s";
-    timed_out("limits.wall_time", None, Some(9)).expect("went on", &asleep(flags, line));
+    let flags = "--memory 64MiB --wall-time 3s --grace 0s";
+    OUT_OF_MEMORY.expect("killed in time", &asleep(flags, true, line));
+    let flags = "--memory 512MiB --wall-time 3s --grace 0s";
+    timed_out("limits.wall_time", None, Some(9)).expect("went on", &asleep(flags, false, line));
 }
 
 #[test]
 fn too_much_output_is_the_cause_though_the_program_ended_by_itself() {
     let end = End(137, "limit_exceeded", Some("limits.output"), Some(3), None);
     let line = "head -c 2000 /dev/zero; exit 3";
-    end.expect("over and out", &asleep("--output 1000B", line));
-    exited(3).expect("within and out", &asleep("--output 1MiB", line));
+    end.expect("over and out", &asleep("--output 1000B", true, line));
+    exited(3).expect("within and out", &asleep("--output 1MiB", true, line));
 
     let end = End(137, "limit_exceeded", Some("limits.output"), None, Some(11));
     end.expect(
         "over and a fault",
-        &asleep("--output 1000B", "head -c 2000 /dev/zero; kill -SEGV $$"),
+        &asleep("--output 1000B", true, "head -c 2000 /dev/zero; kill -SEGV $$"),
     );
 }
 
@@ -526,8 +532,8 @@ fn the_kernels_kill_is_the_cause_where_too_much_output_was_not_yet_seen() {
         skip!("memory: {why}");
     }
     let line = "head -c 2000 /dev/zero; exec /usr/bin/python3 hog.py";
-    OUT_OF_MEMORY.expect("both", &asleep("--memory 64MiB --output 1000B", line));
+    OUT_OF_MEMORY.expect("both", &asleep("--memory 64MiB --output 1000B", true, line));
     let end = End(137, "limit_exceeded", Some("limits.output"), Some(0), None);
-    end.expect("output alone", &asleep("--memory 512MiB --output 1000B", line));
-    OUT_OF_MEMORY.expect("memory alone", &asleep("--memory 64MiB --output 1MiB", line));
+    end.expect("output alone", &asleep("--memory 512MiB --output 1000B", true, line));
+    OUT_OF_MEMORY.expect("memory alone", &asleep("--memory 64MiB --output 1MiB", true, line));
 }
