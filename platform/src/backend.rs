@@ -125,6 +125,12 @@ pub trait Running: Send + Debug {
         Ok(Hits::default())
     }
 
+    /// Whether the first process has ended, asked now: what [`Self::wait`] hasn't told yet, since it hears of it later than
+    /// of the clock.
+    fn has_ended(&self) -> bool {
+        false
+    }
+
     /// Begins to watch what happens; `None` where the platform has nothing to tell. The first watcher is the one that
     /// tells of [`Event::MemoryStalled`](crate::Event::MemoryStalled).
     ///

@@ -303,6 +303,10 @@ impl Running for LinuxRunning {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        self.reaped.is_some() || spawn::has_ended(self.pidfd.get_ref().as_fd())
+    }
+
     fn watcher(&mut self) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
         match &mut self.cgroup {
             Some(cgroup) if self.ended.is_none() => {

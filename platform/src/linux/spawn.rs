@@ -75,6 +75,13 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
+/// Whether a child has ended; it stays to be reaped. What can't be asked hasn't.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::PidFd(pidfd), look), Ok(Some(_)))
+}
+
 /// Clones a prepared launch, and returns when its program has been executed.
 ///
 /// # Errors
