@@ -274,7 +274,7 @@ impl Running for LinuxRunning {
     fn processes(&mut self) -> Result<Vec<Process>, PlatformError> {
         match self.ended {
             Some(_) => Ok(Vec::new()),
-            None => self.sampler.rows(self.cgroup.as_ref()),
+            None => self.sampler.rows(self.cgroup.as_mut()),
         }
     }
 

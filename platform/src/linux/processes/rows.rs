@@ -13,7 +13,10 @@ impl Sampler {
     ///
     /// # Errors
     /// When the process information can't be read. A process that ends meanwhile is left out.
-    pub(crate) fn rows(&mut self, cgroup: Option<&Cgroup>) -> Result<Vec<Process>, PlatformError> {
+    pub(crate) fn rows(
+        &mut self,
+        cgroup: Option<&mut Cgroup>,
+    ) -> Result<Vec<Process>, PlatformError> {
         self.list(cgroup)?;
         let mut rows = Vec::with_capacity(self.pids.len());
         for pid in &self.pids {
