@@ -88,8 +88,15 @@ impl Abuse {
         words.map(|bytes| bytes.parse::<u64>().unwrap()).sum()
     }
 
+    /// Stops every process or lets it go on, and returns when that is done.
     fn freeze(&self, frozen: bool) {
-        fs::write(self.place.join("cgroup.freeze"), if frozen { "1" } else { "0" }).unwrap();
+        let state = u8::from(frozen);
+        fs::write(self.place.join("cgroup.freeze"), state.to_string()).unwrap();
+        let begin = Instant::now();
+        while !self.text("cgroup.events").unwrap().contains(&format!("frozen {state}")) {
+            assert!(begin.elapsed() < Duration::from_secs(20), "it doesn't stand still");
+            pause(Duration::from_millis(5));
+        }
     }
 
     /// The most that is seen of everything until it ends.
@@ -216,7 +223,7 @@ fn memory_hogs_stay_below_the_limit() {
         skip!("stress-ng: {why}");
     }
     // One worker at a time is killed and begun anew, so that they push against the limit all the time.
-    let line = "exec stress-ng --quiet --vm 2 --vm-bytes 150M --temp-path /tmp --timeout 4s";
+    let line = "exec stress-ng --quiet --vm 2 --vm-bytes 150M --temp-path /tmp --timeout 3s";
     let run = memory_holds(64, "--oom-kill process", line);
     assert_eq!(run.reported("/memory_kills/tree"), false, "{}", run.told());
 
@@ -256,7 +263,7 @@ fn what_is_kept_of_files_on_a_disk_stays_below_the_limit() {
     for (mebibytes, work) in
         [(64, "--hdd 2 --hdd-bytes 100M"), (32, "--iomix 2 --iomix-bytes 100M")]
     {
-        let line = format!("exec stress-ng --quiet {work} --timeout 4s");
+        let line = format!("exec stress-ng --quiet {work} --timeout 3s");
         let run = memory_holds(mebibytes, "--write .", &line).expect_code(0);
         // Nothing of it has to be killed: what is kept of files can be given back.
         assert_eq!(run.reported("/memory_kills"), &Value::Null, "{}", run.told());
@@ -266,7 +273,7 @@ fn what_is_kept_of_files_on_a_disk_stays_below_the_limit() {
 /// Processes under a limit, and more with another.
 #[track_caller]
 fn processes_hold(line: &str) {
-    let time = "--wall-time 5s --grace 0s";
+    let time = "--wall-time 3s --grace 0s";
     let flags = [format!("--pids 30 {time}"), format!("--pids 90 {time}")];
     let [(held, run), (free, _)] = twice(&flags[0], &flags[1], line);
     // One more is for the sandbox's init. A process is counted before it is refused: on each CPU one may be at that.
@@ -377,7 +384,7 @@ fn a_disk_is_written_no_faster_than_the_limit() {
     if let Some(why) = no_stress() {
         skip!("stress-ng: {why}");
     }
-    for work in ["--hdd 2 --hdd-bytes 32M", "--iomix 2 --iomix-bytes 32M"] {
+    for work in ["--hdd 2 --hdd-bytes 32M --hdd-opts direct", "--iomix 2 --iomix-bytes 32M"] {
         let rate = |limit: &str| {
             let scene = Scene::new();
             let line = format!("exec stress-ng --quiet {work} --timeout 60s");
@@ -392,7 +399,7 @@ fn a_disk_is_written_no_faster_than_the_limit() {
         };
         let held = rate("--io path=.,write=1MiB/s");
         // What has been waiting is let go in slices of a tenth of a second.
-        assert!(held <= 1.1, "{held} MiB/s of {work}");
+        assert!((0.3..=1.1).contains(&held), "{held} MiB/s of {work}");
         let free = rate("");
         assert!(free > 1.3, "{free} MiB/s of {work} without the limit");
     }
@@ -426,15 +433,15 @@ fn kept(flags: &str, neighbour: Option<&Neighbour>) -> f64 {
     let hog = Abuse::new(&scenes[1], &hog, line);
     pause(Duration::from_secs(3));
     let (mut alone, mut beside) = (0.0, 0.0);
-    for _ in 0..10 {
+    for _ in 0..16 {
         for frozen in [true, false] {
             bomb.freeze(frozen);
             hog.freeze(frozen);
             if let Some(neighbour) = neighbour {
                 neighbour.run(frozen);
             }
-            pause(Duration::from_millis(100));
-            *(if frozen { &mut alone } else { &mut beside }) += speed(Duration::from_millis(500));
+            // Several periods of a quota, so that each part of one weighs little.
+            *(if frozen { &mut alone } else { &mut beside }) += speed(Duration::from_millis(400));
         }
     }
     println!("{} of the speed with {flags}", beside / alone);
