@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Outcome, PYTHON, Scene, Started, cgroup_of, skip};
+use support::{Outcome, PYTHON, Scene, Started, cgroup_of, lacks, skip};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -22,15 +22,6 @@ const MEBIBYTE: u64 = 1 << 20;
 /// takes them back where that was too much (256 KiB for each); and some allocations for which it couldn't stand a
 /// failure are counted without asking.
 const IN_FLIGHT: u64 = MEBIBYTE;
-
-/// The reason why this control can't be held here; what `doctor` says of it.
-fn lacks(control: &str) -> Option<String> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
-}
 
 /// Why there is no `stress-ng`; `None` where there is one.
 fn no_stress() -> Option<&'static str> {
@@ -275,6 +266,27 @@ fn what_is_kept_of_files_on_a_disk_stays_below_the_limit() {
     let run = memory_holds(64, "--write .", line).expect_code(0);
     // Nothing of it has to be killed: what is kept of files can be given back.
     assert_eq!(run.reported("/memory_kills"), &Value::Null, "{}", run.told());
+}
+
+/// Processes under a limit, and more with another.
+#[track_caller]
+fn processes_hold(line: &str) {
+    let most = |pids: u64, enough: u64| {
+        let scene = Scene::new();
+        scene.file("forks.py", FORKS);
+        let abuse = Abuse::new(&scene, &format!("--pids {pids}"), line);
+        let seen = abuse.watch_until(|seen| seen.pids >= enough);
+        println!("{pids} processes: {line}: {seen:?}");
+        (seen, abuse.stop(&scene))
+    };
+    // One more is for the sandbox's init. A process is counted before it is refused: on each CPU one may be at that.
+    let (limit, in_flight) = (31, cpus());
+    let (held, run) = most(30, limit);
+    assert!(held.pids <= limit + in_flight, "{held:?}{}", run.told());
+    assert!(held.pids_peak <= limit, "{held:?}{}", run.told());
+    assert!(run.reported("/pids/denied").as_u64() > Some(0), "{}", run.told());
+    let (free, _) = most(90, limit + in_flight + 1);
+    assert!(free.pids > limit + in_flight, "{free:?} with more");
 }
 
 #[test]

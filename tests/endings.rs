@@ -8,9 +8,8 @@ mod support;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Outcome, Scene, Started, skip};
+use support::{Outcome, Scene, Started, lacks, skip};
 
 /// An ending: exit status of `stockade run`, and `cause`, `limit`, `exit_code` and `signal` of the report.
 struct End(i32, &'static str, Option<&'static str>, Option<i32>, Option<i32>);
@@ -113,15 +112,6 @@ fn hold(rows: &[Row]) {
             }
         }
     }
-}
-
-/// The reason why this control can't be held here; what `doctor` says of it.
-fn lacks(control: &str) -> Option<String> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
 }
 
 /// Takes 150 MiB, a MiB at a time.

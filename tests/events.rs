@@ -6,8 +6,7 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use std::process::Command;
-use support::{Outcome, PYTHON, Scene, skip};
+use support::{Outcome, PYTHON, Scene, lacks, skip};
 
 /// Takes memory a MiB at a time, up to the argument.
 const HOG: &str = "
@@ -30,15 +29,6 @@ const BUSY: &str = "
 import sys, time
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end: pass";
-
-/// The reason why this control can't be held here; what `doctor` says of it.
-fn lacks(control: &str) -> Option<String> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
-}
 
 /// A run of Python code with its events.
 fn run(scene: &Scene, flags: &[&str], code: &str, argument: &str) -> (Outcome, Vec<Value>) {

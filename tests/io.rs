@@ -9,18 +9,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Outcome, Scene, skip};
+use support::{Outcome, Scene, lacks, skip};
 
 const MEBIBYTE: f64 = (1 << 20) as f64;
-
-/// The reason why this control can't be held here; what `doctor` says of it.
-fn lacks(control: &str) -> Option<String> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
-}
 
 /// Whether a scene is on a disk; `None` when it is.
 fn no_disk(scene: &Scene) -> Option<String> {

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{PYTHON, Scene, skip};
+use support::{PYTHON, Scene, lacks, skip};
 
 /// Takes memory a MiB at a time, up to the argument, and tells when it has it all.
 const HOG: &str = "
@@ -42,15 +42,6 @@ fn mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
     line.split(' ').nth(1).map(PathBuf::from)
-}
-
-/// The reason why limits of this controller can't be held here; what `doctor` says of the control.
-fn lacks(control: &str) -> Option<String> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
 }
 
 fn hog(scene: &Scene, flags: &[&str], mebibytes: &str) -> support::Outcome {

@@ -4,18 +4,9 @@
 
 mod support;
 
-use serde_json::Value;
 use std::fs;
 use std::process::{Command, Output};
-use support::{PYTHON, Scene, Started, cgroup_of, only_child, skip};
-
-/// The reason why this control can't be held here; what `doctor` says of it.
-fn lacks(control: &str) -> Option<String> {
-    let output = stockade(&["doctor", "--json"]);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
-}
+use support::{PYTHON, Scene, Started, cgroup_of, lacks, only_child, skip};
 
 fn stockade(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_stockade")).args(words).output().unwrap()

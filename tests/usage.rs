@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use stockade::platform::{Bytes, Network, Usage};
 use stockade::{Policy, Sandbox};
-use support::{Outcome, PYTHON, Scene, cgroup_of, skip};
+use support::{Outcome, PYTHON, Scene, cgroup_of, lacks, skip};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::time::timeout;
 
@@ -46,15 +46,6 @@ for _ in range(64):
     near.sendall(b'x' * 16384)
     left = 16384
     while left: left -= len(far.recv(left))";
-
-/// The reason why this control can't be held here; what `doctor` says of it.
-fn lacks(control: &str) -> Option<String> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let entry = &told["controls"][control];
-    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
-}
 
 /// A program under the default policy that has said a line, and goes on to the next when it is told to.
 struct Held {

@@ -321,3 +321,12 @@ pub(crate) fn listed(name: &str) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// The reason why this control can't be held here; what `doctor` says of it.
+pub(crate) fn lacks(control: &str) -> Option<String> {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_stockade")).args(["doctor", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let entry = &told["controls"][control];
+    (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
+}
