@@ -4,7 +4,6 @@
 
 mod support;
 
-use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
