@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; `output` is the only place that prints.
 
 mod ask;
+mod bars;
 mod doctor;
 mod output;
 mod overrides;
@@ -10,6 +11,7 @@ mod session;
 mod stats;
 mod top;
 mod update;
+mod watch;
 
 use clap::Command;
 use std::process::ExitCode;

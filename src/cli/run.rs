@@ -1,6 +1,7 @@
 //! `stockade run`: one sandbox, its streams passed through, one report.
 
 use super::session::Session;
+use super::watch::{self, Watch};
 use super::{output, overrides};
 use crate::error::Error;
 use crate::events::Events;
@@ -61,6 +62,14 @@ pub(super) fn command() -> Command {
             't',
             "Give the program a terminal of its own, with job control and resizing",
         ))
+        .arg(
+            flag(
+                "watch",
+                'w',
+                "Show what it uses, and its limits as bars, on the terminal while it runs",
+            )
+            .conflicts_with("tty"),
+        )
         .arg(flag(
             "verbose",
             'v',
@@ -97,8 +106,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     // Kept for a report of a failed launch; the digest takes longer than the copy, and is rarely needed here.
     let asked = policy.clone();
     let label = matches.get_one::<String>("name").map(String::as_str);
-    let launch =
-        supervise(policy, command.clone(), label, matches.get_flag("tty"), events_to.as_mut());
+    let shown = Shown { tty: matches.get_flag("tty"), watch: matches.get_flag("watch") };
+    let launch = supervise(policy, command.clone(), label, shown, events_to.as_mut());
     let outcome = event_loop().and_then(|event_loop| event_loop.block_on(launch));
     let report = match &outcome {
         Ok(report) => report,
@@ -127,12 +136,19 @@ fn event_loop() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(|error| Error::io("failed to start the event loop", error))
 }
 
+/// What of the terminal the program gets, and what the caller sees there.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    tty: bool,
+    watch: bool,
+}
+
 /// Starts the sandbox, passes signals on, and waits.
 async fn supervise(
     policy: Policy,
     command: Vec<OsString>,
     name: Option<&str>,
-    tty: bool,
+    Shown { tty, watch }: Shown,
     mut events_to: Option<&mut File>,
 ) -> Result<ExitReport, Error> {
     // Before the launch, so that no signal is lost on the way; the child starts with default actions all the same.
@@ -145,7 +161,13 @@ async fn supervise(
     if tty {
         builder = builder.terminal();
     }
+    let mut bars = None;
+    if watch {
+        let (new, watched) = Watch::new(builder)?;
+        (bars, builder) = (Some(new), watched);
+    }
     let mut sandbox = builder.start()?;
+    let mut looks = tokio::time::interval(watch::PERIOD);
     if let Err(error) = sandbox.list()
         && output::is_watched()
     {
@@ -168,6 +190,12 @@ async fn supervise(
                 continue;
             }
             report = sandbox.wait() => break report?,
+            _ = looks.tick(), if bars.is_some() => {
+                if let Some(bars) = &mut bars {
+                    bars.look(&mut sandbox)?;
+                }
+                continue;
+            }
             signal = signals.next() => signal,
             () = stops.notified(), if tty => Signal::Stop,
         };
@@ -187,6 +215,9 @@ async fn supervise(
     }
     if let Some(session) = session {
         session.finish();
+    }
+    if let Some(bars) = bars {
+        bars.finish();
     }
     Ok(report)
 }

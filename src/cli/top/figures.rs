@@ -5,44 +5,44 @@ use serde_json::Value;
 
 /// The figures of one sandbox; `None` is "it couldn't tell".
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Figures {
-    pub(super) id: String,
+pub(in super::super) struct Figures {
+    pub(in super::super) id: String,
     /// Whether it answered at all.
-    pub(super) silent: bool,
-    pub(super) paused: bool,
-    pub(super) age: f64,
+    pub(in super::super) silent: bool,
+    pub(in super::super) paused: bool,
+    pub(in super::super) age: f64,
     /// Seconds of CPU so far.
-    pub(super) cpu: f64,
+    pub(in super::super) cpu: f64,
     /// Cores.
-    pub(super) cpu_limit: Option<f64>,
-    pub(super) memory: Option<u64>,
-    pub(super) memory_limit: Option<u64>,
-    pub(super) pids: Option<u64>,
-    pub(super) pids_limit: Option<u64>,
+    pub(in super::super) cpu_limit: Option<f64>,
+    pub(in super::super) memory: Option<u64>,
+    pub(in super::super) memory_limit: Option<u64>,
+    pub(in super::super) pids: Option<u64>,
+    pub(in super::super) pids_limit: Option<u64>,
     /// Bytes read and written so far.
-    pub(super) io: Option<u64>,
+    pub(in super::super) io: Option<u64>,
     /// Seconds of waiting so far: for a CPU, for memory, for devices.
-    pub(super) pressure: [Option<f64>; 3],
-    pub(super) processes: Vec<Process>,
+    pub(in super::super) pressure: [Option<f64>; 3],
+    pub(in super::super) processes: Vec<Process>,
 }
 
 /// One line of the tree of processes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Process {
-    pub(super) pid: u64,
-    pub(super) parent: u64,
-    pub(super) state: String,
-    pub(super) cpu: f64,
-    pub(super) memory: u64,
-    pub(super) threads: u64,
-    pub(super) command: String,
+pub(in super::super) struct Process {
+    pub(in super::super) pid: u64,
+    pub(in super::super) parent: u64,
+    pub(in super::super) state: String,
+    pub(in super::super) cpu: f64,
+    pub(in super::super) memory: u64,
+    pub(in super::super) threads: u64,
+    pub(in super::super) command: String,
     /// How deep it stands below the first.
-    pub(super) depth: usize,
+    pub(in super::super) depth: usize,
 }
 
 impl Figures {
     /// Those of a status.
-    pub(super) fn new(status: &Value) -> Self {
+    pub(in super::super) fn new(status: &Value) -> Self {
         let number = |place: &str| status.pointer(place).and_then(Value::as_f64);
         let whole = |place: &str| status.pointer(place).and_then(Value::as_u64);
         let seconds = |place: &str| number(place).unwrap_or(0.0);
@@ -69,7 +69,7 @@ impl Figures {
     }
 
     /// A sandbox that is listed and doesn't answer.
-    pub(super) fn silent(id: String) -> Self {
+    pub(in super::super) fn silent(id: String) -> Self {
         Self { id, silent: true, ..Self::default() }
     }
 }

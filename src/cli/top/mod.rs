@@ -2,9 +2,9 @@
 //!
 //! [`model`] is what is known and what keys do, without a terminal; [`screen`] draws it; here both meet the world.
 
-mod figures;
-mod model;
-mod screen;
+pub(super) mod figures;
+pub(super) mod model;
+pub(super) mod screen;
 
 use crate::control::Request;
 use crate::control::client::{self, Visit};

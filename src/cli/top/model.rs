@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a key asks of the world.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
+pub(in super::super) enum Action {
     Nothing,
     Quit,
     /// Look again at once.
@@ -16,7 +16,7 @@ pub(super) enum Action {
 
 /// What rows are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in super::super) enum Order {
     #[default]
     Cpu,
     Memory,
@@ -28,7 +28,7 @@ pub(super) enum Order {
 impl Order {
     const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Pids, Self::Age, Self::Name];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(in super::super) fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
@@ -46,19 +46,19 @@ impl Order {
 
 /// One sandbox: its figures, and what changed since the look before.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Row {
-    pub(super) now: Figures,
+pub(in super::super) struct Row {
+    pub(in super::super) now: Figures,
     /// Cores in use.
-    pub(super) cores: f64,
+    pub(in super::super) cores: f64,
     /// Bytes a second to and from devices.
-    pub(super) io_rate: Option<f64>,
+    pub(in super::super) io_rate: Option<f64>,
     /// Shares of time spent waiting: for a CPU, for memory, for devices.
-    pub(super) waiting: [Option<f64>; 3],
+    pub(in super::super) waiting: [Option<f64>; 3],
 }
 
 /// All that is shown.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Model {
+pub(in super::super) struct Model {
     rows: Vec<Row>,
     order: Order,
     selected: Option<String>,
@@ -70,7 +70,7 @@ pub(super) struct Model {
 
 impl Model {
     /// Takes in a look.
-    pub(super) fn take(&mut self, all: Vec<Figures>) {
+    pub(in super::super) fn take(&mut self, all: Vec<Figures>) {
         let mut before: BTreeMap<String, Figures> = std::mem::take(&mut self.rows)
             .into_iter()
             .map(|row| (row.now.id.clone(), row.now))
@@ -92,37 +92,37 @@ impl Model {
     }
 
     /// Rows from the top down.
-    pub(super) fn rows(&self) -> &[Row] {
+    pub(in super::super) fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    pub(super) fn order(&self) -> Order {
+    pub(in super::super) fn order(&self) -> Order {
         self.order
     }
 
-    pub(super) fn is_selected(&self, id: &str) -> bool {
+    pub(in super::super) fn is_selected(&self, id: &str) -> bool {
         self.selected.as_deref() == Some(id)
     }
 
     /// Whether its processes are shown.
-    pub(super) fn is_expanded(&self, id: &str) -> bool {
+    pub(in super::super) fn is_expanded(&self, id: &str) -> bool {
         self.expanded.contains(id)
     }
 
     /// What is asked or told at the bottom; empty when there is nothing.
-    pub(super) fn message(&self) -> String {
+    pub(in super::super) fn message(&self) -> String {
         match &self.doomed {
             Some(id) => format!("kill {id}? y or n"),
             None => self.message.clone(),
         }
     }
 
-    pub(super) fn tell(&mut self, message: String) {
+    pub(in super::super) fn tell(&mut self, message: String) {
         self.message = message;
     }
 
     /// A key.
-    pub(super) fn letter(&mut self, letter: char) -> Action {
+    pub(in super::super) fn letter(&mut self, letter: char) -> Action {
         self.message.clear();
         if let Some(id) = self.doomed.take() {
             // Nothing but a clear yes kills.

@@ -1,5 +1,6 @@
 //! The screen: a line for each sandbox, limits as bars, and the processes of those that are opened.
 
+use super::super::bars::{BAR, age, bar};
 use super::figures::Process;
 use super::model::{Model, Row};
 use crate::platform::Bytes;
@@ -17,9 +18,6 @@ pub(super) const KEYS: &str = "\
   q, escape        leave";
 
 const HINT: &str = "q quit  s sort  space processes  f freeze  t stop  x kill";
-
-/// Cells of a bar.
-const BAR: usize = 10;
 
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
@@ -96,6 +94,33 @@ fn lines(model: &Model) -> (Vec<Line<'static>>, usize) {
     (lines, selected)
 }
 
+/// One sandbox in a line of its own: what is limited, with its bars.
+pub(in super::super) fn brief(row: &Row) -> String {
+    let now = &row.now;
+    let of = |used: String, most: Option<String>| match most {
+        Some(most) => format!("{used}/{most}"),
+        None => used,
+    };
+    let bar_of = |used: Option<f64>, most: Option<f64>| {
+        used.zip(most).map_or_else(String::new, |(used, most)| bar(Some(used / most)) + " ")
+    };
+    // Limits and uses are far below 2^52.
+    let float = |number: Option<u64>| number.map(|number| number as f64);
+    let mut parts = vec![format!("{} {}", now.id, age(now.age))];
+    let cores = of(format!("{:.2}", row.cores), now.cpu_limit.map(|most| most.to_string()));
+    parts.push(format!("cpu {}{cores}", bar_of(Some(row.cores), now.cpu_limit)));
+    if let Some(used) = now.memory {
+        let shown =
+            of(Bytes(used).to_string(), now.memory_limit.map(|size| Bytes(size).to_string()));
+        parts.push(format!("memory {}{shown}", bar_of(float(now.memory), float(now.memory_limit))));
+    }
+    if let Some(used) = now.pids {
+        let shown = of(used.to_string(), now.pids_limit.map(|most| most.to_string()));
+        parts.push(format!("pids {}{shown}", bar_of(float(now.pids), float(now.pids_limit))));
+    }
+    parts.join("  ")
+}
+
 fn line_of(row: &Row) -> Line<'static> {
     let now = &row.now;
     if now.silent {
@@ -149,30 +174,6 @@ fn line_of(row: &Row) -> Line<'static> {
 )]
 fn whole_bytes(rate: f64) -> Bytes {
     Bytes(rate.max(0.0) as u64)
-}
-
-/// A share as a bar; nothing where there is no limit.
-fn bar(share: Option<f64>) -> String {
-    let Some(share) = share else { return String::new() };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 8")]
-    let full = (share.clamp(0.0, 1.0) * (BAR - 2) as f64).round() as usize;
-    format!("[{}{}]", "#".repeat(full), "-".repeat(BAR - 2 - full))
-}
-
-/// A time in two units at most.
-fn age(seconds: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an age since a start"
-    )]
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0..60 => format!("{seconds:.1}s"),
-        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
-        3600..86_400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
-        _ => format!("{}d{:02}h", whole / 86_400, whole / 3600 % 24),
-    }
 }
 
 fn process_line(process: &Process) -> Line<'static> {
@@ -249,11 +250,5 @@ mod tests {
         assert!(shown(&model, 4).contains("crawl-5c01d2e4"));
         // Smaller than its frame it still doesn't fall.
         shown(&model, 1);
-    }
-
-    #[test]
-    fn ages_have_two_units_at_most() {
-        let ages = [5.25, 65.0, 3700.0, 90_000.0].map(age);
-        assert_eq!(ages, ["5.2s", "1m05s", "1h01m", "1d01h"]);
     }
 }
