@@ -152,7 +152,7 @@ impl Serialize for Cores {
 /// Reads a duration: one or more of `90ms`, `30s`, `5m`, `2h`, `1d`, as in `1h30m`.
 ///
 /// # Errors
-/// When the text is anything else, or more than 250 years; a bare number has no unit and is refused.
+/// When the text is anything else, or more than 290 years; a bare number has no unit and is refused.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
     let error = || ParseUnitError {
         text: text.into(),
@@ -180,7 +180,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
         rest = tail;
     }
     // Clocks can't add much more to the time that they show, and one part alone can't say it.
-    let longest = Duration::from_secs(250 * 365 * 86_400);
+    let longest = Duration::from_secs(290 * 365 * 86_400);
     if text.is_empty() || total > longest { Err(error()) } else { Ok(total) }
 }
 
