@@ -67,6 +67,8 @@ impl<'a> Campaign<'a> {
         let cases: Vec<TestCase> = all
             .iter()
             .filter(|_| wanted)
+            // Who names a test, or a part of its name, wants it wherever it is.
+            .filter(|test| options.filter.is_some() || !spec.leaves_out(&test.suite, as_user))
             .map(case)
             .filter(|case| chosen(full_name(name, case)))
             .collect();

@@ -54,6 +54,9 @@ pub struct GuestSpec {
     /// Features that it may skip for besides, when the tests run as an unprivileged user.
     #[serde(default)]
     pub lacks_as_user: Vec<String>,
+    /// Suites that it leaves to other guests, unless they are asked for; a suite with `user::` before it, those runs only.
+    #[serde(default)]
+    pub leaves_out: Vec<String>,
 }
 
 /// How a guest is booted.
@@ -108,6 +111,16 @@ impl Catalogue {
 }
 
 impl GuestSpec {
+    /// Whether this guest leaves a suite to others.
+    #[must_use]
+    pub fn leaves_out(&self, suite: &str, as_user: bool) -> bool {
+        let left = |name: &str| match name.strip_prefix("user::") {
+            Some(of_user) => as_user && of_user == suite,
+            None => name == suite,
+        };
+        self.leaves_out.iter().any(|name| left(name))
+    }
+
     /// Whether a test may skip because `feature` is missing.
     #[must_use]
     pub fn may_skip(&self, feature: &str, as_user: bool) -> bool {

@@ -71,6 +71,7 @@ mod tests {
             modules: Vec::new(),
             lacks: lacks.iter().map(|&feature| feature.to_owned()).collect(),
             lacks_as_user: Vec::new(),
+            leaves_out: Vec::new(),
         }
     }
 
