@@ -103,7 +103,7 @@ async fn hundreds_of_launches_leave_nothing() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-#[ignore = "takes a quarter of an hour in a guest: `cargo vm --shell-command` of this test with `--ignored`"]
+#[ignore = "takes minutes: run it alone, with `--ignored`"]
 async fn ten_thousand_launches_leave_nothing() {
     leave_nothing(10_000).await;
 }
