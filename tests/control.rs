@@ -73,7 +73,18 @@ fn what_runs_is_listed_with_its_limits_its_use_and_its_processes_until_it_ends()
     let scene = Scene::new();
     let flags = ["--memory", "512MiB", "--cpu-time", "1h"];
     let (run, id) = started(&scene, "listed", &flags, "sleep 1000.25 & read");
-    let status = statuses("listed", &["--processes", &id]).remove(0);
+    // The shell may have said its word before its child became `sleep`, and that fell asleep.
+    let status = eventually(|| {
+        let status = statuses("listed", &["--processes", &id]).remove(0);
+        let asleep =
+            |process: &&Value| process["command"] == "sleep 1000.25" && process["state"] == "S";
+        status["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|process| asleep(&process))
+            .then_some(status)
+    });
     assert_eq!(status["version"], 1);
     assert_eq!((&status["policy"], &status["paused"]), (&"default".into(), &false.into()));
     assert_eq!(status["limits"]["memory"], 512 << 20);

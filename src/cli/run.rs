@@ -12,7 +12,7 @@ use crate::platform::{
 };
 use crate::policy::Policy;
 use crate::report::{Cause, ExitReport, PolicyName};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, SandboxBuilder};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -107,12 +107,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let asked = policy.clone();
     let label = matches.get_one::<String>("name").map(String::as_str);
     let shown = Shown { tty: matches.get_flag("tty"), watch: matches.get_flag("watch") };
-    let launch = supervise(policy, command.clone(), label, shown, events_to.as_mut());
+    let id = new_id(label, command.first().map(OsString::as_os_str));
+    let builder = Sandbox::builder(policy).command(command.clone()).id(id.clone());
+    let launch = supervise(builder, shown, events_to.as_mut());
     let outcome = event_loop().and_then(|event_loop| event_loop.block_on(launch));
     let report = match &outcome {
         Ok(report) => report,
         Err(error) => {
-            let id = new_id(label, command.first().map(OsString::as_os_str));
             let told = PolicyName { digest: asked.digest(), name: asked.name };
             &ExitReport::launch_failed(&id, &command, told, error)
         }
@@ -145,19 +146,13 @@ struct Shown {
 
 /// Starts the sandbox, passes signals on, and waits.
 async fn supervise(
-    policy: Policy,
-    command: Vec<OsString>,
-    name: Option<&str>,
+    mut builder: SandboxBuilder,
     Shown { tty, watch }: Shown,
     mut events_to: Option<&mut File>,
 ) -> Result<ExitReport, Error> {
     // Before the launch, so that no signal is lost on the way; the child starts with default actions all the same.
     let mut signals =
         IncomingSignals::catch().map_err(|error| Error::io("failed to catch signals", error))?;
-    let mut builder = Sandbox::builder(policy).command(command);
-    if let Some(name) = name {
-        builder = builder.name(name);
-    }
     if tty {
         builder = builder.terminal();
     }

@@ -33,6 +33,7 @@ pub struct SandboxBuilder {
     policy: Policy,
     command: Vec<OsString>,
     name: Option<String>,
+    id: Option<String>,
     stdio: StdioSet,
     terminal: bool,
     backend: Option<Arc<dyn Backend>>,
@@ -44,6 +45,7 @@ impl SandboxBuilder {
             policy,
             command: Vec::new(),
             name: None,
+            id: None,
             stdio: StdioSet::default(),
             terminal: false,
             backend: None,
@@ -61,6 +63,13 @@ impl SandboxBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// The whole id, of a caller that tells it also where the launch fails.
+    #[must_use]
+    pub(crate) fn id(mut self, id: String) -> Self {
+        self.id = Some(id);
         self
     }
 
@@ -116,8 +125,9 @@ impl SandboxBuilder {
             Some(backend) => backend,
             None => Arc::from(crate::platform::native()?),
         };
+        let program = self.command.first().map(OsString::as_os_str);
         let request = plan::LaunchRequest {
-            id: plan::new_id(self.name.as_deref(), self.command.first().map(OsString::as_os_str)),
+            id: self.id.unwrap_or_else(|| plan::new_id(self.name.as_deref(), program)),
             command: self.command,
             environment: std::env::vars_os().collect(),
             working_directory: std::env::current_dir().ok(),

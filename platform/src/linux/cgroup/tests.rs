@@ -117,6 +117,46 @@ fn the_name_of_a_leftover_can_be_used_again_and_that_of_a_living_one_cannot() {
 }
 
 #[test]
+fn a_name_that_a_sweep_is_just_removing_is_had_when_it_is_gone() {
+    let Some(tree) = tree_with(Controllers::NONE) else { return };
+    let plan = plan("swept");
+    // What a sweep does, in another process that isn't given a processor for a while.
+    let path = tree.path().join(&plan.id);
+    std::fs::create_dir_all(&path).unwrap();
+    let held = std::fs::File::open(&path).unwrap();
+    held.lock().unwrap();
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            std::fs::remove_dir(&path).unwrap();
+            drop(held);
+        });
+        let (cgroup, _) = tree.create(&plan).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        assert!(cgroup.path().exists());
+    });
+}
+
+#[test]
+fn sweeps_and_launches_at_the_same_time_leave_each_other_alone() {
+    let Some(tree) = tree_with(Controllers::NONE) else { return };
+    let tree = &tree;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for number in 0..50 {
+                    let name = format!("busy{thread}{number}");
+                    let (cgroup, _) = tree.create(&plan(&name)).unwrap();
+                    tree.sweep().unwrap();
+                    assert!(cgroup.path().exists());
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_parent_that_someone_removed_is_made_again() {
     let Some(tree) = tree_with(Controllers::NONE) else { return };
     if tree.origin() != Origin::OwnDirectory {

@@ -183,12 +183,15 @@ impl Tree {
                 Ok(dir) => break dir,
                 Err(error) if tries == MOST_TRIES => return Err(fail(error)),
                 // Someone removed the parent, or a sweep took the new directory before it was locked.
-                Err(Errno::NOENT | Errno::NODEV | Errno::WOULDBLOCK) => {
+                Err(Errno::NOENT | Errno::NODEV) => {
                     self.forget_parent();
                     parent = self.parent(needed)?;
                 }
                 Err(Errno::EXIST) => {
-                    sweep_one(parent.as_fd(), &plan.id, false).map_err(fail)?;
+                    let freed = free_name(parent.as_fd(), &plan.id).map_err(fail)?;
+                    if !freed {
+                        return Err(fail(Errno::EXIST));
+                    }
                 }
                 Err(error) => return Err(fail(error)),
             }
@@ -319,8 +322,10 @@ impl Tree {
 fn make(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
     mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
     let dir = file::open_dir(parent, name)?;
-    flock(&dir, FlockOperation::NonBlockingLockShared)?;
-    // A sweep may have removed it between those two: a lock on a removed directory holds nothing.
+    // Waits for a sweep that was there first, which removes the empty directory at once. Trying again instead would
+    // meet the same directory for as long as that sweep isn't given a processor.
+    flock(&dir, FlockOperation::LockShared)?;
+    // A lock on a removed directory holds nothing.
     accessat(&dir, "cgroup.procs", Access::EXISTS, AtFlags::empty())?;
     Ok(dir)
 }
@@ -341,6 +346,25 @@ fn sweep_one(parent: BorrowedFd<'_>, name: &str, kill: bool) -> rustix::io::Resu
         return Ok(false);
     }
     removal::remove(parent, name, dir.as_fd()).map(|()| true)
+}
+
+/// Removes a leftover that has the wanted name; `false` when a living sandbox has it, or it has processes.
+fn free_name(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<bool> {
+    if sweep_one(parent, name, false)? {
+        return Ok(true);
+    }
+    let dir = match file::open_dir(parent, name) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    // The living share their lock; a sweep doesn't, and then it is gone when the sweep is over.
+    flock(&dir, FlockOperation::LockShared)?;
+    match accessat(&dir, "cgroup.procs", Access::EXISTS, AtFlags::empty()) {
+        Ok(()) => Ok(false),
+        Err(Errno::NOENT | Errno::NODEV) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// A sandbox's id: any name, a dash and eight hex digits.
