@@ -35,6 +35,16 @@ impl News {
         Self { watcher, ..Self::default() }
     }
 
+    /// What was told so far.
+    pub(crate) fn told(&self) -> Hits {
+        self.told
+    }
+
+    /// Whether somebody listens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.listeners.is_some()
+    }
+
     pub(crate) fn has_watcher(&self) -> bool {
         self.watcher.is_some()
     }

@@ -4,7 +4,7 @@
 //! a pipe then. What the caller reads itself is counted as it reads. What is thrown away isn't counted.
 
 use crate::error::Error;
-use crate::platform::{Launched, Meter, OutputPipe, Stdio, StdioSet};
+use crate::platform::{Bytes, Launched, Meter, OutputPipe, Stdio, StdioSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -112,6 +112,11 @@ impl Watch {
 
     pub(crate) fn is_over(&self) -> bool {
         self.meter.is_over()
+    }
+
+    /// Passes on as much from here on, in all; what was written is over at once where that is more.
+    pub(crate) fn limit_to(&self, most: Option<Bytes>) {
+        self.meter.limit_to(most.map_or(u64::MAX, |most| most.0));
     }
 
     /// Bytes that were passed on.

@@ -128,38 +128,10 @@ pub fn compile(
 
 /// Whether a policy asks for a control: limits that it sets, and every wall.
 fn asks_for(policy: &Policy, control: Control) -> bool {
-    let limits = &policy.limits;
     match control {
-        Control::Memory => limits.memory.is_some(),
-        Control::MemoryHigh => limits.memory_high.is_some(),
-        Control::MemoryStall => limits.memory_stall.is_some(),
-        Control::MemoryMin => limits.memory_min.is_some(),
-        Control::MemoryLow => limits.memory_low.is_some(),
-        Control::Swap => limits.swap.is_some(),
-        Control::Zswap => limits.zswap.is_some(),
-        Control::HugePages => limits.huge_pages.is_some(),
-        Control::Cpu => limits.cpu.is_some(),
-        // What runs only when nothing else wants the CPU has no share of it.
-        Control::CpuWeight => limits.cpu_weight.is_some() && !limits.cpu_idle,
-        Control::CpuBurst => limits.cpu_burst.is_some(),
-        Control::CpuIdle => limits.cpu_idle,
-        Control::Cpus => limits.cpus.is_some(),
-        Control::Mems => limits.mems.is_some(),
-        Control::Pids => limits.pids.is_some(),
-        Control::Io => !limits.io.is_empty(),
-        Control::IoWeight => limits.io_weight.is_some(),
-        Control::OpenFiles => limits.open_files.is_some(),
-        Control::FileSize => limits.file_size.is_some(),
-        Control::CoreSize => limits.core_size.is_some(),
-        Control::Stack => limits.stack.is_some(),
-        Control::LockedMemory => limits.locked_memory.is_some(),
-        Control::Realtime => limits.realtime.is_some(),
-        Control::Nice => limits.nice.is_some(),
-        Control::Output => limits.output.is_some(),
-        Control::WallTime => limits.wall_time.is_some(),
-        Control::CpuTime => limits.cpu_time.is_some(),
         Control::Clock => policy.clock.monotonic != 0 || policy.clock.boottime != 0,
         Control::Network => policy.network != Network::Host,
+        limit if limit.is_limit() => policy.limits.sets(limit),
         _ => true,
     }
 }

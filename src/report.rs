@@ -79,7 +79,7 @@ pub struct ExitReport {
     pub memory: MemoryUsage,
     /// What it read from and wrote to devices.
     pub io: Option<IoUsage>,
-    /// What went over its own interfaces, where somebody looked while it ran.
+    /// What went over its own interfaces.
     pub network: Option<NetworkUsage>,
     /// Time that it waited for what others had.
     pub pressure: PressureUsage,
@@ -167,6 +167,16 @@ fn pressed(ended: &Ended) -> Vec<Pressed> {
     all
 }
 
+/// Whether a program that was killed was killed for want of memory. Where the kernel takes single processes, another may
+/// have been its victim, and this kill somebody else's; who can't read the kernel's log takes it for the kernel's.
+fn is_killed_for_memory(ended: &Ended) -> bool {
+    let others = match (&ended.victim, ended.program) {
+        (Some(victim), Some(program)) => ended.hits.tree_kills == 0 && victim.pid != program,
+        _ => false,
+    };
+    ended.hits.memory_kills > 0 && !others
+}
+
 /// How it ended: the cause, and the limit behind it.
 pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>) {
     match (intent, ended.how) {
@@ -175,7 +185,7 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
         (Some(Intent::Asked), _) => (Cause::Stopped, None),
         (Some(Intent::Watched(control)), _) => (Cause::LimitExceeded, Some(control)),
         // A kill that the kernel counted as one for memory; a program that exits by itself has survived it.
-        (None, HowEnded::Signaled(9)) if ended.hits.memory_kills > 0 => {
+        (None, HowEnded::Signaled(9)) if is_killed_for_memory(ended) => {
             (Cause::OutOfMemory, Some(Control::Memory))
         }
         (None, HowEnded::Denied) => (Cause::Denied, Some(Control::Syscalls)),
@@ -319,6 +329,17 @@ mod tests {
     fn a_kill_for_memory_is_told_from_any_other_kill() {
         assert_eq!(verdict(&killed(1), None), (Cause::OutOfMemory, Some(Control::Memory)));
         assert_eq!(verdict(&killed(0), None), (Cause::Signalled, None));
+    }
+
+    #[test]
+    fn a_kill_after_that_of_another_for_memory_is_somebody_elses() {
+        let mut ended = killed(1);
+        ended.program = Some(42);
+        assert_eq!(verdict(&ended, None).0, Cause::OutOfMemory);
+        ended.victim = Some(Victim { pid: 43, command: "other".into() });
+        assert_eq!(verdict(&ended, None), (Cause::Signalled, None));
+        ended.victim = Some(Victim { pid: 42, command: "program".into() });
+        assert_eq!(verdict(&ended, None).0, Cause::OutOfMemory);
     }
 
     #[test]

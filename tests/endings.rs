@@ -276,6 +276,10 @@ fn endings_by_memory() {
         _ => Bash("head -c 150M /dev/zero > /dev/shm/file; exit 5"),
     };
     let (less, more) = ("--memory 64MiB", "--memory 512MiB");
+    let alone = "--memory 64MiB --oom-kill process";
+    let killed_after = Bash("/usr/bin/python3 hog.py; kill -KILL $$");
+    let reads_log = fs::File::open("/dev/kmsg").is_ok();
+    let by_hand = if reads_log { signalled(9) } else { OUT_OF_MEMORY };
     let (small, big) = ("--memory 64MiB --tmp 512MiB", "--memory 512MiB --tmp 512MiB");
     let rows = [
         row("one process", Python(HOG), less, OUT_OF_MEMORY).freed(more, exited(0)),
@@ -295,6 +299,9 @@ fn endings_by_memory() {
             OUT_OF_MEMORY,
         )
         .freed("--memory 512MiB --oom-kill process", exited(0)),
+        // Which of the two the kernel killed, its log tells to those who may read it.
+        row("one victim, and another killed by hand", killed_after, alone, by_hand)
+            .freed("--memory 512MiB --oom-kill process", signalled(9)),
     ];
     hold(&rows.map(|row| row.pressed("limits.memory")));
 }

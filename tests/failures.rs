@@ -163,9 +163,17 @@ fn a_clone_that_cant_put_the_child_into_its_group_is_made_up_for() {
     let Some(run) = with_broken(&scene, &before.name, &[], "clone3", "EINVAL:when=1") else {
         skip!("strace: not installed, or it may not trace");
     };
-    // Where sandboxes have no group, the first clone is the only one.
-    assert!(matches!(run.status.code(), Some(0 | 125)), "{}", run.told());
     before.nothing_is_left();
+    if run.status.code() == Some(0) {
+        let how = run.reported("/enforcement/lifetime/how").as_str().unwrap();
+        assert!(how.contains("moved into its cgroup after the clone"), "{}", run.told());
+        let usual = scene.run(&["--name", &before.name], &["echo", "ran"]).expect_code(0);
+        let how = usual.reported("/enforcement/lifetime/how").as_str().unwrap();
+        assert!(!how.contains("moved"), "{}", usual.told());
+    } else {
+        // Where sandboxes have no group, the first clone is the only one.
+        run.expect_refusal(&["clone into new namespaces"]);
+    }
 }
 
 #[test]

@@ -112,7 +112,10 @@ fn the_kernel_holds_the_new_limits_and_none_where_one_is_taken_away() {
     let told = refused("held", &["--pids", "5", "--cpus", "4000"]);
     assert!(told.contains("limits.cpus"), "{told}");
     assert_eq!(all(), ["134217728", "max", "max 100000", "30", "max"]);
-    run.finish(&scene).expect_code(0);
+    let ended = run.finish(&scene).expect_code(0);
+    // The report has what was in force at the end.
+    assert!(ended.report.pointer("/enforcement/limits.pids").is_none(), "{}", ended.told());
+    assert_eq!(ended.reported("/enforcement/limits.cpu_weight/value"), "30");
 }
 
 #[test]
@@ -132,6 +135,68 @@ fn fewer_processes_than_there_are_end_none_and_start_none() {
     run = Started::new(scene.command(&["--pids", "20"], &["bash", "-c", line]));
     run.say("\n");
     assert_eq!(run.finish(&scene).reported("/pids/denied").as_u64(), Some(0));
+}
+
+#[test]
+fn more_output_can_be_let_through_and_less() {
+    let scene = Scene::new();
+    let line = "while read -r bytes; do head -c $bytes /dev/zero | tr '\\0' x; echo; done";
+    let program = ["bash", "-c", &format!("echo up; {line}")];
+    let mut run = named(&scene, "talks", &["--output", "100B"], &program);
+    assert_eq!(update("talks", &["--output", "1MiB"]), "");
+    run.say("500\n");
+    assert_eq!(run.line().len(), 500);
+    let told = update("talks", &["--output", "200B"]);
+    assert!(told.contains("limits.output: it has written 504B of 200B"), "{told}");
+    let ended = run.finish(&scene).expect_code(137);
+    assert_eq!(ended.reported("/limit"), "limits.output", "{}", ended.told());
+
+    let run = named(&scene, "silent", &[], &program);
+    let told = refused("silent", &["--output", "1MiB"]);
+    assert!(told.contains("can't be given to a sandbox that started without"), "{told}");
+    run.finish(&scene).expect_code(0);
+}
+
+#[test]
+fn whom_the_end_of_memory_takes_can_be_changed() {
+    if let Some(why) = lacks("limits.memory") {
+        skip!("memory: {why}");
+    }
+    let scene = Scene::new();
+    scene.file("hog.py", "held = [bytearray(b'x' * (1 << 20)) for _ in range(150)]");
+    let line = "echo up; read; /usr/bin/python3 hog.py; exit 5";
+    let flags = ["--memory", "64MiB", "--swap", "0B"];
+    for (name, change, code) in [("one", Some("process"), 5), ("all", None, 137)] {
+        let mut run = named(&scene, name, &flags, &["bash", "-c", line]);
+        if let Some(change) = change {
+            update(name, &["--oom-kill", change]);
+        }
+        run.say("\n");
+        run.finish(&scene).expect_code(code);
+    }
+}
+
+#[test]
+fn a_stall_can_be_watched_for_and_no_longer() {
+    if let Some(why) = lacks("limits.memory_stall") {
+        skip!("psi-thresholds: {why}");
+    }
+    let scene = Scene::new();
+    let flags = ["--memory", "512MiB", "--memory-high", "24MiB", "--swap", "0B"];
+    let mut run = taker(&scene, "stalls", &flags);
+    update("stalls", &["--memory-stall", "1s"]);
+    run.say("150\n");
+    let ended = run.finish(&scene).expect_code(137);
+    assert_eq!(ended.reported("/limit"), "limits.memory_stall", "{}", ended.told());
+    assert_eq!(ended.reported("/enforcement/limits.memory_stall/state"), "enforced");
+
+    let mut run = taker(&scene, "endures", &[&flags[..], &["--memory-stall", "1s"]].concat());
+    update("endures", &["--memory-stall", "unlimited", "--wall-time", "8s", "--grace", "0s"]);
+    run.say("150\n");
+    // It crawls until something else ends it, or it has what it wanted.
+    let ended = run.finish(&scene);
+    assert_ne!(ended.reported("/limit"), "limits.memory_stall", "{}", ended.told());
+    assert!(ended.report.pointer("/enforcement/limits.memory_stall").is_none());
 }
 
 #[test]

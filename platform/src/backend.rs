@@ -131,12 +131,14 @@ pub trait Running: Send + Debug {
         false
     }
 
-    /// Begins to watch what happens; `None` where the platform has nothing to tell. The first watcher is the one that
-    /// tells of [`Event::MemoryStalled`](crate::Event::MemoryStalled).
+    /// Begins to watch what happens beyond what was `told` already; `None` where the platform has nothing to tell. The first
+    /// watcher, and the first after an update that changed `memory_stall`, is the one that tells of
+    /// [`Event::MemoryStalled`](crate::Event::MemoryStalled).
     ///
     /// # Errors
     /// When the platform refuses.
-    fn watcher(&mut self) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
+    fn watcher(&mut self, told: Hits) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
+        let _nothing_more = told;
         Ok(None)
     }
 
@@ -165,8 +167,11 @@ pub struct Ended {
     pub usage: Usage,
     /// Times that limits were reached.
     pub hits: Hits,
-    /// The last process that was picked to be killed for want of memory, where the platform tells.
+    /// The last process that was picked to be killed for want of memory, where the platform tells; the program itself, if
+    /// it was ever picked.
     pub victim: Option<Victim>,
+    /// The program's own process as the host counts, where it matters: it may be killed for want of memory by itself.
+    pub program: Option<u32>,
     /// The memory limit in force when it ended, read back.
     pub memory_limit: Option<Bytes>,
     /// From just before the launch to the end of the program.
@@ -181,6 +186,7 @@ impl Ended {
             usage: Usage::default(),
             hits: Hits::default(),
             victim: None,
+            program: None,
             memory_limit: None,
             wall_time: Duration::ZERO,
         }

@@ -168,6 +168,11 @@ impl Control {
         self.row().0
     }
 
+    /// Whether it is a limit; else it is a wall.
+    pub fn is_limit(self) -> bool {
+        self.name().starts_with("limits.")
+    }
+
     /// One line of meaning, without a full stop.
     pub fn summary(self) -> &'static str {
         self.row().1

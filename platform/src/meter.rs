@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 /// The count of what one sandbox wrote to all its streams together, and the most that is passed on.
 #[derive(Debug)]
 pub struct Meter {
-    most: u64,
+    most: AtomicU64,
     passed: AtomicU64,
     is_over: AtomicBool,
     over: Notify,
@@ -16,7 +16,7 @@ impl Meter {
     /// A count that begins at 0 and is over with the first byte beyond `most`.
     pub fn new(most: u64) -> Self {
         Self {
-            most,
+            most: AtomicU64::new(most),
             passed: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             over: Notify::new(),
@@ -26,10 +26,11 @@ impl Meter {
     /// Counts bytes that were just read; how many of them may be passed on.
     pub fn take(&self, bytes: usize) -> usize {
         let wanted = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let most = self.most.load(Ordering::Relaxed);
         let mut granted = 0;
         self.passed
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |passed| {
-                granted = wanted.min(self.most.saturating_sub(passed));
+                granted = wanted.min(most.saturating_sub(passed));
                 Some(passed + granted)
             })
             .unwrap_or(0);
@@ -38,6 +39,15 @@ impl Meter {
             self.over.notify_one();
         }
         usize::try_from(granted).unwrap_or(bytes)
+    }
+
+    /// Passes on so many in all from here on. It is over at once where more were passed on already; what was over stays so.
+    pub fn limit_to(&self, most: u64) {
+        self.most.store(most, Ordering::Relaxed);
+        if self.passed() > most {
+            self.is_over.store(true, Ordering::Release);
+            self.over.notify_one();
+        }
     }
 
     /// Bytes that were passed on.
@@ -74,6 +84,18 @@ mod tests {
     fn what_exceeds_it_is_cut_where_the_limit_is() {
         let meter = Meter::new(10);
         assert_eq!((meter.take(64), meter.is_over(), meter.passed()), (10, true, 10));
+    }
+
+    #[test]
+    fn another_limit_counts_from_the_first_byte() {
+        let meter = Meter::new(10);
+        assert_eq!(meter.take(8), 8);
+        meter.limit_to(20);
+        assert_eq!((meter.take(12), meter.is_over()), (12, false));
+        meter.limit_to(20);
+        assert!(!meter.is_over());
+        meter.limit_to(19);
+        assert_eq!((meter.take(1), meter.is_over(), meter.passed()), (0, true, 20));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -151,6 +151,43 @@ pub struct Limits {
     pub grace: Duration,
 }
 
+impl Limits {
+    /// Whether they say anything of this control; nothing of what is no limit.
+    pub fn sets(&self, control: Control) -> bool {
+        match control {
+            Control::Memory => self.memory.is_some(),
+            Control::MemoryHigh => self.memory_high.is_some(),
+            Control::MemoryStall => self.memory_stall.is_some(),
+            Control::MemoryMin => self.memory_min.is_some(),
+            Control::MemoryLow => self.memory_low.is_some(),
+            Control::Swap => self.swap.is_some(),
+            Control::Zswap => self.zswap.is_some(),
+            Control::HugePages => self.huge_pages.is_some(),
+            Control::Cpu => self.cpu.is_some(),
+            // What runs only when nothing else wants the CPU has no share of it.
+            Control::CpuWeight => self.cpu_weight.is_some() && !self.cpu_idle,
+            Control::CpuBurst => self.cpu_burst.is_some(),
+            Control::CpuIdle => self.cpu_idle,
+            Control::Cpus => self.cpus.is_some(),
+            Control::Mems => self.mems.is_some(),
+            Control::Pids => self.pids.is_some(),
+            Control::Io => !self.io.is_empty(),
+            Control::IoWeight => self.io_weight.is_some(),
+            Control::OpenFiles => self.open_files.is_some(),
+            Control::FileSize => self.file_size.is_some(),
+            Control::CoreSize => self.core_size.is_some(),
+            Control::Stack => self.stack.is_some(),
+            Control::LockedMemory => self.locked_memory.is_some(),
+            Control::Realtime => self.realtime.is_some(),
+            Control::Nice => self.nice.is_some(),
+            Control::Output => self.output.is_some(),
+            Control::WallTime => self.wall_time.is_some(),
+            Control::CpuTime => self.cpu_time.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// Whom the kernel kills when the memory limit is reached and nothing can be reclaimed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

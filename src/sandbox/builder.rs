@@ -4,7 +4,7 @@ use super::watch::watched;
 use super::{PolicyName, Sandbox};
 use crate::error::Error;
 use crate::events::News;
-use crate::platform::{Backend, Control, Decision, Probe, Stdio, StdioSet, Usage};
+use crate::platform::{Backend, Control, Decision, Hits, Probe, Stdio, StdioSet, Usage};
 use crate::policy::Policy;
 use crate::{output, plan};
 use std::ffi::OsString;
@@ -141,7 +141,7 @@ impl SandboxBuilder {
         let mut launched = backend.launch(&plan, stdio)?;
         let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
-        let watcher = if stalls { launched.running.watcher()? } else { None };
+        let watcher = if stalls { launched.running.watcher(Hits::default())? } else { None };
         let deadline = plan.limits.wall_time.map(|time| Instant::now() + time);
         Ok(Sandbox {
             policy: PolicyName { name: self.policy.name.clone(), digest: self.policy.digest() },

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::events::{Events, News};
 use crate::output;
 use crate::platform::{
-    Control, Ended, Enforcement, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe, Running,
-    Signal, Terminal, Usage,
+    Control, Ended, Enforcement, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
+    Running, Signal, Terminal, Usage,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -239,7 +239,7 @@ impl Sandbox {
     /// When the platform refuses to tell.
     pub fn events(&mut self) -> Result<Events, Error> {
         if !self.news.has_watcher() && self.ended.is_none() {
-            self.news.watch(self.running.watcher()?);
+            self.news.watch(self.running.watcher(Hits::default())?);
         }
         Ok(self.news.listen())
     }

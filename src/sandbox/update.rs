@@ -24,13 +24,14 @@ impl Sandbox {
     /// When a source that the platform has can't be read.
     pub fn consequences(&mut self, limits: &Limits) -> Result<Vec<Consequence>, Error> {
         let usage = self.usage()?;
-        Ok(consequences(&self.plan, limits, &usage, self.began.elapsed()))
+        let written = self.output.as_ref().map(|output| Bytes(output.passed()));
+        Ok(consequences(&self.plan, limits, (&usage, written), self.began.elapsed()))
     }
 
     /// Changes its limits: all of them to these. Each is in force when this returns, or, on an error, all are as before.
     ///
-    /// Limits that a process takes along from its start (files, sizes, stack, priorities), `memory_stall`, `oom_kill` and
-    /// `output` can't be changed while it runs.
+    /// Limits that a process takes along from its start (files, sizes, stack, priorities) can't be changed while it runs, nor
+    /// can `output` be given to a sandbox that started without: its streams don't come through here.
     ///
     /// # Errors
     /// When a limit that differs can't be changed, isn't held by the kernel here, or is refused by it.
@@ -42,19 +43,36 @@ impl Sandbox {
                 let message = format!("{control} can't be changed while it runs");
                 return Err(Error::asked(message, "it is taken along from the start"));
             }
+            if control == Control::Output && self.output.is_none() {
+                let message = "limits.output can't be given to a sandbox that started without";
+                return Err(Error::asked(message, "its streams go past Stockade"));
+            }
             let held = match self.plan.controls.get(&control) {
                 None | Some(Decision::Enforce) => true,
                 // Stockade itself looks, at whatever the limit is.
-                Some(_) => matches!(control, Control::Memory | Control::CpuTime),
+                Some(_) => matches!(control, Control::Memory | Control::CpuTime | Control::Output),
             };
             if !held {
                 let message =
                     format!("{control} isn't held by the kernel here, so it can't be changed");
                 return Err(Error::asked(message, "`stockade doctor` tells why"));
             }
-            plan.controls.entry(control).or_insert(Decision::Enforce);
+            if limits.sets(control) {
+                plan.controls.entry(control).or_insert(Decision::Enforce);
+            } else {
+                plan.controls.remove(&control);
+            }
         }
         self.running.update(&self.plan, &plan)?;
+        if plan.limits.memory_stall != self.plan.limits.memory_stall {
+            // The watcher that there is knows of the stall that was.
+            let needed = plan.limits.memory_stall.is_some() || self.news.is_heard();
+            let told = self.news.told();
+            self.news.watch(if needed { self.running.watcher(told)? } else { None });
+        }
+        if let Some(output) = &self.output {
+            output.limit_to(plan.limits.output);
+        }
         self.plan = plan;
         self.watched = watched(&self.plan);
         self.deadline = self.plan.limits.wall_time.map(|time| self.began + time);
@@ -82,6 +100,8 @@ fn is_live(control: Control) -> bool {
             | Control::Pids
             | Control::Io
             | Control::IoWeight
+            | Control::MemoryStall
+            | Control::Output
             | Control::WallTime
             | Control::CpuTime
     )
@@ -123,10 +143,10 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         ..
     } = new;
     let all = [
-        (Control::Memory, *memory != old.memory),
+        // Whom the end of memory takes is a part of its limit.
+        (Control::Memory, *memory != old.memory || *oom_kill != old.oom_kill),
         (Control::MemoryHigh, *memory_high != old.memory_high),
-        // Whom the end of memory takes is written once, before there is a process to take.
-        (Control::MemoryStall, *memory_stall != old.memory_stall || *oom_kill != old.oom_kill),
+        (Control::MemoryStall, *memory_stall != old.memory_stall),
         (Control::MemoryMin, *memory_min != old.memory_min),
         (Control::MemoryLow, *memory_low != old.memory_low),
         (Control::Swap, *swap != old.swap),
@@ -156,7 +176,12 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
 }
 
 /// What a change does at once. Pure.
-fn consequences(plan: &LaunchPlan, new: &Limits, usage: &Usage, age: Duration) -> Vec<Consequence> {
+fn consequences(
+    plan: &LaunchPlan,
+    new: &Limits,
+    (usage, written): (&Usage, Option<Bytes>),
+    age: Duration,
+) -> Vec<Consequence> {
     let mut all = Vec::new();
     let mut add = |limit: Control, what: String| all.push(Consequence { limit, what });
     let changes = changed(&plan.limits, new);
@@ -192,6 +217,11 @@ fn consequences(plan: &LaunchPlan, new: &Limits, usage: &Usage, age: Duration) -
                             "{now} are swapped out, of {most}: nothing more is, and what is there stays"
                         ),
                     );
+                }
+            }
+            Control::Output => {
+                if let Some((now, most)) = bytes(written, new.output) {
+                    add(control, format!("it has written {now} of {most}: it is ended at once"));
                 }
             }
             Control::Pids => {
@@ -256,6 +286,7 @@ mod tests {
         let mut new = plan.limits.clone();
         new.memory = Some(Bytes::mib(64));
         new.pids = Some(2);
+        new.output = Some(Bytes::mib(0));
         new.cpu_time = Some(Duration::from_secs(2));
         new.wall_time = Some(Duration::from_secs(60));
         let mut usage = Usage::default();
@@ -263,17 +294,18 @@ mod tests {
         usage.pids.current = Some(4);
         usage.cpu.user = Some(Duration::from_millis(1500));
         usage.cpu.system = Some(Duration::from_millis(500));
-        let all = consequences(&plan, &new, &usage, Duration::from_secs(5));
+        let all = consequences(&plan, &new, (&usage, Some(Bytes(3000))), Duration::from_secs(5));
         let told: Vec<String> =
             all.iter().map(|one| format!("{}: {}", one.limit, one.what)).collect();
         insta::assert_snapshot!(told.join("\n"), @"
         limits.memory: it uses 100MiB of 64MiB: the kernel takes back what it can, and kills for the rest
         limits.pids: it has 3 processes and threads of 2: none is ended, and none can be started
+        limits.output: it has written 2.9KiB of 0B: it is ended at once
         limits.cpu_time: it has used 2.0s of 2s: it is ended at once
         ");
         // What stays as it is has none, however much is used.
         plan.limits = new.clone();
-        assert_eq!(consequences(&plan, &new, &usage, Duration::from_secs(99)), []);
+        assert_eq!(consequences(&plan, &new, (&usage, None), Duration::from_secs(99)), []);
     }
 
     #[test]
@@ -284,7 +316,7 @@ mod tests {
         new.cpu_idle = true;
         new.oom_kill = crate::platform::OomKill::Process;
         new.grace = Duration::from_secs(9);
-        let expected = [Control::MemoryStall, Control::CpuIdle, Control::Nice];
+        let expected = [Control::Memory, Control::CpuIdle, Control::Nice];
         assert_eq!(changed(&old, &new), expected);
         assert_eq!(changed(&new, &new), []);
     }

@@ -8,17 +8,20 @@ use rustix::io::{Errno, read};
 /// More than a record can have (kernel/printk/internal.h, `PRINTK_MESSAGE_MAX`).
 const RECORD: usize = 4096;
 
-/// The last process that the kernel picked in the cgroup of this sandbox; unknown where the caller may not read the log
-/// (`kernel.dmesg_restrict`), or the record was overwritten by newer ones.
+/// The last process that the kernel picked in the cgroup of this sandbox, or its program, if that was ever picked; unknown
+/// where the caller may not read the log (`kernel.dmesg_restrict`), or the record was overwritten by newer ones.
 ///
 /// The log is read from its start, which takes some milliseconds: only after a kill.
-pub(super) fn victim(id: &str) -> Option<Victim> {
+pub(super) fn victim(id: &str, program: Option<u32>) -> Option<Victim> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let log = openat(CWD, "/dev/kmsg", flags, Mode::empty()).ok()?;
     let mut buffer = [0; RECORD];
-    let mut found = None;
+    let mut found: Option<Victim> = None;
     loop {
         match read(&log, &mut buffer[..]) {
+            Ok(_) if program.is_some() && found.as_ref().map(|it| it.pid) == program => {
+                return found;
+            }
             Ok(length) => found = buffer.get(..length).and_then(|it| victim_in(it, id)).or(found),
             // The record was overwritten meanwhile; the next read goes on behind it (`kmsg`, ABI/testing/dev-kmsg).
             Err(Errno::PIPE) => {}

@@ -25,10 +25,11 @@ mod text;
 mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Decision, Enforcement};
+use crate::{Control, Decision, Enforcement};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
+use rustix::io::Errno;
 use std::sync::OnceLock;
 use streams::Streams;
 
@@ -85,11 +86,26 @@ impl Backend for LinuxBackend {
         let mut enforcement = prepared.enforcement;
         enforcement.extend(quotas);
         enforcement.sort_by_key(|entry| entry.control);
+        if let Some(error) = spawned.moved {
+            tell_move(&mut enforcement, error);
+        }
         let mut spawned = spawned;
         let terminal = spawned.terminal.take();
         let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, enforcement)?);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal })
+    }
+}
+
+/// Tells of every limit of the cgroup, and of the tree's end, that the first process was moved there: that is slow, and
+/// the clone itself is counted where Stockade stands.
+fn tell_move(enforcement: &mut [Enforcement], error: Errno) {
+    let of_group = |control: Control| LIMITS.iter().any(|(limit, _)| *limit == control);
+    for entry in enforcement.iter_mut() {
+        if entry.control == Control::Lifetime || of_group(entry.control) {
+            entry.how +=
+                &format!("; moved into its cgroup after the clone, which refused it ({error})");
+        }
     }
 }
 
@@ -117,7 +133,7 @@ fn group_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, Bind, Bytes, Control, Ended, HowEnded, Tmp};
+    use crate::{Access, Bind, Bytes, Ended, HowEnded, Tmp};
     use tokio::io::AsyncReadExt;
 
     fn plan(script: &str) -> LaunchPlan {

@@ -213,6 +213,13 @@ fn descendants(pids: &mut Vec<u32>) -> Result<()> {
     Ok(())
 }
 
+/// The child that a process has had for longest.
+pub(crate) fn first_child(pid: u32) -> Option<u32> {
+    let mut pids = Vec::new();
+    children(pid, &mut pids).ok()?;
+    pids.first().copied()
+}
+
 /// Adds the children of all threads of a process to `pids` (proc_tid_children(5)).
 fn children(pid: u32, pids: &mut Vec<u32>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,15 +1,16 @@
 //! A sandbox that runs: its first process, its cgroup where there is one, and how it ended.
 
 use super::cgroup::{Cgroup, traffic};
-use super::processes::Sampler;
+use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, LaunchPlan, NetworkUsage,
-    PlatformError, Process, Running, Signal, Usage, Watcher,
+    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, LaunchPlan, Network,
+    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 use stockade_child::Message;
@@ -24,14 +25,14 @@ pub(crate) struct LinuxRunning {
     pidfd: AsyncFd<OwnedFd>,
     control: AsyncFd<OwnedFd>,
     init: bool,
+    /// The program's own process, where the kernel may kill it alone for want of memory.
+    alone: Option<u32>,
     /// Whether a system call filter is in force.
     filtered: bool,
     cgroup: Option<Cgroup>,
     sampler: Sampler,
-    /// Whether its network is its own, so that the interfaces' counts are its own too.
-    own_network: bool,
-    /// `/proc/PID/net/dev`, from the first time that somebody asked.
-    interfaces: Option<std::fs::File>,
+    /// `/proc/PID/net/dev`, where its network is its own, so that the interfaces' counts are its own too.
+    interfaces: Option<File>,
     enforcement: Vec<Enforcement>,
     started: Instant,
     /// What the program's end looked like, as soon as it is known.
@@ -61,16 +62,26 @@ impl LinuxRunning {
                 PlatformError::system("failed to watch the sandbox", std::io::Error::from(error))
             })
         };
+        let alone = match plan.limits.oom_kill {
+            OomKill::Tree => None,
+            OomKill::Process if plan.init => first_child(spawned.pid),
+            OomKill::Process => Some(spawned.pid),
+        };
+        let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
+            && plan.network == Network::None;
         Ok(Self {
             pid: spawned.pid,
             pidfd: register(spawned.pidfd)?,
             control: register(spawned.control)?,
             init: plan.init,
+            alone,
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             cgroup,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
-            own_network: plan.controls.get(&Control::Network) == Some(&Decision::Enforce),
-            interfaces: None,
+            // Opened now, because it can't be any more when the process has ended; kept open it shows the same network.
+            interfaces: own_network
+                .then(|| File::open(format!("/proc/{}/net/dev", spawned.pid)).ok())
+                .flatten(),
             enforcement,
             started: spawned.started,
             program: None,
@@ -82,12 +93,7 @@ impl LinuxRunning {
     }
 
     /// What went over the interfaces of its own network.
-    fn traffic(&mut self) -> Option<NetworkUsage> {
-        if self.own_network && self.interfaces.is_none() && self.reaped.is_none() {
-            let path = format!("/proc/{}/net/dev", self.pid);
-            // Kept open it shows the same network after the process is gone.
-            self.interfaces = std::fs::File::open(path).ok();
-        }
+    fn traffic(&self) -> Option<NetworkUsage> {
         let mut buffer = [0; 4096];
         let length = rustix::io::pread(self.interfaces.as_ref()?, &mut buffer, 0).ok()?;
         let (received, sent) = traffic(buffer.get(..length)?)?;
@@ -156,13 +162,14 @@ impl LinuxRunning {
     async fn finish(&mut self) -> Result<Ended, PlatformError> {
         let (how, at) = self.program.unwrap_or((HowEnded::Signaled(libc::SIGKILL), Instant::now()));
         let mut ended = Ended::new(how);
+        ended.program = self.alone;
         let reaped = self.reaped.clone().unwrap_or_default();
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.kill()?;
             cgroup.emptied().await?;
             ended.hits = cgroup.hits()?;
             if ended.hits.memory_kills > 0 {
-                ended.victim = super::kernel_log::victim(cgroup.name());
+                ended.victim = super::kernel_log::victim(cgroup.name(), self.alone);
             }
             ended.memory_limit = cgroup.memory_limit()?;
             cgroup.usage(&mut ended.usage)?;
@@ -307,10 +314,10 @@ impl Running for LinuxRunning {
         self.reaped.is_some() || spawn::has_ended(self.pidfd.get_ref().as_fd())
     }
 
-    fn watcher(&mut self) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
+    fn watcher(&mut self, told: Hits) -> Result<Option<Box<dyn Watcher>>, PlatformError> {
         match &mut self.cgroup {
             Some(cgroup) if self.ended.is_none() => {
-                Ok(Some(Box::new(cgroup.watcher()?) as Box<dyn Watcher>))
+                Ok(Some(Box::new(cgroup.watcher(told)?) as Box<dyn Watcher>))
             }
             _ => Ok(None),
         }

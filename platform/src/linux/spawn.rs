@@ -45,6 +45,8 @@ pub(crate) struct Spawned {
     pub(crate) control: OwnedFd,
     pub(crate) terminal: Option<Terminal>,
     pub(crate) started: Instant,
+    /// Why it came into its cgroup only after the clone, where it did.
+    pub(crate) moved: Option<Errno>,
 }
 
 /// Kills and reaps a child on the way out of a failed launch.
@@ -98,7 +100,8 @@ pub(crate) fn spawn(
     )
     .map_err(|error| PlatformError::system("failed to make a control socket", error))?;
     let started = Instant::now();
-    let (pid, pidfd) = clone_into(prepared, cgroup, [theirs.as_raw_fd(), ours.as_raw_fd()])?;
+    let Cloned { pid, pidfd, moved } =
+        clone_into(prepared, cgroup, [theirs.as_raw_fd(), ours.as_raw_fd()])?;
     drop(theirs);
     let mut guard = Guard { pidfd, armed: true };
     write_maps(prepared, pid)?;
@@ -111,28 +114,38 @@ pub(crate) fn spawn(
     guard.armed = false;
     let pidfd = rustix::io::fcntl_dupfd_cloexec(&guard.pidfd, 3)
         .map_err(|error| PlatformError::system("failed to keep the process descriptor", error))?;
-    Ok(Spawned { pid, pidfd, control: ours, terminal, started })
+    Ok(Spawned { pid, pidfd, control: ours, terminal, started, moved })
+}
+
+/// A child that waits for its `Go`.
+struct Cloned {
+    pid: u32,
+    pidfd: OwnedFd,
+    moved: Option<Errno>,
 }
 
 fn clone_into(
     prepared: &Prepared,
     cgroup: Option<&Cgroup>,
     control: [i32; 2],
-) -> Result<(u32, OwnedFd), PlatformError> {
+) -> Result<Cloned, PlatformError> {
     let place = cgroup.map(|cgroup| u64::from(cgroup.fd().as_raw_fd().cast_unsigned()));
     match clone3(prepared, place, control) {
-        Ok(child) => Ok(child),
+        Ok((pid, pidfd)) => Ok(Cloned { pid, pidfd, moved: None }),
         // The kernel, or a filter around this process, doesn't know the newer parts: join the group after the clone,
-        // before the child does anything. Every other error is about the launch itself.
-        Err(Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::OPNOTSUPP) if place.is_some() => {
-            let child = clone3(prepared, None, control).map_err(clone_failed)?;
+        // before the child does anything. Every other error is about the launch itself; of `EPERM` the second clone tells.
+        Err(
+            refused
+            @ (Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::OPNOTSUPP | Errno::PERM),
+        ) if place.is_some() => {
+            let (pid, pidfd) = clone3(prepared, None, control).map_err(clone_failed)?;
             if let Some(cgroup) = cgroup
-                && let Err(error) = cgroup.add(child.0)
+                && let Err(error) = cgroup.add(pid)
             {
-                drop(Guard { pidfd: child.1, armed: true });
+                drop(Guard { pidfd, armed: true });
                 return Err(error);
             }
-            Ok(child)
+            Ok(Cloned { pid, pidfd, moved: Some(refused) })
         }
         Err(error) => Err(clone_failed(error)),
     }

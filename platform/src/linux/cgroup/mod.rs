@@ -297,12 +297,12 @@ impl Cgroup {
         watch::hits(self.fd()).map_err(|error| failed("read", "memory.events", &self.path, error))
     }
 
-    /// Watches what happens to it. The first watcher takes the threshold of `limits.memory_stall`.
+    /// Watches what happens to it beyond what was `told`. The first watcher takes the threshold of `limits.memory_stall`.
     ///
     /// # Errors
     /// When a file that exists can't be watched.
-    pub(crate) fn watcher(&mut self) -> Result<CgroupWatcher, PlatformError> {
-        CgroupWatcher::new(self.dir.as_fd(), self.stalled.take())
+    pub(crate) fn watcher(&mut self, told: Hits) -> Result<CgroupWatcher, PlatformError> {
+        CgroupWatcher::new(self.dir.as_fd(), self.stalled.take(), told)
             .map_err(|error| failed("watch", "memory.events", &self.path, error))
     }
 
@@ -337,9 +337,21 @@ impl Cgroup {
         new: &LaunchPlan,
     ) -> Result<Vec<Enforcement>, PlatformError> {
         self.protected |= new.limits.memory_min.or(new.limits.memory_low).is_some();
-        limits::change(self.fd(), &self.path, old, new).inspect_err(|_| {
+        // First, since it changes nothing until somebody watches.
+        let noticed = match new.limits.memory_stall {
+            Some(stall) if old.limits.memory_stall != Some(stall) => {
+                Some(self.notice_stalls(stall)?)
+            }
+            _ => None,
+        };
+        let changed = limits::change(self.fd(), &self.path, old, new).inspect_err(|_| {
+            self.stalled = None;
             // The error to tell is the first one.
             drop(limits::change(self.fd(), &self.path, new, old));
+        });
+        changed.map(|mut changed| {
+            changed.extend(noticed);
+            changed
         })
     }
 

@@ -117,6 +117,10 @@ fn the_name_of_a_leftover_can_be_used_again_and_that_of_a_living_one_cannot() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lock is held for a time, not until something happens"
+)]
 fn a_name_that_a_sweep_is_just_removing_is_had_when_it_is_gone() {
     let Some(tree) = tree_with(Controllers::NONE) else { return };
     let plan = plan("swept");

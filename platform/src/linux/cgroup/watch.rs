@@ -87,9 +87,10 @@ pub(crate) struct CgroupWatcher {
 }
 
 impl CgroupWatcher {
-    /// Watches everything that this cgroup has; `stalled` is a threshold that was set before.
-    pub(super) fn new(dir: BorrowedFd<'_>, stalled: Option<OwnedFd>) -> Result<Self> {
-        let mut watcher = Self { sources: Vec::new(), told: Hits::default() };
+    /// Watches everything that this cgroup has, beyond what was `told` already; `stalled` is a threshold that was set
+    /// before.
+    pub(super) fn new(dir: BorrowedFd<'_>, stalled: Option<OwnedFd>, told: Hits) -> Result<Self> {
+        let mut watcher = Self { sources: Vec::new(), told };
         for name in ["memory.events", "pids.events"] {
             match file::open(dir, name, OFlags::RDONLY) {
                 Ok(opened) => watcher.add(opened, Meaning::Counts(name))?,
