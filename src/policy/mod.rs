@@ -329,28 +329,4 @@ mod tests {
         assert_eq!(worker.digest().len(), 64);
         assert_ne!(worker.digest(), worker.memory(Bytes::mib(1)).digest());
     }
-
-    #[test]
-    #[ignore = "prints how long a launch takes for its policy"]
-    fn timing() {
-        let support = crate::platform::Support::default();
-        for (name, _) in shipped() {
-            let once = || {
-                let start = std::time::Instant::now();
-                let policy = Policy::load(name, &[], Path::new("/srv/app")).unwrap();
-                let loaded = start.elapsed();
-                let compiled = crate::plan::compile(&policy, &support, Default::default());
-                let planned = start.elapsed();
-                assert!(compiled.is_err() && policy.digest().len() == 64);
-                (loaded, planned - loaded, start.elapsed() - planned)
-            };
-            let mut runs: Vec<_> = (0..500).map(|_| once()).collect();
-            let first = runs[0];
-            runs.sort();
-            let (load, plan, digest) = runs[250];
-            println!(
-                "{name:8} load {load:?}, compile {plan:?}, digest {digest:?}; first {first:?}"
-            );
-        }
-    }
 }

@@ -33,6 +33,14 @@ use rustix::io::Errno;
 use std::sync::OnceLock;
 use streams::Streams;
 
+/// The programs that filter system calls under a policy, as the kernel takes them: for those who look at or measure them.
+///
+/// # Errors
+/// With [`crate::ErrorKind::Invalid`], when the list can't be made into programs.
+pub fn filters(syscalls: &crate::Syscalls) -> Result<Vec<Box<[libc::sock_filter]>>, PlatformError> {
+    seccomp::compile(syscalls)
+}
+
 /// Launches into control groups and namespaces.
 #[derive(Debug, Default)]
 pub struct LinuxBackend {

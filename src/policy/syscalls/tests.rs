@@ -198,13 +198,3 @@ fn the_reasons_can_be_asked_for() {
     assert_eq!(syscall_reasons("socketpair").len(), 2);
     assert!(syscall_reasons("nothing").is_empty());
 }
-
-#[test]
-#[ignore = "prints how long a launch takes for it"]
-fn timing() {
-    for _ in 0..5 {
-        let start = std::time::Instant::now();
-        let syscalls = expanded("default", &[], &[]);
-        println!("expand: {:?}, {} allowed", start.elapsed(), syscalls.allow.len());
-    }
-}

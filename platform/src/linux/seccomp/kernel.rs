@@ -155,35 +155,3 @@ fn the_kernel_takes_long_rules_and_long_lists() {
     assert_eq!(socket(99), Outcome::Failed(libc::EINVAL));
     assert_eq!(socket(100), Outcome::Failed(libc::EPERM));
 }
-
-#[test]
-#[ignore = "prints how long a launch takes for it"]
-fn timing() {
-    let list = include_str!("../../../../policies/syscalls/default.toml");
-    let allowed = list.split("# --- Absent").next().unwrap();
-    let allowed: Vec<_> = allowed.split('"').filter(|word| crate::known_syscall(word)).collect();
-    let mut syscalls = syscalls(&allowed);
-    let rule = syscalls.rules.pop().unwrap();
-    for name in ["socket", "ioctl", "openat", "chmod", "mknod", "clone", "mmap"] {
-        syscalls
-            .rules
-            .extend((0..5).map(|_| SyscallRule { name: name.to_owned(), ..rule.clone() }));
-    }
-    for _ in 0..5 {
-        let start = std::time::Instant::now();
-        let programs = compile(&syscalls).unwrap();
-        let compiled = start.elapsed();
-        let lengths: Vec<_> = programs.iter().map(|program| program.len()).collect();
-        let outcome = under(&programs, || 0);
-        let thread = std::thread::spawn(move || {
-            let start = std::time::Instant::now();
-            install(&programs).unwrap();
-            start.elapsed()
-        });
-        let installed = thread.join().unwrap();
-        println!(
-            "{} names, {lengths:?} instructions: compile {compiled:?}, install {installed:?}, {outcome:?}",
-            allowed.len()
-        );
-    }
-}
