@@ -78,23 +78,27 @@ fn redirect(
 
 fn copy(pipe: OutputPipe, mut to: File, copying: Sender<()>) -> Result<(), Error> {
     let failed = |error| Error::io("failed to copy the program's output", error);
-    let mut from = pipe.into_reader().map_err(failed)?;
+    let from = pipe.into_reader().map_err(failed)?;
     let work = move || {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match from.read(&mut buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => break,
-                // Whoever reads has gone: then the program is to see its pipe closed, as without the copy.
-                Ok(count) if to.write_all(buffer.get(..count).unwrap_or_default()).is_err() => {
-                    break;
-                }
-                Ok(_) => {}
-            }
-        }
+        // Where whoever reads has gone, the program is to see its pipe closed, as without the copy.
+        pass_on(from, |bytes| to.write_all(bytes));
         drop(copying);
     };
     thread::Builder::new().name("output".into()).spawn(work).map(drop).map_err(failed)
+}
+
+/// Hands over what is read, until there is no more or it isn't taken. A terminal ends with an error, so none of them is
+/// told.
+pub(crate) fn pass_on(mut from: impl Read, mut take: impl FnMut(&[u8]) -> std::io::Result<()>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+            Ok(count) if take(buffer.get(..count).unwrap_or_default()).is_err() => return,
+            Ok(_) => {}
+        }
+    }
 }
 
 /// The count, while the program runs.

@@ -1,20 +1,22 @@
-//! Hostile programs under each limit, measured from outside while they run: in the files of their cgroup and in `/proc`,
-//! never by what they say themselves. Each is seen above the limit where that limit alone is raised.
+//! Hostile programs under each limit, measured from outside while they run. Each is seen above the limit where that limit
+//! alone is raised.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 #![allow(clippy::print_stdout, reason = "the harness keeps the figures of a test that fails")]
 
+#[path = "support/abuse.rs"]
+mod abuse;
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
-use nix::sys::signal::Signal;
+use abuse::{Abuse, Seen, cpus, no_stress, pause};
+use programs::{CHILDREN, FORK_BOMB, HOG};
 use serde_json::Value;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Outcome, PYTHON, Scene, Started, cgroup_of, lacks, skip};
+use support::{Outcome, Scene, cgroup_of, lacks, skip};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -22,142 +24,6 @@ const MEBIBYTE: u64 = 1 << 20;
 /// takes them back where that was too much (256 KiB for each); and some allocations for which it couldn't stand a
 /// failure are counted without asking.
 const IN_FLIGHT: u64 = MEBIBYTE;
-
-/// Why there is no `stress-ng`; `None` where there is one.
-fn no_stress() -> Option<&'static str> {
-    let there = fs::exists("/usr/bin/stress-ng").unwrap();
-    (!there).then_some("`cargo verify packages` installs it")
-}
-
-fn cpus() -> u64 {
-    std::thread::available_parallelism().unwrap().get() as u64
-}
-
-#[expect(clippy::disallowed_methods, reason = "what is measured sends no event")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
-}
-
-/// A sandbox that runs a line of bash, and the cgroup that it has.
-struct Abuse {
-    started: Started,
-    place: PathBuf,
-}
-
-impl Abuse {
-    /// Starts it; the line runs when this returns.
-    fn new(scene: &Scene, flags: &str, line: &str) -> Self {
-        let flags: Vec<&str> = flags.split_whitespace().collect();
-        let line = format!("echo up; {line}");
-        let started = Started::new(scene.command(&flags, &["bash", "-c", &line]));
-        // Before anything else: the program may end, or change its children, at any time.
-        let first = support::only_child(started.child.id());
-        let place = cgroup_of(first).unwrap();
-        Self { started, place }
-    }
-
-    /// A file of the cgroup; `None` when that is gone.
-    fn text(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.place.join(name)).ok()
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.text(name)?.trim().parse().ok()
-    }
-
-    /// CPU time that it has used.
-    fn cpu(&self) -> Duration {
-        let text = self.text("cpu.stat").unwrap();
-        let used = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
-        Duration::from_micros(used.parse().unwrap())
-    }
-
-    /// Bytes that it has written to disks.
-    fn written(&self) -> u64 {
-        let text = self.text("io.stat").unwrap();
-        let words = text.split_whitespace().filter_map(|word| word.strip_prefix("wbytes="));
-        words.map(|bytes| bytes.parse::<u64>().unwrap()).sum()
-    }
-
-    /// Stops every process or lets it go on, and returns when that is done.
-    fn freeze(&self, frozen: bool) {
-        let state = u8::from(frozen);
-        fs::write(self.place.join("cgroup.freeze"), state.to_string()).unwrap();
-        let begin = Instant::now();
-        while !self.text("cgroup.events").unwrap().contains(&format!("frozen {state}")) {
-            assert!(begin.elapsed() < Duration::from_secs(20), "it doesn't stand still");
-            pause(Duration::from_millis(5));
-        }
-    }
-
-    /// The most that is seen of everything until it ends.
-    fn watch(mut self, scene: &Scene) -> (Seen, Outcome) {
-        let (mut seen, begin) = (Seen::default(), Instant::now());
-        while self.started.child.try_wait().unwrap().is_none() {
-            seen.look(&self);
-            pause(Duration::from_millis(10));
-            if begin.elapsed() > Duration::from_secs(60) {
-                self.started.signal(Signal::SIGKILL);
-            }
-        }
-        (seen, self.end(scene))
-    }
-
-    /// The most that is seen until it is enough, and for a while longer.
-    fn watch_until(&self, enough: impl Fn(&Seen) -> bool) -> Seen {
-        let (mut seen, begin) = (Seen::default(), Instant::now());
-        let mut rest = 100;
-        while rest > 0 && begin.elapsed() < Duration::from_secs(30) {
-            seen.look(self);
-            rest -= u32::from(enough(&seen));
-            pause(Duration::from_millis(10));
-        }
-        seen
-    }
-
-    /// Ends its program, which takes the rest along.
-    fn stop(self, scene: &Scene) -> Outcome {
-        self.started.signal(Signal::SIGTERM);
-        self.end(scene)
-    }
-
-    /// Waits for the end; the kernel removes no cgroup in which a process is left, so nothing is.
-    fn end(self, scene: &Scene) -> Outcome {
-        let run = self.started.finish(scene);
-        assert!(!self.place.exists(), "{} is left{}", self.place.display(), run.told());
-        run
-    }
-}
-
-/// The most of everything that was seen.
-#[derive(Debug, Default)]
-struct Seen {
-    looks: u64,
-    memory: u64,
-    memory_peak: u64,
-    pids: u64,
-    pids_peak: u64,
-    descriptors: usize,
-}
-
-impl Seen {
-    fn look(&mut self, abuse: &Abuse) {
-        let (Some(memory), Some(pids)) =
-            (abuse.number("memory.current"), abuse.number("pids.current"))
-        else {
-            return;
-        };
-        self.looks += 1;
-        self.memory = self.memory.max(memory);
-        self.pids = self.pids.max(pids);
-        self.memory_peak = self.memory_peak.max(abuse.number("memory.peak").unwrap_or(0));
-        self.pids_peak = self.pids_peak.max(abuse.number("pids.peak").unwrap_or(0));
-        for pid in abuse.text("cgroup.procs").unwrap_or_default().lines() {
-            let open = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-            self.descriptors = self.descriptors.max(open);
-        }
-    }
-}
 
 /// Runs a line with the limit, and with more; what was seen of both.
 fn twice(limited: &str, raised: &str, line: &str) -> [(Seen, Outcome); 2] {
@@ -171,37 +37,6 @@ fn twice(limited: &str, raised: &str, line: &str) -> [(Seen, Outcome); 2] {
         (seen, run)
     })
 }
-
-/// Takes 150 MiB, a MiB at a time.
-const HOG: &str = "held = [bytearray(b'x' * (1 << 20)) for _ in range(150)]";
-
-/// A hundred children which take 2 MiB each, all of them at once, and hold it until all have it.
-const CHILDREN: &str = "
-import os
-gate, opener = os.pipe()
-has, tells = os.pipe()
-end, ender = os.pipe()
-for _ in range(100):
-    if os.fork() == 0:
-        os.close(opener)
-        os.close(ender)
-        os.read(gate, 1)
-        held = b'x' * (2 << 20)
-        os.write(tells, b'.')
-        os.read(end, 1)
-        os._exit(0)
-os.close(opener)
-told = 0
-while told < 100: told += len(os.read(has, 100))
-os.close(ender)
-for _ in range(100): os.wait()";
-
-/// A fork bomb that never tires: bash waits longer and longer when it is refused a process.
-const FORKS: &str = "
-import os
-while True:
-    try: os.fork()
-    except OSError: pass";
 
 /// Memory under a limit of so many MiB, and above it with more.
 #[track_caller]
@@ -273,7 +108,7 @@ fn what_is_kept_of_files_on_a_disk_stays_below_the_limit() {
 fn processes_hold(line: &str) {
     let most = |pids: u64, enough: u64| {
         let scene = Scene::new();
-        scene.file("forks.py", FORKS);
+        scene.file("forks.py", FORK_BOMB);
         let abuse = Abuse::new(&scene, &format!("--pids {pids}"), line);
         let seen = abuse.watch_until(|seen| seen.pids >= enough);
         println!("{pids} processes: {line}: {seen:?}");
@@ -323,71 +158,6 @@ fn no_process_has_more_files_open_than_the_limit() {
     assert!(free.descriptors > 64, "{free:?} with more");
 }
 
-/// CPU time that each of these uses in a second.
-fn shares<const N: usize>(all: [&Abuse; N], time: Duration) -> [f64; N] {
-    // What a quota allows at once at the start is used up by then.
-    pause(Duration::from_secs(1));
-    let (begin, before) = (Instant::now(), all.map(Abuse::cpu));
-    pause(time);
-    let (after, took) = (all.map(Abuse::cpu), begin.elapsed());
-    std::array::from_fn(|at| (after[at] - before[at]).as_secs_f64() / took.as_secs_f64())
-}
-
-#[test]
-fn half_a_core_is_half_a_core_to_five_percent() {
-    if let Some(why) = lacks("limits.cpu") {
-        skip!("cpu: {why}");
-    }
-    if let Some(why) = no_stress() {
-        skip!("stress-ng: {why}");
-    }
-    let share = |flags: &str, seconds| {
-        let scene = Scene::new();
-        let line = "exec stress-ng --quiet --cpu 2 --temp-path /tmp --timeout 60s";
-        let abuse = Abuse::new(&scene, flags, line);
-        let [share] = shares([&abuse], Duration::from_secs(seconds));
-        println!("{share} of a core with `{flags}`");
-        abuse.stop(&scene);
-        share
-    };
-    // A machine that stands still itself for a part of a period loses what was left of it, so that less is had than
-    // allowed; once in three times it doesn't. More is never had.
-    let mut most = 0.0_f64;
-    for _ in 0..3 {
-        let held = share("--cpu 0.5", 10);
-        assert!(held <= 0.525, "{held} of a core");
-        most = most.max(held);
-        if most >= 0.475 {
-            break;
-        }
-    }
-    assert!(most >= 0.475, "{most} of a core");
-    let free = share("", 3);
-    assert!(free > 0.8, "{free} of a core without the limit");
-}
-
-#[test]
-fn two_sandboxes_on_one_cpu_share_it_by_weight() {
-    if let Some(why) = lacks("limits.cpus").or(lacks("limits.cpu_weight")) {
-        skip!("cpuset: {why}");
-    }
-    let scenes = [Scene::new(), Scene::new()];
-    let ratio = |weights: [u32; 2]| {
-        let flags = weights.map(|weight| format!("--cpus 0 --cpu-weight {weight}"));
-        let line = "while :; do :; done";
-        let [light, heavy] = [0, 1].map(|at| Abuse::new(&scenes[at], &flags[at], line));
-        let [less, more] = shares([&light, &heavy], Duration::from_secs(10));
-        println!("{less} and {more} of a core with {weights:?}");
-        light.stop(&scenes[0]);
-        heavy.stop(&scenes[1]);
-        more / less
-    };
-    let weighted = ratio([100, 300]);
-    assert!((2.7..=3.3).contains(&weighted), "{weighted} times as much");
-    let even = ratio([100, 100]);
-    assert!((0.9..=1.1).contains(&even), "{even} times as much");
-}
-
 #[test]
 fn a_disk_is_written_no_faster_than_the_limit() {
     let scene = Scene::new();
@@ -420,112 +190,6 @@ fn a_disk_is_written_no_faster_than_the_limit() {
         let free = rate("");
         assert!(free > limit * 1.3, "{free} KiB/s of {work} without the limit");
     }
-}
-
-/// Rounds of a hash in a second of the clock: the work of somebody else on this machine.
-fn speed(time: Duration) -> f64 {
-    let (begin, mut rounds, mut hasher) = (Instant::now(), 0u64, DefaultHasher::new());
-    while begin.elapsed() < time {
-        for _ in 0..1000 {
-            rounds.hash(&mut hasher);
-            rounds += 1;
-        }
-    }
-    std::hint::black_box(hasher.finish());
-    rounds as f64 / begin.elapsed().as_secs_f64()
-}
-
-/// How fast a loop is beside a fork bomb and a memory hog, as a share of its speed while they stand still.
-///
-/// Both are measured in turn, so that what else goes on here and on the machine below slows both. `neighbour` runs while
-/// they stand still.
-fn kept(flags: &str, neighbour: Option<&Neighbour>) -> f64 {
-    let scenes = [Scene::new(), Scene::new()];
-    scenes[0].file("forks.py", FORKS);
-    scenes[1].file("hog.py", HOG);
-    let bomb = format!("--pids 30 {flags}");
-    let bomb = Abuse::new(&scenes[0], &bomb, "exec /usr/bin/python3 forks.py");
-    let hog = format!("--memory 64MiB --oom-kill process {flags}");
-    let line = "while :; do /usr/bin/python3 hog.py; done 2> /dev/null";
-    let hog = Abuse::new(&scenes[1], &hog, line);
-    pause(Duration::from_secs(3));
-    let (mut alone, mut beside) = (0.0, 0.0);
-    for _ in 0..16 {
-        for frozen in [true, false] {
-            bomb.freeze(frozen);
-            hog.freeze(frozen);
-            if let Some(neighbour) = neighbour {
-                neighbour.run(frozen);
-            }
-            // Several periods of a quota, so that each part of one weighs little.
-            *(if frozen { &mut alone } else { &mut beside }) += speed(Duration::from_millis(400));
-        }
-    }
-    println!("{} of the speed with {flags}", beside / alone);
-    bomb.stop(&scenes[0]);
-    hog.stop(&scenes[1]);
-    beside / alone
-}
-
-#[test]
-fn work_outside_goes_on_beside_sandboxes_that_have_little_of_the_cpu() {
-    if let Some(why) = lacks("limits.cpu") {
-        skip!("cpu: {why}");
-    }
-    let held = kept("--cpu 0.05", None);
-    assert!(held >= 0.8, "{held} of the speed");
-    // As many as there are CPUs are needed to be in the way of somebody who may choose one.
-    let free = kept("--cpu 8", None);
-    assert!(free < held - 0.15, "{free} of the speed without the limit, {held} with it");
-}
-
-/// A plain loop on one CPU, outside.
-struct Neighbour(Child);
-
-impl Neighbour {
-    fn on(cpu: &str) -> Self {
-        let mut command = Command::new("taskset");
-        command.args(["--cpu-list", cpu, PYTHON, "-c", "while True: pass"]);
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    fn run(&self, on: bool) {
-        support::signal(self.0.id(), if on { Signal::SIGCONT } else { Signal::SIGSTOP });
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-/// Keeps this thread, and what it starts from now on, on one CPU.
-fn stay_on(cpu: &str) {
-    let own = fs::read_link("/proc/thread-self").unwrap();
-    let mut command = Command::new("taskset");
-    command.args(["--cpu-list", "--pid", cpu]).arg(own.file_name().unwrap());
-    assert!(command.stdout(Stdio::null()).status().unwrap().success());
-}
-
-#[test]
-fn work_on_one_cpu_goes_on_beside_sandboxes_pinned_to_another() {
-    if let Some(why) = lacks("limits.cpus") {
-        skip!("cpuset: {why}");
-    }
-    if cpus() < 2 {
-        skip!("smp: there is one CPU");
-    }
-    stay_on("0");
-    // Where processors are emulated, one that has work takes time from the others. So the speed that is to be kept is the
-    // one beside an honest program on the other CPU.
-    let neighbour = Neighbour::on("1");
-    let held = kept("--cpus 1", Some(&neighbour));
-    assert!(held >= 0.8, "{held} of the speed");
-    neighbour.run(true);
-    let free = kept("--cpus 0", None);
-    assert!(free < 0.8, "{free} of the speed on the same CPU");
 }
 
 #[test]

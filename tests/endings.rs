@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
 use nix::sys::signal::Signal;
+use programs::{CHILDREN, FORKS, HOG};
 use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -123,41 +126,6 @@ fn hold(rows: &[Row]) {
         });
     }
 }
-
-/// Takes 150 MiB, a MiB at a time.
-const HOG: &str = "held = [bytearray(b'x' * (1 << 20)) for _ in range(150)]";
-
-/// A hundred children which take 2 MiB each, all of them at once, and hold it until all have it.
-const CHILDREN: &str = "
-import os
-gate, opener = os.pipe()
-has, tells = os.pipe()
-end, ender = os.pipe()
-for _ in range(100):
-    if os.fork() == 0:
-        os.close(opener)
-        os.close(ender)
-        os.read(gate, 1)
-        held = b'x' * (2 << 20)
-        os.write(tells, b'.')
-        os.read(end, 1)
-        os._exit(0)
-os.close(opener)
-told = 0
-while told < 100: told += len(os.read(has, 100))
-os.close(ender)
-for _ in range(100): os.wait()";
-
-/// Asks for 20 processes, and gets along with fewer.
-const FORKS: &str = "
-import os, signal
-children = []
-for _ in range(20):
-    try: pid = os.fork()
-    except OSError: continue
-    if pid == 0: signal.pause()
-    children.append(pid)
-for pid in children: os.kill(pid, signal.SIGKILL)";
 
 /// Unshares nothing at all, which every kernel lets everybody do; 7 where the call is refused.
 const UNSHARE: &str = "

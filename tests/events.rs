@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
+use programs::FORKS;
 use serde_json::Value;
 use std::fs;
 use support::{Outcome, PYTHON, Scene, lacks, skip};
@@ -12,17 +15,6 @@ use support::{Outcome, PYTHON, Scene, lacks, skip};
 const HOG: &str = "
 import sys
 held = [bytearray(b'x' * (1 << 20)) for _ in range(int(sys.argv[1]))]";
-
-/// Asks for more processes than it may have.
-const FORKS: &str = "
-import os, signal
-children = []
-for _ in range(20):
-    try: pid = os.fork()
-    except OSError: continue
-    if pid == 0: signal.pause()
-    children.append(pid)
-for pid in children: os.kill(pid, signal.SIGKILL)";
 
 /// Keeps one CPU busy for so many seconds of the clock.
 const BUSY: &str = "

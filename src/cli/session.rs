@@ -1,9 +1,10 @@
 //! The caller's terminal joined to the program's.
 
 use crate::error::Error;
+use crate::output::pass_on;
 use crate::platform::Terminal;
 use crate::platform::console::{self, RawConsole};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::thread::{Builder, JoinHandle};
 
 /// Keys go in, the screen comes out, until the program's side is gone.
@@ -66,19 +67,7 @@ impl Session {
     }
 }
 
-/// Copies until either side ends. A terminal ends with an error, so none of them is told.
-fn copy(mut from: impl Read, mut to: impl Write) {
-    let mut buffer = vec![0; 16 << 10];
-    loop {
-        match from.read(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                if to.write_all(bytes).and_then(|()| to.flush()).is_err() {
-                    return;
-                }
-            }
-        }
-    }
+/// Copies until either side ends.
+fn copy(from: impl Read, mut to: impl Write) {
+    pass_on(from, |bytes| to.write_all(bytes).and_then(|()| to.flush()));
 }

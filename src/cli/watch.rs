@@ -7,10 +7,11 @@ use super::top::figures::Figures;
 use super::top::model::Model;
 use super::top::screen::brief;
 use crate::error::Error;
+use crate::output::pass_on;
 use crate::platform::{Stdio, console, own_stderr};
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, PipeReader, Read, Write};
+use std::io::{IsTerminal, PipeReader, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -114,21 +115,7 @@ impl Bottom {
     }
 }
 
-/// Passes on what the program writes, to its end.
-fn copy(mut from: PipeReader, bottom: &Mutex<Bottom>) {
-    let mut buffer = vec![0; 16 << 10];
-    loop {
-        match from.read(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                let mut bottom = bottom.lock().unwrap_or_else(PoisonError::into_inner);
-                // A terminal that went away: the program is to see its pipe closed.
-                if bottom.pass(bytes).is_err() {
-                    return;
-                }
-            }
-        }
-    }
+/// Passes on what the program writes, to its end. When the terminal has gone away, the program is to see its pipe closed.
+fn copy(from: PipeReader, bottom: &Mutex<Bottom>) {
+    pass_on(from, |bytes| bottom.lock().unwrap_or_else(PoisonError::into_inner).pass(bytes));
 }
