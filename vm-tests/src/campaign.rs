@@ -68,7 +68,9 @@ impl<'a> Campaign<'a> {
             .iter()
             .filter(|_| wanted)
             // Who names a test, or a part of its name, wants it wherever it is.
-            .filter(|test| options.filter.is_some() || !spec.leaves_out(&test.suite, as_user))
+            .filter(|test| {
+                options.filter.is_some() || !spec.leaves_out(&test.suite, &test.name, as_user)
+            })
             .map(case)
             .filter(|case| chosen(full_name(name, case)))
             .collect();

@@ -54,7 +54,8 @@ pub struct GuestSpec {
     /// Features that it may skip for besides, when the tests run as an unprivileged user.
     #[serde(default)]
     pub lacks_as_user: Vec<String>,
-    /// Suites that it leaves to other guests, unless they are asked for; a suite with `user::` before it, those runs only.
+    /// Suites, or single tests of one, that it leaves to other guests, unless they are asked for; with `user::` before it,
+    /// those runs only.
     #[serde(default)]
     pub leaves_out: Vec<String>,
 }
@@ -111,12 +112,17 @@ impl Catalogue {
 }
 
 impl GuestSpec {
-    /// Whether this guest leaves a suite to others.
+    /// Whether this guest leaves a test to others.
     #[must_use]
-    pub fn leaves_out(&self, suite: &str, as_user: bool) -> bool {
+    pub fn leaves_out(&self, suite: &str, test: &str, as_user: bool) -> bool {
+        let named = |name: &str| match name.strip_prefix(suite) {
+            Some("") => true,
+            Some(rest) => rest.strip_prefix("::") == Some(test),
+            None => false,
+        };
         let left = |name: &str| match name.strip_prefix("user::") {
-            Some(of_user) => as_user && of_user == suite,
-            None => name == suite,
+            Some(of_user) => as_user && named(of_user),
+            None => named(name),
         };
         self.leaves_out.iter().any(|name| left(name))
     }

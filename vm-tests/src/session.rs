@@ -80,10 +80,11 @@ pub fn tests(options: &Options) -> Result<Counts> {
     Ok(tally.counts())
 }
 
-/// Does something for each campaign, as many at once as there are processors: a guest runs one
-/// test after the other, and most tests keep one processor busy.
+/// Does something for each campaign, one more at once than there are processors: a guest runs one
+/// test after the other, and a test keeps one processor busy or sleeps.
 fn side_by_side(campaigns: &[&Campaign<'_>], each: impl Fn(&Campaign<'_>) + Sync) {
-    let lanes = thread::available_parallelism().map_or(1, NonZero::get).min(campaigns.len());
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let lanes = (processors + 1).min(campaigns.len());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..lanes {

@@ -2,6 +2,8 @@
 
 use crate::terminal;
 use crate::verdict::Verdict;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ struct Results {
     passed: usize,
     skipped: usize,
     failures: Vec<Failed>,
+    /// Time by guest, with the user, and by suite.
+    times: BTreeMap<String, BTreeMap<String, Duration>>,
 }
 
 /// How many of each.
@@ -49,6 +53,9 @@ impl Tally {
     pub fn add(&self, name: &str, verdict: Verdict, took: Duration, output: &str) {
         terminal::line(Line { name, verdict: &verdict, took });
         let mut results = self.results();
+        if let Some((guest, suite)) = place(name) {
+            *results.times.entry(guest).or_default().entry(suite).or_default() += took;
+        }
         match verdict {
             Verdict::Passed => results.passed += 1,
             Verdict::Skipped(_) => results.skipped += 1,
@@ -85,10 +92,33 @@ impl Tally {
                 terminal::line(format!("    {}", failed.name));
             }
         }
+        terminal::line("");
+        results.times.iter().for_each(|(guest, suites)| terminal::line(times(guest, suites)));
         let seconds = self.start.elapsed().as_secs_f64();
         let counts = results.counts();
         terminal::line(format!("\n{}; finished in {seconds:.2}s", counts.as_result()));
     }
+}
+
+/// The guest of a test, with the user, and its suite: `uml::user::limits::...` is of `uml user` and `limits`.
+fn place(name: &str) -> Option<(String, String)> {
+    let mut parts = name.split("::");
+    let guest = parts.next()?;
+    let next = parts.next()?;
+    let (guest, suite) = match next {
+        "user" => (format!("{guest} {next}"), parts.next()?),
+        suite => (guest.to_owned(), suite),
+    };
+    Some((guest, suite.to_owned()))
+}
+
+/// Where the time of a guest went: the whole, and the suites that took most of it.
+fn times(guest: &str, suites: &BTreeMap<String, Duration>) -> String {
+    let all: Duration = suites.values().sum();
+    let mut longest: Vec<_> = suites.iter().collect();
+    longest.sort_by_key(|(_, took)| Reverse(**took));
+    let told = longest.iter().take(8).map(|(suite, took)| format!("{suite} {}", took.as_secs()));
+    format!("time of {guest}: {} s: {}", all.as_secs(), told.collect::<Vec<_>>().join(", "))
 }
 
 impl Results {
@@ -170,6 +200,15 @@ mod tests {
         assert!(
             counts.as_result().starts_with("test result: FAILED. 3 passed; 1 failed; 2 ignored")
         );
+    }
+
+    #[test]
+    fn the_time_of_a_guest_is_told_by_suite() {
+        assert_eq!(place("uml::user::a::b"), Some(("uml user".to_owned(), "a".to_owned())));
+        assert_eq!(place("host::a::b::c"), Some(("host".to_owned(), "a".to_owned())));
+        let suites =
+            [("a", 2), ("b", 70)].map(|(suite, s)| (suite.to_owned(), Duration::from_secs(s)));
+        assert_eq!(times("uml", &suites.into()), "time of uml: 72 s: b 70, a 2");
     }
 
     #[test]
