@@ -1,6 +1,8 @@
 //! From a policy and what the host can do to a launch plan. Pure: it reads nothing and changes nothing.
 
-use crate::platform::{Availability, Control, Decision, LaunchPlan, Network, Support};
+use crate::platform::{
+    Availability, Control, Decision, Hidden, LaunchPlan, Network, Secret, SecretSource, Support,
+};
 use crate::policy::Policy;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -110,6 +112,8 @@ pub fn compile(
     if !missing.is_empty() {
         return Err(Unsupported { missing });
     }
+    plan.secrets =
+        policy.secrets.iter().map(|secret| resolved(secret, &request.environment)).collect();
     plan.environment = policy.environment.resolve(request.environment);
     plan.limits = policy.limits.clone();
     plan.filesystem = policy.filesystem.clone();
@@ -124,6 +128,23 @@ pub fn compile(
     plan.init = policy.init;
     plan.terminal = request.terminal;
     Ok(plan)
+}
+
+/// A secret with its content, where that is a variable of the caller's that is set.
+fn resolved(secret: &Secret, environment: &[(OsString, OsString)]) -> Secret {
+    let value = match &secret.source {
+        SecretSource::Variable(name) => {
+            environment.iter().find(|(known, _)| known == name.as_str())
+        }
+        _ => None,
+    };
+    match value {
+        Some((_, value)) => {
+            let content = Hidden(value.as_encoded_bytes().to_vec());
+            Secret { name: secret.name.clone(), source: SecretSource::Content(content) }
+        }
+        None => secret.clone(),
+    }
 }
 
 /// Whether a policy asks for a control: limits that it sets, and every wall.

@@ -28,6 +28,7 @@ mod meter;
 mod names;
 mod plan;
 mod process;
+mod secret;
 mod signal;
 mod stdio;
 mod support;
@@ -54,10 +55,11 @@ pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
-    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, OomKill, ProcView, SyscallRule,
-    Syscalls, Tmp,
+    Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, Network, OnViolation, OomKill,
+    ProcView, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
+pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,

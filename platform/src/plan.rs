@@ -1,6 +1,6 @@
 //! The launch plan: everything about one launch, decided, as plain data.
 
-use crate::{Bytes, Control, Cores, IdSet, IoLimit};
+use crate::{Bytes, Control, Cores, IdSet, IoLimit, Secret};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -23,6 +23,8 @@ pub struct LaunchPlan {
     pub limits: Limits,
     /// What exists of the file system, and where the program starts.
     pub filesystem: Filesystem,
+    /// Files that the program alone can read.
+    pub secrets: Vec<Secret>,
     /// What of the network can be reached.
     pub network: Network,
     /// Who the program is.
@@ -50,6 +52,7 @@ impl LaunchPlan {
             environment: Vec::new(),
             limits: Limits::default(),
             filesystem: Filesystem::default(),
+            secrets: Vec::new(),
             network: Network::None,
             identity: Identity::default(),
             capabilities: Capabilities::default(),
@@ -205,6 +208,14 @@ pub enum OomKill {
 pub struct Filesystem {
     /// Host paths that exist inside, at the same place unless told otherwise.
     pub binds: Vec<Bind>,
+    /// Host paths below those that look as if nothing were there, or can't be opened.
+    pub masks: Vec<Mask>,
+    /// Devices of the host beside those that every program has.
+    #[serde(serialize_with = "paths")]
+    pub devices: Vec<PathBuf>,
+    /// Files with content of their own, by their place inside.
+    #[serde(serialize_with = "contents")]
+    pub files: BTreeMap<PathBuf, String>,
     /// A private `/tmp` (and shared memory directory).
     pub tmp: Option<Tmp>,
     /// Most files, directories and links in each directory in memory; a file for each page of its size when `None`.
@@ -229,6 +240,26 @@ pub struct Bind {
     pub access: Access,
     /// Whether a missing source is passed over instead of refused.
     pub optional: bool,
+}
+
+/// A path that the program is to see nothing of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mask {
+    /// Absolute path on the host.
+    #[serde(serialize_with = "path")]
+    pub path: PathBuf,
+    /// What the program meets there instead.
+    pub kind: MaskKind,
+}
+
+/// What stands in front of a masked path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskKind {
+    /// An empty directory or an empty file.
+    Hide,
+    /// Something that can't be opened.
+    Deny,
 }
 
 /// What may be done below a path.
@@ -427,8 +458,19 @@ fn pairs<S: Serializer>(pairs: &[(OsString, OsString)], serializer: S) -> Result
     serializer.collect_map(pairs.iter().map(|(name, value)| (readable(name), readable(value))))
 }
 
-fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&readable(path.as_os_str()))
+}
+
+fn paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| readable(path.as_os_str())))
+}
+
+fn contents<S: Serializer>(
+    files: &BTreeMap<PathBuf, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(files.iter().map(|(path, text)| (readable(path.as_os_str()), text)))
 }
 
 fn maybe_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {

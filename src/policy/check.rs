@@ -5,7 +5,7 @@ use super::layer::{Findings, Note, Place, Spot, not_visible};
 use super::problem::quoted;
 use super::source::Source;
 use super::syscalls;
-use crate::platform::{Bytes, LaunchPlan, OnViolation};
+use crate::platform::{Bytes, LaunchPlan, OnViolation, SecretSource};
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,6 +79,24 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
                 entry,
                 format!("no program can be started without {}", quoted(name)),
             );
+        }
+    }
+    for secret in &draft.policy.secrets {
+        if let SecretSource::Variable(name) = &secret.source
+            && draft.policy.environment.keep.contains(name)
+        {
+            let shown = quoted(name);
+            let message = format!(
+                "{shown} is passed on by `environment.keep` too, where everybody can read it"
+            );
+            problem("secrets.environment", &secret.name, message);
+        }
+    }
+    for path in &draft.policy.filesystem.devices {
+        if !path.starts_with("/dev") {
+            let entry = LaunchPlan::readable(path);
+            let message = format!("{} is not below `/dev`", quoted(&entry));
+            problem("filesystem.devices", &entry, message);
         }
     }
     temporary(draft, findings, sources);

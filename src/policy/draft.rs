@@ -3,7 +3,7 @@
 use super::{Policy, syscalls};
 use crate::platform::{
     Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, IoLimit,
-    Limits, Network, OnViolation, Syscalls,
+    Limits, Mask, MaskKind, Network, OnViolation, Secret, SecretSource, Syscalls,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,6 +32,7 @@ impl Draft {
                 description: String::new(),
                 limits: Limits::default(),
                 filesystem: Filesystem::default(),
+                secrets: Vec::new(),
                 network: Network::None,
                 identity: Identity::default(),
                 capabilities: Capabilities::default(),
@@ -48,7 +49,31 @@ impl Draft {
 
     /// Shows a host path at the same place inside. What an earlier layer said of that place no longer counts.
     pub(super) fn bind(&mut self, path: PathBuf, access: Access, optional: bool) {
+        self.policy.filesystem.masks.retain(|known| known.path != path);
         self.policy.bind(Bind { source: path.clone(), target: path, access, optional });
+    }
+
+    /// Puts something in front of a host path. What an earlier layer said of that place no longer counts.
+    pub(super) fn mask(&mut self, path: PathBuf, kind: MaskKind) {
+        let filesystem = &mut self.policy.filesystem;
+        filesystem.masks.retain(|known| known.path != path);
+        filesystem.binds.retain(|known| known.target != path);
+        filesystem.masks.push(Mask { path, kind });
+    }
+
+    /// Shows a device.
+    pub(super) fn show_device(&mut self, path: PathBuf) {
+        let devices = &mut self.policy.filesystem.devices;
+        if !devices.contains(&path) {
+            devices.push(path);
+        }
+    }
+
+    /// Gives the program a secret. What an earlier layer said of that name no longer counts.
+    pub(super) fn add_secret(&mut self, name: &str, source: SecretSource) {
+        let secrets = &mut self.policy.secrets;
+        secrets.retain(|known| known.name != name);
+        secrets.push(Secret { name: name.to_owned(), source });
     }
 
     /// Limits the disk of a path. What an earlier layer said of the path no longer counts.

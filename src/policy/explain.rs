@@ -48,7 +48,7 @@ fn values_of(key: &'static Key, loaded: &Loaded) -> Vec<Explained> {
     }
     let explained = |value: String| {
         let entry = match key.kind {
-            Kind::Pairs(_) => value.split('=').next().unwrap_or_default(),
+            Kind::Pairs(..) => value.split('=').next().unwrap_or_default(),
             _ if key.is_many() => value.as_str(),
             _ => "",
         };

@@ -1,7 +1,8 @@
 //! What a key of a policy is: its names, its kind of value, and where the value goes.
 
 use super::draft::Draft;
-use crate::platform::{Access, Bytes, Cores, IdSet, IoLimit};
+use crate::platform::{Bytes, Cores, IdSet, IoLimit};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,16 +45,13 @@ pub(super) enum Kind {
     Choice(&'static [Choice]),
     Path(fn(&mut Draft, PathBuf)),
     /// A list of host paths.
-    Paths {
-        access: Access,
-        optional: bool,
-    },
+    Paths(fn(&mut Draft, PathBuf)),
     /// A list of names.
     Names(Names, fn(&mut Draft, &str)),
     /// A list of tables: rates of disks, by path.
     Io(fn(&mut Draft, IoLimit)),
     /// A table of names and values.
-    Pairs(fn(&mut Draft, &str, &str)),
+    Pairs(Names, Values, fn(&mut Draft, &str, &OsStr)),
 }
 
 #[derive(Debug)]
@@ -88,6 +86,22 @@ pub(super) enum Names {
     Capabilities,
     Controls,
     Variables,
+    /// Places of files inside.
+    Files,
+    Secrets,
+}
+
+/// What the values of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    /// Of variables.
+    Texts,
+    /// Whole files.
+    Contents,
+    /// Host paths.
+    Paths,
+    /// Names of variables.
+    Variables,
 }
 
 /// No limit on CPUs or memory nodes.
@@ -120,10 +134,13 @@ impl Key {
             Kind::Offset(_) => "OFFSET",
             Kind::Switch(_) => "true|false",
             Kind::Choice(_) => "WORD",
-            Kind::Path(_) | Kind::Paths { .. } => "PATH",
+            Kind::Path(_) | Kind::Paths(_) => "PATH",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
-            Kind::Pairs(_) => "NAME=VALUE",
+            Kind::Pairs(_, Values::Texts, _) => "NAME=VALUE",
+            Kind::Pairs(_, Values::Contents, _) => "PATH=TEXT",
+            Kind::Pairs(_, Values::Paths, _) => "NAME=PATH",
+            Kind::Pairs(_, Values::Variables, _) => "NAME=VARIABLE",
         }
     }
 
@@ -145,6 +162,6 @@ impl Key {
 
     /// Whether it has many values: a list or a table.
     pub(crate) fn is_many(&self) -> bool {
-        matches!(self.kind, Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_) | Kind::Pairs(_))
+        matches!(self.kind, Kind::Paths(_) | Kind::Names(..) | Kind::Io(_) | Kind::Pairs(..))
     }
 }

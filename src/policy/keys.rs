@@ -5,9 +5,12 @@
 
 use super::draft::Draft;
 pub(crate) use super::key::Key;
-use super::key::{Choice, Count, Kind, Names, Size, UNLIMITED};
-use super::shown::{mode_of, one, paths_of, time, times};
-use crate::platform::{Access, Bytes, Control, Network, OnViolation, OomKill, ProcView, Tmp};
+use super::key::{Choice, Count, Kind, Names, Size, UNLIMITED, Values};
+use super::shown::{masks_of, mode_of, one, paths_of, secrets_of, time, times};
+use crate::platform::{
+    Access, Bytes, Control, LaunchPlan, MaskKind, Network, OnViolation, OomKill, ProcView,
+    SecretSource, Tmp,
+};
 
 /// The key with this path.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
@@ -29,6 +32,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("syscalls", "Which system calls the program may make"),
     ("clock", "Offsets of its clocks"),
     ("environment", "Its environment variables: none but those named here"),
+    ("secrets", "Files in memory below `/run/secrets`, which the program alone can read"),
     ("process", "How it is started"),
     ("degrade", "What may be held less well, or not at all, where the host can't"),
 ];
@@ -319,7 +323,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         path: "filesystem.read",
         flag: "read",
-        kind: Kind::Paths { access: Access::Read, optional: false },
+        kind: Kind::Paths(|draft, path| draft.bind(path, Access::Read, false)),
         doc: "host paths that can be read and executed, with everything below them",
         example: "[\"/usr\", \"./data\"]",
         show: |draft| paths_of(draft, Access::Read, false),
@@ -327,7 +331,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         path: "filesystem.read_optional",
         flag: "read-optional",
-        kind: Kind::Paths { access: Access::Read, optional: true },
+        kind: Kind::Paths(|draft, path| draft.bind(path, Access::Read, true)),
         doc: "the same, and a path that doesn't exist is passed over",
         example: "[\"/opt\"]",
         show: |draft| paths_of(draft, Access::Read, true),
@@ -335,10 +339,48 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         path: "filesystem.write",
         flag: "write",
-        kind: Kind::Paths { access: Access::Write, optional: false },
+        kind: Kind::Paths(|draft, path| draft.bind(path, Access::Write, false)),
         doc: "host paths that can be read, executed and changed, with everything below them",
         example: "[\"./out\"]",
         show: |draft| paths_of(draft, Access::Write, false),
+    },
+    Key {
+        path: "filesystem.hide",
+        flag: "hide",
+        kind: Kind::Paths(|draft, path| draft.mask(path, MaskKind::Hide)),
+        doc: "host paths within those that look empty",
+        example: "[\"./node_modules/.cache\"]",
+        show: |draft| masks_of(draft, MaskKind::Hide),
+    },
+    Key {
+        path: "filesystem.deny",
+        flag: "deny",
+        kind: Kind::Paths(|draft, path| draft.mask(path, MaskKind::Deny)),
+        doc: "host paths within those that can't be opened",
+        example: "[\"./.env\"]",
+        show: |draft| masks_of(draft, MaskKind::Deny),
+    },
+    Key {
+        path: "filesystem.files",
+        flag: "file",
+        kind: Kind::Pairs(Names::Files, Values::Contents, |draft, path, text| {
+            let text = text.to_string_lossy().into_owned();
+            draft.policy.filesystem.files.insert(path.into(), text);
+        }),
+        doc: "files that only the sandbox has, with their content; they can be read and no more",
+        example: "{ \"/etc/resolv.conf\" = \"nameserver 127.0.0.1\" }",
+        show: |draft| {
+            let files = draft.policy.filesystem.files.iter();
+            files.map(|(path, text)| format!("{}={text:?}", path.display())).collect()
+        },
+    },
+    Key {
+        path: "filesystem.devices",
+        flag: "device",
+        kind: Kind::Paths(|draft, path| draft.show_device(path)),
+        doc: "character devices of the host, beside those that every program has",
+        example: "[\"/dev/kvm\"]",
+        show: |draft| draft.policy.filesystem.devices.iter().map(LaunchPlan::readable).collect(),
     },
     Key {
         path: "filesystem.tmp",
@@ -537,7 +579,9 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         path: "environment.set",
         flag: "env",
-        kind: Kind::Pairs(|draft, name, value| draft.policy.set_variable(name, value)),
+        kind: Kind::Pairs(Names::Variables, Values::Texts, |draft, name, value| {
+            draft.policy.set_variable(name, &value.to_string_lossy());
+        }),
         doc: "variables and their values",
         example: "{ LANG = \"C.UTF-8\" }",
         show: |draft| {
@@ -548,6 +592,37 @@ pub(crate) static KEYS: &[Key] = &[
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect()
+        },
+    },
+    Key {
+        path: "secrets.files",
+        flag: "secret",
+        kind: Kind::Pairs(Names::Secrets, Values::Paths, |draft, name, path| {
+            draft.add_secret(name, SecretSource::File(path.into()));
+        }),
+        doc: "secrets, and the host file that each is read from at the launch",
+        example: "{ db_password = \"/srv/keys/db\" }",
+        show: |draft| {
+            secrets_of(draft, |source| match source {
+                SecretSource::File(path) => Some(LaunchPlan::readable(path)),
+                _ => None,
+            })
+        },
+    },
+    Key {
+        path: "secrets.environment",
+        flag: "secret-env",
+        kind: Kind::Pairs(Names::Secrets, Values::Variables, |draft, name, variable| {
+            let variable = variable.to_string_lossy().into_owned();
+            draft.add_secret(name, SecretSource::Variable(variable));
+        }),
+        doc: "secrets, and the caller's variable that holds each",
+        example: "{ token = \"API_TOKEN\" }",
+        show: |draft| {
+            secrets_of(draft, |source| match source {
+                SecretSource::Variable(name) => Some(name.clone()),
+                _ => None,
+            })
         },
     },
     Key {

@@ -5,7 +5,7 @@ mod io;
 pub(super) use io::LEAST_IOPS;
 
 use super::draft::{Draft, plain_call};
-use super::key::{Key, Kind, Names};
+use super::key::{Key, Kind, Names, Values};
 use super::keys;
 use super::paths::{self, Base};
 use super::problem::{Problem, Problems, quoted};
@@ -17,6 +17,7 @@ use crate::platform::{Control, LaunchPlan, capability_names, known_capability};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
+use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -153,7 +154,7 @@ impl<'d> Layer<'d> {
             return self.problem(&spot(name.span()), &path, message);
         };
         match (&key.kind, value.get_ref()) {
-            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_), DeValue::Array(entries)) => {
+            (Kind::Paths(_) | Kind::Names(..) | Kind::Io(_), DeValue::Array(entries)) => {
                 if entries.len() > MOST_ENTRIES {
                     let message =
                         format!("{} entries are too many (at most {MOST_ENTRIES})", entries.len());
@@ -166,7 +167,7 @@ impl<'d> Layer<'d> {
                     }
                 }
             }
-            (Kind::Pairs(_), DeValue::Table(entries)) => {
+            (Kind::Pairs(..), DeValue::Table(entries)) => {
                 if entries.len() > MOST_ENTRIES {
                     let message =
                         format!("{} entries are too many (at most {MOST_ENTRIES})", entries.len());
@@ -181,11 +182,11 @@ impl<'d> Layer<'d> {
                     );
                 }
             }
-            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_), other) => {
+            (Kind::Paths(_) | Kind::Names(..) | Kind::Io(_), other) => {
                 let message = value::wrong_shape(&format!("a list such as {}", key.example), other);
                 self.problem(&spot(value.span()), key.path, message);
             }
-            (Kind::Pairs(_), other) => {
+            (Kind::Pairs(..), other) => {
                 let message =
                     value::wrong_shape(&format!("a table such as {}", key.example), other);
                 self.problem(&spot(value.span()), key.path, message);
@@ -198,7 +199,7 @@ impl<'d> Layer<'d> {
     pub(super) fn read_typed(&mut self, key: &'static Key, text: &OsStr) {
         match key.kind {
             Kind::Io(set) => return self.typed_io(key, set, text),
-            Kind::Pairs(_) => {}
+            Kind::Pairs(..) => {}
             _ => return self.put(key, Scalar::Typed(text), &Spot::Flag),
         }
         match text.to_str().map(|text| (text, text.split_once('='))) {
@@ -247,7 +248,7 @@ impl<'d> Layer<'d> {
                 (choices[value::choice(scalar, &words)?].set)(self.draft);
             }
             Kind::Path(set) => set(self.draft, paths::resolve(&scalar.system_text()?, self.base)?),
-            Kind::Paths { access, optional } => {
+            Kind::Paths(set) => {
                 let text = scalar.system_text()?;
                 let path = paths::resolve(&text, self.base)?;
                 self.claim(key, Subject::Path(path.clone().into()), || paths::shown(&text))?;
@@ -259,7 +260,7 @@ impl<'d> Layer<'d> {
                     return Ok(());
                 }
                 entry = LaunchPlan::readable(&path);
-                self.draft.bind(path, *access, *optional);
+                set(self.draft, path);
             }
             Kind::Names(names, set) => {
                 let text = scalar.text()?;
@@ -268,7 +269,7 @@ impl<'d> Layer<'d> {
                 set(self.draft, &text);
                 entry = subject;
             }
-            Kind::Io(_) | Kind::Pairs(_) => return Err("expected a table".into()),
+            Kind::Io(_) | Kind::Pairs(..) => return Err("expected a table".into()),
         }
         self.findings.notes.push(Note { key, entry, place: spot.place() });
         Ok(())
@@ -276,13 +277,12 @@ impl<'d> Layer<'d> {
 
     /// One entry of a table.
     fn put_pair(&mut self, key: &'static Key, name: &str, value: Scalar<'_>, spot: &Spot<'_>) {
-        let Kind::Pairs(set) = &key.kind else { return };
-        let checked = value::variable(name)
-            .and_then(|()| value.text())
-            .and_then(|value| value::variable_value(name, &value).map(|()| value))
+        let Kind::Pairs(names, values, set) = &key.kind else { return };
+        let checked = names
+            .check(name)
+            .and_then(|_| values.check(name, value, self.base))
             .and_then(|value| {
-                self.claim(key, Subject::Name(Names::Variables, name.into()), || quoted(name))
-                    .map(|()| value)
+                self.claim(key, Subject::Name(*names, name.into()), || quoted(name)).map(|()| value)
             });
         match checked {
             Ok(value) => {
@@ -331,6 +331,8 @@ impl Names {
     fn check(self, name: &str) -> Result<String, String> {
         match self {
             Self::Variables => value::variable(name).map(|()| name.to_owned()),
+            Self::Files => value::place_inside(name).map(|()| name.to_owned()),
+            Self::Secrets => value::secret_name(name).map(|()| name.to_owned()),
             Self::SystemCalls if syscalls::known(name) => Ok(plain_call(name).to_owned()),
             Self::SystemCalls => {
                 let names: Vec<String> = syscalls::names().collect();
@@ -356,6 +358,26 @@ impl Names {
             Self::Controls => {
                 let suggestion = did_you_mean(name, Control::all().map(Control::name));
                 Err(format!("{} is not a control{suggestion}", quoted(name)))
+            }
+        }
+    }
+}
+
+impl Values {
+    /// The value of one entry of a table, as it is meant.
+    fn check(self, name: &str, value: Scalar<'_>, base: Base<'_>) -> Result<OsString, String> {
+        match self {
+            Self::Texts => {
+                let text = value.text()?;
+                value::variable_value(name, &text)?;
+                Ok(text.into_owned().into())
+            }
+            Self::Contents => value::content(&value.text()?).map(OsString::from),
+            Self::Paths => paths::resolve(&value.system_text()?, base).map(PathBuf::into_os_string),
+            Self::Variables => {
+                let text = value.text()?;
+                value::variable(&text)?;
+                Ok(text.into_owned().into())
             }
         }
     }

@@ -35,7 +35,7 @@ pub use syscalls::syscall_reasons;
 
 use crate::platform::{
     Access, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment, Filesystem,
-    Identity, Limits, Network, Syscalls,
+    Identity, Limits, Network, Secret, Syscalls,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -65,6 +65,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What exists of the file system.
     pub filesystem: Filesystem,
+    /// Files that the program alone can read.
+    pub secrets: Vec<Secret>,
     /// What of the network can be reached.
     pub network: Network,
     /// Who the program is.

@@ -72,7 +72,7 @@ fn schema_of(key: &Key) -> Value {
                 .map(|choice| json!({ "const": choice.word, "description": choice.doc }));
             json!({ "oneOf": words.collect::<Vec<_>>() })
         }
-        Kind::Paths { .. } => list(json!({ "type": "string", "minLength": 1 })),
+        Kind::Paths(_) => list(json!({ "type": "string", "minLength": 1 })),
         Kind::Names(names, _) => list(entry(*names)),
         Kind::Io(_) => {
             let rate = || or_word(json!({ "type": "string", "pattern": RATE }), UNLIMITED);
@@ -91,9 +91,9 @@ fn schema_of(key: &Key) -> Value {
                 },
             } })
         }
-        Kind::Pairs(_) => json!({
+        Kind::Pairs(names, ..) => json!({
             "type": "object",
-            "propertyNames": entry(Names::Variables),
+            "propertyNames": entry(*names),
             "additionalProperties": { "type": "string" },
         }),
     };
@@ -126,6 +126,8 @@ fn entry(names: Names) -> Value {
             json!({ "type": "string", "pattern": "^(@[a-z_0-9-]+|[a-z_0-9]+(:any)?)$" })
         }
         Names::Variables => json!({ "type": "string", "pattern": "^[^=\\u0000]+$" }),
+        Names::Files => json!({ "type": "string", "pattern": "^/" }),
+        Names::Secrets => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$" }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values of a policy as people read them.
 
 use super::draft::Draft;
-use crate::platform::{Access, LaunchPlan};
+use crate::platform::{Access, LaunchPlan, MaskKind, SecretSource};
 use serde::Serialize;
 use std::fmt::Display;
 use std::time::Duration;
@@ -35,4 +35,19 @@ pub(super) fn paths_of(draft: &Draft, access: Access, optional: bool) -> Vec<Str
     let binds = draft.policy.filesystem.binds.iter();
     let matching = binds.filter(|bind| bind.access == access && bind.optional == optional);
     matching.map(|bind| LaunchPlan::readable(&bind.target)).collect()
+}
+
+/// The masked paths of one kind.
+pub(super) fn masks_of(draft: &Draft, kind: MaskKind) -> Vec<String> {
+    let masks = draft.policy.filesystem.masks.iter().filter(|mask| mask.kind == kind);
+    masks.map(|mask| LaunchPlan::readable(&mask.path)).collect()
+}
+
+/// The secrets of one kind, with where each comes from.
+pub(super) fn secrets_of(
+    draft: &Draft,
+    source: impl Fn(&SecretSource) -> Option<String>,
+) -> Vec<String> {
+    let all = draft.policy.secrets.iter();
+    all.filter_map(|secret| Some(format!("{}={}", secret.name, source(&secret.source)?))).collect()
 }

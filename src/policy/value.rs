@@ -1,11 +1,13 @@
 //! From what is written to what it means, one value at a time. Each `Err` is the message of a problem.
 
 use super::key::{ALL, Count, Size, UNLIMITED};
+use super::paths;
 use super::problem::quoted;
 use super::suggest::did_you_mean;
 use crate::platform::{Bytes, Cores, IdSet, Rate, parse_duration};
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -347,6 +349,45 @@ pub(super) fn variable(name: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// A place for a file inside: an absolute path in its plain form, below a directory.
+pub(super) fn place_inside(path: &str) -> Result<(), String> {
+    let base = paths::Base { directory: Path::new("/"), may_climb: false };
+    if !path.starts_with('/') {
+        return Err(format!("{} is not an absolute path", quoted(path)));
+    }
+    let plain = paths::resolve(OsStr::new(path), base)?;
+    match paths::reserved(&plain) {
+        Some(reason) => Err(reason.into()),
+        None if path.ends_with('/') => Err(format!(
+            "{} is the name of a directory (leave the `/` at its end out)",
+            quoted(path)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The name of a secret: that of a file.
+pub(super) fn secret_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 255 || name.starts_with('.') || !name.chars().all(plain) {
+        let shown = quoted(name);
+        return Err(format!("{shown} is no name for a secret (letters, digits, `-`, `_` and `.`)"));
+    }
+    Ok(())
+}
+
+/// The content of a file that a policy holds.
+pub(super) fn content(text: &str) -> Result<String, String> {
+    const MOST: usize = 64 << 10;
+    if text.len() > MOST {
+        return Err(format!(
+            "{} bytes are too many for a file in a policy (at most {MOST})",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// The value of an environment variable.

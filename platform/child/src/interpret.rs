@@ -4,6 +4,9 @@ use crate::sys::{self, CLONE_NEWTIME, Result};
 use crate::{Message, Op, Script, Source, Text};
 
 const MOUNT_ATTR_RDONLY: u64 = 1;
+const MOUNT_ATTR_READ_ONLY_DATA: u64 = MOUNT_ATTR_RDONLY | 2 | 4 | 8;
+/// Where a file is made before it is mounted at its place; removed again before anything else is made.
+const WORKBENCH: *const u8 = c".content".as_ptr().cast();
 const TERMINAL_FLAGS: i32 = libc::O_RDWR | libc::O_NOCTTY;
 const MS_PRIVATE: u64 = 1 << 18;
 const PR_SET_SECUREBITS: i32 = 28;
@@ -56,6 +59,10 @@ fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
         Op::NewRoot { size } => new_root(script, size, state),
         Op::Directory { path, mode } => sys::make_directory(state.root, at(path), mode),
         Op::EmptyFile(path) => sys::make_file(state.root, at(path)),
+        Op::Content { target, content, len, mode } => match script.bytes(content, len) {
+            Some(bytes) => put_content(script, bytes, mode, target, state.root),
+            None => Err(libc::EINVAL),
+        },
         Op::Symlink { target, path } => sys::make_symlink(at(target), state.root, at(path)),
         Op::Bind { source, target, attributes, device } => {
             bind(script, source, target, attributes, device, state.root)
@@ -167,6 +174,27 @@ fn bind(
     };
     sys::set_mount_attributes(tree, attributes, MS_PRIVATE, true)?;
     attach(script, tree, target, root)
+}
+
+/// The file is made in the new root, since before Linux 6.15 only what is mounted can be copied; it lives on where it is
+/// mounted when its name is gone.
+fn put_content(
+    script: &Script<'_>,
+    bytes: &[u8],
+    mode: u32,
+    target: Text,
+    root: i32,
+) -> Result<()> {
+    let file = sys::create_file(root, WORKBENCH)?;
+    let written = sys::write_all(file, bytes).and_then(|()| sys::set_mode(file, mode));
+    sys::close(file);
+    written?;
+    let place = sys::open_path(root, WORKBENCH, true)?;
+    let tree = sys::clone_tree(place)?;
+    sys::close(place);
+    sys::set_mount_attributes(tree, MOUNT_ATTR_READ_ONLY_DATA, MS_PRIVATE, true)?;
+    attach(script, tree, target, root)?;
+    sys::remove_file(root, WORKBENCH)
 }
 
 fn attach(script: &Script<'_>, tree: i32, target: Text, root: i32) -> Result<()> {

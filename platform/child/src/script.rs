@@ -54,6 +54,18 @@ pub enum Op {
     },
     /// Makes an empty file, to mount on.
     EmptyFile(Text),
+    /// Puts a file with this content, which only this sandbox has, at `target`, where something to mount on is. It can be
+    /// read and no more.
+    Content {
+        /// Where.
+        target: Text,
+        /// The bytes, in [`Script::text`]; any bytes.
+        content: Text,
+        /// How many.
+        len: u32,
+        /// Permissions.
+        mode: u32,
+    },
     /// Makes a symlink.
     Symlink {
         /// What it points to.
@@ -202,6 +214,11 @@ impl Script<'_> {
             Some([first, ..]) => first,
             _ => c"".as_ptr().cast(),
         }
+    }
+
+    /// The bytes that begin at a text, if there are so many.
+    pub(crate) fn bytes(&self, text: Text, len: u32) -> Option<&[u8]> {
+        self.text.get(text.0 as usize..)?.get(..len as usize)
     }
 
     /// Whether a text is empty.

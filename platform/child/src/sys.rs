@@ -183,6 +183,34 @@ pub(crate) fn make_file(root: i32, path: *const u8) -> Result<()> {
     unsafe { call(Sysno::mknodat, args) }.map(drop)
 }
 
+/// Makes a file that wasn't there, to be written.
+pub(crate) fn create_file(root: i32, path: *const u8) -> Result<i32> {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: `path` is NUL-terminated.
+    unsafe { call(Sysno::openat, [int(root), path as usize, int(flags), 0o600, 0, 0]) }.map(small)
+}
+
+pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        let written = write(fd, bytes.as_ptr(), bytes.len())?;
+        match bytes.get(written..) {
+            Some(rest) if written > 0 => bytes = rest,
+            _ => return Err(libc::EIO),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn set_mode(fd: i32, mode: u32) -> Result<()> {
+    // SAFETY: numbers only.
+    unsafe { call(Sysno::fchmod, [int(fd), mode as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+pub(crate) fn remove_file(root: i32, path: *const u8) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated.
+    unsafe { call(Sysno::unlinkat, [int(root), path as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
 pub(crate) fn make_symlink(target: *const u8, root: i32, path: *const u8) -> Result<()> {
     // SAFETY: both texts are NUL-terminated.
     unsafe { call(Sysno::symlinkat, [target as usize, int(root), path as usize, 0, 0, 0]) }

@@ -104,7 +104,8 @@ impl Prepared {
         if own_network {
             self.script.setup.push(Op::LoopbackUp);
         }
-        let view = View::resolve(&plan.filesystem)?;
+        let mut view = View::resolve(&plan.filesystem)?;
+        view.add_secrets(&plan.secrets)?;
         let mut ownership = Ownership::new(self.ids);
         view.build(&mut self.script, caller, &mut ownership)?;
         if plan.terminal {

@@ -30,7 +30,9 @@ pub(crate) struct OwnedScript {
 impl OwnedScript {
     /// An empty script.
     pub(crate) fn new(init: bool) -> Self {
-        Self { init, ..Self::default() }
+        let mut script = Self::default();
+        script.init = init;
+        script
     }
 
     /// Puts a text into the table.
@@ -52,6 +54,19 @@ impl OwnedScript {
         self.text.push(0);
         self.known.insert(bytes.into(), offset);
         Ok(offset)
+    }
+
+    /// Puts bytes of any kind into the table, which are shown to nobody.
+    ///
+    /// # Errors
+    /// When they are too many.
+    pub(crate) fn content(&mut self, bytes: &[u8]) -> Result<(Text, u32), PlatformError> {
+        let too_much = |_| PlatformError::invalid("the texts of a launch are larger than 4 GiB");
+        let offset = Text(u32::try_from(self.text.len()).map_err(too_much)?);
+        let len = u32::try_from(bytes.len()).map_err(too_much)?;
+        self.text.extend_from_slice(bytes);
+        self.text.push(0);
+        Ok((offset, len))
     }
 
     /// Sets arguments and environment.
@@ -175,6 +190,9 @@ impl OwnedScript {
                 format!("make directory /{} mode {mode:o}", self.read(path))
             }
             Op::EmptyFile(path) => format!("make file /{}", self.read(path)),
+            Op::Content { target, len, mode, .. } => {
+                format!("mount /{} (file of {len} bytes, mode {mode:o})", self.read(target))
+            }
             Op::Symlink { target, path } => {
                 format!("link /{} -> {}", self.read(path), self.read(target))
             }
@@ -216,6 +234,14 @@ impl OwnedScript {
                 format!("install system call filter ({filter} instructions)")
             }
         }
+    }
+}
+
+impl Drop for OwnedScript {
+    /// Secrets and the environment don't stay in memory that somebody else gets next.
+    fn drop(&mut self) {
+        self.text.fill(0);
+        std::hint::black_box(&self.text);
     }
 }
 

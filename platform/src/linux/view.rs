@@ -4,12 +4,14 @@
 //! path without symlinks, which the child opens with `RESOLVE_NO_SYMLINKS`. A symlink put into the path between the two
 //! moves nothing: it fails the launch.
 
+mod contents;
+
 use super::identity::Caller;
 use super::landlock::{Purpose, ResolvedPath};
 use super::ownership::Ownership;
 use super::script::OwnedScript;
 use crate::plan::readable;
-use crate::{Access, Filesystem, PlatformError, ProcView, Stage};
+use crate::{Access, Filesystem, Hidden, MaskKind, PlatformError, ProcView, Stage};
 use rustix::fs::{FileType, Mode, OFlags, makedev};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -26,8 +28,8 @@ const NOEXEC: u64 = 8;
 /// As many symlinks as the kernel follows in one path (path_resolution(7)).
 const MOST_SYMLINKS: usize = 40;
 
-/// The new root holds directories and symlinks only.
-const ROOT_SIZE: &str = "4m";
+/// The new root holds directories and symlinks, and the content of files.
+const ROOT_SIZE: usize = 4 << 20;
 
 /// Devices that every program may expect, with their numbers (Documentation/admin-guide/devices.txt).
 const DEVICES: &[(&str, u32, u32)] = &[
@@ -54,6 +56,10 @@ enum Place {
     Bind { access: Access, is_dir: bool },
     /// A device of the host.
     Device(u64),
+    /// A file with content of its own.
+    Content { bytes: Hidden, mode: u32 },
+    /// Something that hides what stands there.
+    Mask { kind: MaskKind, is_dir: bool },
     /// A private file system in memory.
     Tmpfs { size: u64, files: u64 },
     /// Process information.
@@ -109,6 +115,10 @@ impl View {
                 view.places.insert(PathBuf::from("/tmp"), Place::Directory);
             }
         }
+        for device in &filesystem.devices {
+            let number = contents::device(device)?;
+            view.places.insert(device.clone(), Place::Device(number));
+        }
         let mut directories = BTreeSet::new();
         for bind in &filesystem.binds {
             let resolved = resolve(&bind.source, &mut view.places, &mut directories);
@@ -119,6 +129,12 @@ impl View {
             };
             let target = if bind.target == bind.source { path } else { bind.target.clone() };
             view.add_bind(target, bind.access, is_dir)?;
+        }
+        for mask in &filesystem.masks {
+            view.mask(mask, &mut directories)?;
+        }
+        for (path, text) in &filesystem.files {
+            view.add_content(path, Hidden(text.clone().into_bytes()), 0o444)?;
         }
         Ok(view)
     }
@@ -175,7 +191,11 @@ impl View {
         caller: &Caller,
         ownership: &mut Ownership,
     ) -> Result<(), PlatformError> {
-        let size = script.text(ROOT_SIZE)?;
+        let contents = self.places.values().map(|place| match place {
+            Place::Content { bytes, .. } => bytes.0.len(),
+            _ => 0,
+        });
+        let size = script.text((ROOT_SIZE + contents.sum::<usize>()).to_string())?;
         script.setup.push(Op::NewRoot { size });
         let mut made = BTreeSet::new();
         for (path, place) in &self.places {
@@ -203,7 +223,8 @@ impl View {
     ) -> Result<(), PlatformError> {
         let is_directory = match place {
             Place::Bind { is_dir, .. } => *is_dir,
-            Place::Device(_) => false,
+            Place::Mask { is_dir, .. } => *is_dir,
+            Place::Device(_) | Place::Content { .. } => false,
             Place::Tmpfs { .. } | Place::Proc(_) | Place::Terminals | Place::Directory => true,
             Place::Symlink(_) => false,
         };
@@ -218,7 +239,7 @@ impl View {
                 made.insert(directory.to_owned());
             }
         }
-        if matches!(place, Place::Bind { .. } | Place::Device(_)) && !is_directory {
+        if !is_directory && !matches!(place, Place::Symlink(_)) {
             let path = inside(script, path)?;
             script.setup.push(Op::EmptyFile(path));
         }
@@ -260,6 +281,20 @@ impl View {
                 let source = Source::Path(script.text(path)?);
                 Op::Bind { source, target, attributes: NOSUID | NOEXEC, device: *number }
             }
+            Place::Content { bytes, mode } => {
+                let (content, len) = script.content(&bytes.0)?;
+                Op::Content { target, content, len, mode: *mode }
+            }
+            Place::Mask { kind, is_dir: false } => {
+                let (content, len) = script.content(&[])?;
+                let mode = if *kind == MaskKind::Hide { 0o444 } else { 0 };
+                Op::Content { target, content, len, mode }
+            }
+            Place::Mask { kind, is_dir: true } => {
+                let mode = if *kind == MaskKind::Hide { "0555" } else { "0" };
+                let options = [("mode", mode.to_owned()), ("size", "4k".to_owned())];
+                mount(script, "tmpfs", &options, target, RDONLY | NOSUID | NODEV | NOEXEC)?
+            }
             Place::Tmpfs { size, files } => {
                 let options = [
                     ("size", size.to_string()),
@@ -298,6 +333,11 @@ impl View {
                 }
                 Place::Tmpfs { .. } => paths.push(entry(path, true, Purpose::Files(Access::Write))),
                 Place::Proc(_) => paths.push(entry(path, true, Purpose::Processes)),
+                Place::Content { .. } => {
+                    paths.push(entry(path, false, Purpose::Files(Access::Read)));
+                }
+                // A mask has the rights of what it stands in, and nothing to use them on.
+                Place::Mask { .. } => {}
                 // Below `/dev`, which has a rule; plain directories and links have no files.
                 Place::Device(_) | Place::Terminals | Place::Directory | Place::Symlink(_) => {}
             }
