@@ -12,6 +12,7 @@ pub mod fuzz;
 mod identity;
 mod kernel_log;
 mod landlock;
+mod mounts;
 mod ownership;
 mod prepare;
 mod processes;
