@@ -110,6 +110,8 @@ pub fn compile(
     if !missing.is_empty() {
         return Err(Unsupported { missing });
     }
+    let enforced = |control: &Control| plan.controls.get(control) == Some(&Decision::Enforce);
+    plan.accepted = policy.degrade.iter().copied().filter(enforced).collect();
     plan.environment = policy.environment.resolve(request.environment);
     plan.limits = policy.limits.clone();
     plan.filesystem = policy.filesystem.clone();
@@ -148,6 +150,8 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
         Control::Pids => limits.pids.is_some(),
         Control::Io => !limits.io.is_empty(),
         Control::IoWeight => limits.io_weight.is_some(),
+        Control::Disk => limits.disk.is_some(),
+        Control::DiskFiles => limits.disk_files.is_some(),
         Control::OpenFiles => limits.open_files.is_some(),
         Control::FileSize => limits.file_size.is_some(),
         Control::CoreSize => limits.core_size.is_some(),

@@ -82,6 +82,8 @@ fn is_live(control: Control) -> bool {
             | Control::Pids
             | Control::Io
             | Control::IoWeight
+            | Control::Disk
+            | Control::DiskFiles
             | Control::WallTime
             | Control::CpuTime
     )
@@ -109,6 +111,8 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         pids,
         io,
         io_weight,
+        disk,
+        disk_files,
         open_files,
         file_size,
         core_size,
@@ -141,6 +145,8 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         (Control::Pids, *pids != old.pids),
         (Control::Io, *io != old.io),
         (Control::IoWeight, *io_weight != old.io_weight),
+        (Control::Disk, *disk != old.disk),
+        (Control::DiskFiles, *disk_files != old.disk_files),
         (Control::OpenFiles, *open_files != old.open_files),
         (Control::FileSize, *file_size != old.file_size),
         (Control::CoreSize, *core_size != old.core_size),
@@ -204,6 +210,29 @@ fn consequences(plan: &LaunchPlan, new: &Limits, usage: &Usage, age: Duration) -
                         control,
                         format!(
                             "it has {now} processes and threads of {most}: none is ended, and none can be started"
+                        ),
+                    );
+                }
+            }
+            Control::Disk => {
+                if let Some((now, most)) = bytes(usage.disk.map(|disk| disk.used), new.disk) {
+                    add(
+                        control,
+                        format!(
+                            "its directories hold {now} of {most}: nothing is removed, and no more can be written until it is below"
+                        ),
+                    );
+                }
+            }
+            Control::DiskFiles => {
+                let now = usage.disk.map(|disk| disk.files);
+                if let Some((now, most)) =
+                    now.zip(new.disk_files.map(u64::from)).filter(|(now, most)| now > most)
+                {
+                    add(
+                        control,
+                        format!(
+                            "its directories hold {now} files of {most}: none is removed, and none can be made until it is below"
                         ),
                     );
                 }

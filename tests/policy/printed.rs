@@ -94,6 +94,8 @@ fn overrides_have_the_last_word() {
         ["--open-files", "99"],
         ["--io", "path=/srv,read=1MiB/s"],
         ["--io-weight", "50"],
+        ["--disk", "1GiB"],
+        ["--disk-files", "1000"],
         ["--file-size", "1MiB"],
         ["--core-size", "2MiB"],
         ["--stack", "1MiB"],
@@ -265,7 +267,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 51);
+    assert_eq!(keys, 53);
 }
 
 /// A JSON value as TOML; the two differ in tables.
