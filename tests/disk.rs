@@ -19,11 +19,10 @@ struct Disk(Scene);
 impl Disk {
     /// Makes one; the reason why there is none here is what a skip says.
     fn new() -> Result<Self, String> {
-        Self::with("-O quota,project -E quotatype=prjquota", "prjquota")
-            .map_err(|why| format!("project-quota: {why}"))
+        Self::with("-O quota,project -E quotatype=prjquota", "prjquota", "project-quota")
     }
 
-    fn with(features: &str, options: &str) -> Result<Self, String> {
+    fn with(features: &str, options: &str, word: &str) -> Result<Self, String> {
         if !is_root() {
             return Err("root: only root may mount".into());
         }
@@ -34,7 +33,11 @@ impl Disk {
              mkdir disk && mount -o loop,{options} image disk && mkdir disk/out"
         );
         let made = host(&scene, &line);
-        if made.status.success() { Ok(Self(scene)) } else { Err(made.stderr.replace('\n', " ")) }
+        if made.status.success() {
+            Ok(Self(scene))
+        } else {
+            Err(format!("{word}: {}", made.stderr.replace('\n', " ")))
+        }
     }
 
     /// Runs Python code that may write `disk/out`.
@@ -342,10 +345,9 @@ fn what_is_on_several_file_systems_is_refused() {
 
 #[test]
 fn a_file_system_without_project_quotas_is_refused_with_the_remedy_or_accepted_by_name() {
-    let disk = match Disk::with("", "defaults") {
+    let disk = match Disk::with("", "defaults", "loopback") {
         Ok(disk) => disk,
-        Err(why) if !is_root() => skip!("{why}"),
-        Err(why) => skip!("loopback: {why}"),
+        Err(why) => skip!("{why}"),
     };
     if let Some(why) = support::lacks("limits.disk") {
         skip!("project-quota: {why}");
