@@ -114,6 +114,8 @@ pub fn compile(
     }
     plan.secrets =
         policy.secrets.iter().map(|secret| resolved(secret, &request.environment)).collect();
+    let enforced = |control: &Control| plan.controls.get(control) == Some(&Decision::Enforce);
+    plan.accepted = policy.degrade.iter().copied().filter(enforced).collect();
     plan.environment = policy.environment.resolve(request.environment);
     plan.limits = policy.limits.clone();
     plan.filesystem = policy.filesystem.clone();

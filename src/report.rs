@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
+    Control, CpuUsage, DiskUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
     NetworkUsage, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
@@ -79,6 +79,8 @@ pub struct ExitReport {
     pub memory: MemoryUsage,
     /// What it read from and wrote to devices.
     pub io: Option<IoUsage>,
+    /// What the directories hold that it could write, where that was limited.
+    pub disk: Option<DiskUsage>,
     /// What went over its own interfaces.
     pub network: Option<NetworkUsage>,
     /// Time that it waited for what others had.
@@ -225,6 +227,7 @@ impl ExitReport {
             cpu: ended.usage.cpu,
             memory: ended.usage.memory,
             io: ended.usage.io.clone(),
+            disk: ended.usage.disk,
             network: ended.usage.network,
             pressure: ended.usage.pressure,
             output_bytes: None,
@@ -257,6 +260,7 @@ impl ExitReport {
             cpu: CpuUsage::default(),
             memory: MemoryUsage::default(),
             io: None,
+            disk: None,
             network: None,
             pressure: PressureUsage::default(),
             output_bytes: None,

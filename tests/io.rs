@@ -149,7 +149,14 @@ fn what_is_on_no_disk_is_refused_with_the_reason() {
     ] {
         let limit = format!("path={path},read=1MiB/s");
         let said = format!("limits.io can't be enforced here: {said}");
-        scene.run(&["--io", &limit], &["true"]).expect_refusal(&[&said]);
+        let flags = ["--io", &limit];
+        scene.run(&flags, &["true"]).expect_refusal(&[&said]);
+        // Accepted by name it runs, and the report says why that limit isn't there.
+        let accepted = [&flags[..], &["--degrade", "limits.io"]].concat();
+        let run = scene.run(&accepted, &["true"]).expect_code(0);
+        assert_eq!(run.reported("/enforcement/limits.io/state"), "unavailable", "{}", run.told());
+        let how = run.reported("/enforcement/limits.io/how").as_str().unwrap();
+        assert_eq!(how, said, "{}", run.told());
     }
 }
 

@@ -44,6 +44,10 @@ pub enum Control {
     Io,
     /// Share of a contended disk.
     IoWeight,
+    /// What the writable directories hold.
+    Disk,
+    /// Number of files and directories that the writable directories hold.
+    DiskFiles,
     /// Open files of each process.
     OpenFiles,
     /// Size of any file a process writes.
@@ -119,6 +123,8 @@ const TABLE: &[(Control, &str, &str)] = &[
     (Control::Pids, "limits.pids", "number of processes and threads"),
     (Control::Io, "limits.io", "rates of reading and writing, by a path on the disk"),
     (Control::IoWeight, "limits.io_weight", "share of a contended disk"),
+    (Control::Disk, "limits.disk", "bytes that the writable directories may hold"),
+    (Control::DiskFiles, "limits.disk_files", "files that the writable directories may hold"),
     (Control::OpenFiles, "limits.open_files", "open files of each process"),
     (Control::FileSize, "limits.file_size", "size of any file a process writes"),
     (Control::CoreSize, "limits.core_size", "size of a core dump"),

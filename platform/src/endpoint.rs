@@ -85,6 +85,22 @@ impl RuntimeDir {
         Ok(Self { directory: Arc::new(directory), path })
     }
 
+    /// A directory of this user's alone below it, made where `make` says so.
+    ///
+    /// # Errors
+    /// When it can't be opened or made.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn below(&self, name: &str, make: bool) -> io::Result<OwnedFd> {
+        if make {
+            match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.directory, name, flags, Mode::empty())?)
+    }
+
     /// Its path, for people.
     pub fn path(&self) -> &Path {
         &self.path

@@ -69,8 +69,8 @@ pub use stdio::{own_stderr, own_stdout};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
 pub use usage::{
-    CpuUsage, DeviceNumber, DeviceUsage, IoUsage, MemoryUsage, NetworkUsage, PidsUsage, Pressure,
-    PressureUsage, Usage,
+    CpuUsage, DeviceNumber, DeviceUsage, DiskUsage, IoUsage, MemoryUsage, NetworkUsage, PidsUsage,
+    Pressure, PressureUsage, Usage,
 };
 
 /// The backend of the platform this was built for.

@@ -2,7 +2,7 @@
 
 use crate::{Bytes, Control, Cores, IdSet, IoLimit, Secret};
 use serde::{Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub struct LaunchPlan {
     pub terminal: bool,
     /// What was decided for each control that the policy asks for.
     pub controls: BTreeMap<Control, Decision>,
+    /// Controls that may be missing where only the launch finds out that they can't be held.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub accepted: BTreeSet<Control>,
 }
 
 impl LaunchPlan {
@@ -61,6 +64,7 @@ impl LaunchPlan {
             init: true,
             terminal: false,
             controls: BTreeMap::new(),
+            accepted: BTreeSet::new(),
         }
     }
 }
@@ -127,6 +131,10 @@ pub struct Limits {
     pub io: Vec<IoLimit>,
     /// Share of a contended disk, 1 to 10,000; 100 is the usual share.
     pub io_weight: Option<u32>,
+    /// Bytes that the directories which it may write hold together, with what is there already.
+    pub disk: Option<Bytes>,
+    /// Files, directories and links that they hold together.
+    pub disk_files: Option<u32>,
     /// Open files of each process.
     pub open_files: Option<u64>,
     /// Size of any file written.
@@ -176,6 +184,8 @@ impl Limits {
             Control::Pids => self.pids.is_some(),
             Control::Io => !self.io.is_empty(),
             Control::IoWeight => self.io_weight.is_some(),
+            Control::Disk => self.disk.is_some(),
+            Control::DiskFiles => self.disk_files.is_some(),
             Control::OpenFiles => self.open_files.is_some(),
             Control::FileSize => self.file_size.is_some(),
             Control::CoreSize => self.core_size.is_some(),

@@ -16,6 +16,8 @@ pub struct Usage {
     pub memory: MemoryUsage,
     /// What was read from and written to devices.
     pub io: Option<IoUsage>,
+    /// What the directories hold that it may write, where that is limited.
+    pub disk: Option<DiskUsage>,
     /// Processes and threads.
     pub pids: PidsUsage,
     /// Open files of all its processes; unknown for a tree of more than 64, where counting would cost too much.
@@ -104,6 +106,17 @@ pub struct DeviceNumber {
     pub major: u32,
     /// Which of its devices.
     pub minor: u32,
+}
+
+/// What the directories hold that a sandbox may write, with what was there before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DiskUsage {
+    /// Space on the disk.
+    #[serde(rename = "used_bytes")]
+    pub used: Bytes,
+    /// Files, directories and links.
+    pub files: u64,
 }
 
 /// Processes and threads of the whole tree.
@@ -219,6 +232,7 @@ impl Usage {
         self.pids.current = self.pids.current.or(other.pids.current);
         self.pids.peak = self.pids.peak.or(other.pids.peak);
         self.open_files = self.open_files.or(other.open_files);
+        self.disk = self.disk.or(other.disk);
         self.network = self.network.or(other.network);
         self.pressure.cpu = self.pressure.cpu.or(other.pressure.cpu);
         self.pressure.memory = self.pressure.memory.or(other.pressure.memory);

@@ -231,6 +231,22 @@ pub(crate) static KEYS: &[Key] = &[
         show: |draft| one(draft.policy.limits.io_weight),
     },
     Key {
+        path: "limits.disk",
+        flag: "disk",
+        kind: bytes(64 << 10, |draft, size| draft.policy.limits.disk = size),
+        doc: "space that all `filesystem.write` directories may take together, with what they hold already",
+        example: "\"2GiB\"",
+        show: |draft| one(draft.policy.limits.disk),
+    },
+    Key {
+        path: "limits.disk_files",
+        flag: "disk-files",
+        kind: count(1, u32::MAX, |draft, files| draft.policy.limits.disk_files = files),
+        doc: "files, directories and links that they may hold together, with those that are there already",
+        example: "100000",
+        show: |draft| one(draft.policy.limits.disk_files),
+    },
+    Key {
         path: "limits.open_files",
         flag: "open-files",
         kind: count(8, 1_048_576, |draft, files| {

@@ -38,6 +38,8 @@ impl Sandbox {
     pub fn update(&mut self, limits: &Limits) -> Result<(), Error> {
         let mut plan = self.plan.clone();
         plan.limits = limits.clone();
+        // What can't be held is refused here: whoever asks is there to hear it.
+        plan.accepted.clear();
         for control in changed(&self.plan.limits, limits) {
             if !is_live(control) {
                 let message = format!("{control} can't be changed while it runs");
@@ -102,6 +104,8 @@ fn is_live(control: Control) -> bool {
             | Control::IoWeight
             | Control::MemoryStall
             | Control::Output
+            | Control::Disk
+            | Control::DiskFiles
             | Control::WallTime
             | Control::CpuTime
     )
@@ -129,6 +133,8 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         pids,
         io,
         io_weight,
+        disk,
+        disk_files,
         open_files,
         file_size,
         core_size,
@@ -161,6 +167,8 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         (Control::Pids, *pids != old.pids),
         (Control::Io, *io != old.io),
         (Control::IoWeight, *io_weight != old.io_weight),
+        (Control::Disk, *disk != old.disk),
+        (Control::DiskFiles, *disk_files != old.disk_files),
         (Control::OpenFiles, *open_files != old.open_files),
         (Control::FileSize, *file_size != old.file_size),
         (Control::CoreSize, *core_size != old.core_size),
@@ -234,6 +242,29 @@ fn consequences(
                         control,
                         format!(
                             "it has {now} processes and threads of {most}: none is ended, and none can be started"
+                        ),
+                    );
+                }
+            }
+            Control::Disk => {
+                if let Some((now, most)) = bytes(usage.disk.map(|disk| disk.used), new.disk) {
+                    add(
+                        control,
+                        format!(
+                            "its directories hold {now} of {most}: nothing is removed, and no more can be written until it is below"
+                        ),
+                    );
+                }
+            }
+            Control::DiskFiles => {
+                let now = usage.disk.map(|disk| disk.files);
+                if let Some((now, most)) =
+                    now.zip(new.disk_files.map(u64::from)).filter(|(now, most)| now > most)
+                {
+                    add(
+                        control,
+                        format!(
+                            "its directories hold {now} files of {most}: none is removed, and none can be made until it is below"
                         ),
                     );
                 }

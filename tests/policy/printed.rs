@@ -94,6 +94,8 @@ fn overrides_have_the_last_word() {
         ["--open-files", "99"],
         ["--io", "path=/srv,read=1MiB/s"],
         ["--io-weight", "50"],
+        ["--disk", "1GiB"],
+        ["--disk-files", "1000"],
         ["--file-size", "1MiB"],
         ["--core-size", "2MiB"],
         ["--stack", "1MiB"],
@@ -117,6 +119,12 @@ fn overrides_have_the_last_word() {
         ["--hostname", "h"],
         ["--keep-capability", "CHOWN"],
         ["--syscalls", "none"],
+        ["--hide", "/usr/share/doc"],
+        ["--deny", "/usr/share/man"],
+        ["--file", "/etc/motd=hello"],
+        ["--device", "/dev/kvm"],
+        ["--secret", "key=/srv/key"],
+        ["--secret-env", "token=TOKEN"],
         ["--allow-syscall", "read"],
         ["--deny-syscall", "mount"],
         ["--on-violation", "kill"],
@@ -265,7 +273,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 51);
+    assert_eq!(keys, 59);
 }
 
 /// A JSON value as TOML; the two differ in tables.
@@ -274,7 +282,7 @@ fn toml_of(value: &Value) -> String {
         Value::Object(entries) => {
             let entries: Vec<String> = entries
                 .iter()
-                .map(|(name, value)| format!("{name} = {}", toml_of(value)))
+                .map(|(name, value)| format!("{name:?} = {}", toml_of(value)))
                 .collect();
             format!("{{ {} }}", entries.join(", "))
         }

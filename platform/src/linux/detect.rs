@@ -55,6 +55,10 @@ fn availability(host: &Host, control: Control) -> Availability {
             Some(why) if host.lacks(Controllers::IO).is_none() => unavailable(why.clone()),
             _ => only_group(host, Controllers::IO),
         },
+        Control::Disk | Control::DiskFiles => match &host.no_disk_limits {
+            None => Availability::Enforced,
+            Some(why) => unavailable(why.clone()),
+        },
         Control::HugePages => only_group(host, Controllers::HUGETLB),
         Control::Swap => match host.lacks(Controllers::MEMORY) {
             Some(why) if !host.swap => degraded(NO_SWAP, why),

@@ -7,11 +7,13 @@ mod capabilities;
 
 mod cgroup;
 mod detect;
+mod disk;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
 mod kernel_log;
 mod landlock;
+mod mounts;
 mod ownership;
 mod prepare;
 mod processes;
@@ -66,6 +68,7 @@ impl LinuxBackend {
                 // A leftover that can't be removed is no reason to refuse a launch; the next one tries again.
                 tree.sweep().unwrap_or(0);
             }
+            disk::sweep().unwrap_or(0);
         });
     }
 }
@@ -88,18 +91,20 @@ impl Backend for LinuxBackend {
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
         self.sweep();
+        let (disk, space) = disk::hold(plan, &prepared.writable)?;
         let (cgroup, quotas) = group_for(self.tree(), plan)?;
         let spawned = spawn::spawn(&prepared, cgroup.as_ref())?;
         streams.close_theirs();
         let mut enforcement = prepared.enforcement;
         enforcement.extend(quotas);
+        enforcement.extend(space);
         enforcement.sort_by_key(|entry| entry.control);
         if let Some(error) = spawned.moved {
             tell_move(&mut enforcement, error);
         }
         let mut spawned = spawned;
         let terminal = spawned.terminal.take();
-        let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, enforcement)?);
+        let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, disk, enforcement)?);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal })
     }

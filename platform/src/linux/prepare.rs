@@ -13,7 +13,7 @@ use crate::{
 use rustix::process::Resource;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stockade_child::{AccessRule, Op};
 
@@ -26,6 +26,8 @@ pub(crate) struct Prepared {
     pub(crate) namespaces: u64,
     /// Whether supplementary groups can be dropped.
     pub(crate) may_set_groups: bool,
+    /// Paths of the host, without symlinks, that the program may write.
+    pub(crate) writable: Vec<PathBuf>,
     /// What is in force once the program runs: every step of the script has then succeeded.
     pub(crate) enforcement: Vec<Enforcement>,
 }
@@ -47,6 +49,7 @@ impl Prepared {
             ids,
             namespaces: 0,
             may_set_groups: caller.privileged,
+            writable: Vec::new(),
             enforcement: Vec::with_capacity(plan.controls.len()),
         };
         prepared.first_process(plan, &caller)?;
@@ -106,6 +109,7 @@ impl Prepared {
         }
         let mut view = View::resolve(&plan.filesystem)?;
         view.add_secrets(&plan.secrets)?;
+        self.writable = view.writable();
         let mut ownership = Ownership::new(self.ids);
         view.build(&mut self.script, caller, &mut ownership)?;
         if plan.terminal {

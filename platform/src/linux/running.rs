@@ -1,6 +1,7 @@
 //! A sandbox that runs: its first process, its cgroup where there is one, and how it ended.
 
 use super::cgroup::{Cgroup, traffic};
+use super::disk::DiskQuota;
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
@@ -30,6 +31,7 @@ pub(crate) struct LinuxRunning {
     /// Whether a system call filter is in force.
     filtered: bool,
     cgroup: Option<Cgroup>,
+    disk: Option<DiskQuota>,
     sampler: Sampler,
     /// `/proc/PID/net/dev`, where its network is its own, so that the interfaces' counts are its own too.
     interfaces: Option<File>,
@@ -53,6 +55,7 @@ impl LinuxRunning {
         spawned: Spawned,
         plan: &LaunchPlan,
         cgroup: Option<Cgroup>,
+        disk: Option<DiskQuota>,
         enforcement: Vec<Enforcement>,
     ) -> Result<Self, PlatformError> {
         let register = |fd: OwnedFd| {
@@ -77,6 +80,7 @@ impl LinuxRunning {
             alone,
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             cgroup,
+            disk,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
             // Opened now, because it can't be any more when the process has ended; kept open it shows the same network.
             interfaces: own_network
@@ -175,12 +179,35 @@ impl LinuxRunning {
             cgroup.usage(&mut ended.usage)?;
             cgroup.remove()?;
         }
+        if let Some(disk) = &mut self.disk {
+            ended.usage.disk = disk.usage();
+            disk.remove()?;
+        }
         ended.usage.network = self.traffic();
         ended.usage = ended.usage.or(&reaped);
         ended.usage.keep_peaks_of(&self.sampler.peaks());
         ended.wall_time = at.duration_since(self.started);
         self.ended = Some(ended.clone());
         Ok(ended)
+    }
+
+    /// Changes what the writable directories may hold.
+    fn update_disk(&mut self, old: &LaunchPlan, new: &LaunchPlan) -> Result<(), PlatformError> {
+        let limits = |plan: &LaunchPlan| (plan.limits.disk, plan.limits.disk_files);
+        if limits(old) == limits(new) {
+            return Ok(());
+        }
+        let Some(disk) = &self.disk else {
+            let message = "what its directories may hold is limited from the start, or not at all";
+            return Err(PlatformError::invalid(message));
+        };
+        let held = disk.change(&old.limits, &new.limits)?;
+        let is_disk =
+            |entry: &Enforcement| matches!(entry.control, Control::Disk | Control::DiskFiles);
+        self.enforcement.retain(|entry| !is_disk(entry));
+        self.enforcement.extend(held);
+        self.enforcement.sort_by_key(|entry| entry.control);
+        Ok(())
     }
 
     fn number(signal: Signal) -> i32 {
@@ -275,6 +302,7 @@ impl Running for LinuxRunning {
         }
         usage.open_files = self.sampler.open_files(self.cgroup.as_mut())?;
         usage.network = self.traffic();
+        usage.disk = self.disk.as_ref().and_then(DiskQuota::usage);
         Ok(())
     }
 
@@ -289,8 +317,12 @@ impl Running for LinuxRunning {
         if self.ended.is_some() {
             return Ok(());
         }
+        self.update_disk(old, new)?;
         if let Some(cgroup) = &mut self.cgroup {
-            let changed = cgroup.change(old, new)?;
+            let changed = cgroup.change(old, new).inspect_err(|_| {
+                // The error to tell is the first one.
+                drop(self.disk.as_ref().map(|disk| disk.change(&new.limits, &old.limits)));
+            })?;
             self.enforcement.retain(|known| {
                 let held = |entry: &Enforcement| entry.control == known.control;
                 !changed.iter().any(held) && new.controls.contains_key(&known.control)

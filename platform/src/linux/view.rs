@@ -318,6 +318,14 @@ impl View {
         Ok(())
     }
 
+    /// Paths of the host that can be written.
+    pub(crate) fn writable(&self) -> Vec<PathBuf> {
+        let is_writable =
+            |place: &Place| matches!(place, Place::Bind { access: Access::Write, .. });
+        let paths = self.places.iter().filter(|(_, place)| is_writable(place));
+        paths.map(|(path, _)| path.clone()).collect()
+    }
+
     /// The places as the second wall needs them.
     pub(crate) fn paths(&self) -> Vec<ResolvedPath> {
         let entry =

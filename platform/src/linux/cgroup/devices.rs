@@ -2,10 +2,9 @@
 //! `io.max`), and between a path and its disk there may be an overlay, a file system of several devices, a mapped volume
 //! and a partition.
 
-mod mounts;
-
 use super::NoTree;
 use super::accounts::device_number;
+use crate::linux::mounts;
 use crate::{DeviceNumber, LaunchPlan};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, major, minor, openat2, statx,
@@ -91,7 +90,7 @@ fn devices_below(
         return Ok(());
     }
     let number = DeviceNumber { major: stat.stx_dev_major, minor: stat.stx_dev_minor };
-    let table = std::fs::read("/proc/self/mountinfo")
+    let table = mounts::table()
         .map_err(|error| none(format!("the table of mounts can't be read: {error}"), ""))?;
     let Some(mount) = mounts::find(&table, stat.stx_mnt_id) else {
         return Err(none(format!("the mount of {name} isn't in the table of mounts"), ""));

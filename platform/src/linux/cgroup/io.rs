@@ -1,7 +1,7 @@
 //! Rates and shares of disks: `io.max`, `io.weight` and `io.bfq.weight` (cgroup-v2.rst, bfq-iosched.rst).
 
 use super::file::{self, SMALL};
-use super::{Controllers, NoTree, devices, failed};
+use super::{Controllers, NoTree, devices, failed, limits};
 use crate::{Control, Decision, DeviceNumber, Enforcement, IoLimit, LaunchPlan};
 use crate::{PlatformError, State};
 use rustix::fd::BorrowedFd;
@@ -85,12 +85,13 @@ pub(super) fn apply(
     let mut done = Vec::new();
     let limits = &plan.limits;
     if is_asked(plan, Control::Io, !limits.io.is_empty()) {
-        done.push(apply_rates(dir, path, &limits.io)?);
+        done.push(limits::accept(plan, Control::Io, apply_rates(dir, path, &limits.io))?);
     }
     if let Some(weight) = limits.io_weight
         && is_asked(plan, Control::IoWeight, true)
     {
-        done.push(apply_weight(dir, path, weight)?);
+        let weight = apply_weight(dir, path, weight);
+        done.push(limits::accept(plan, Control::IoWeight, weight)?);
     }
     Ok(done)
 }

@@ -158,51 +158,76 @@ fn write_all(
 ) -> Result<Vec<Enforcement>, PlatformError> {
     let mut done: Vec<Enforcement> = Vec::with_capacity(8);
     let mut buffer = [0; SMALL];
-    for Setting { control, file, value, shown } in settings {
-        let found = match file::write_and_read(dir, &file, value.as_bytes(), &mut buffer) {
-            Ok(found) => found,
-            Err(Errno::NOENT) => {
-                let Some(why) = needs_no_limit(control) else {
-                    return Err(missing(control, &file, path));
-                };
-                done.push(Enforcement::new(control, State::Enforced, why));
-                continue;
-            }
-            Err(Errno::RANGE | Errno::INVAL)
-                if matches!(control, Control::Cpus | Control::Mems) =>
-            {
-                let reason = format!("`{value}` names what this host doesn't have");
-                return Err(PlatformError::unsupported(control, reason).with_hint(WHAT_THERE_IS));
-            }
-            Err(error) => return Err(failed("write", &file, path, error)),
-        };
-        if found != shown.as_bytes() {
-            let found = String::from_utf8_lossy(found);
-            return Err(PlatformError::unsupported(
-                control,
-                format!("`{file}` in cgroup `{}` became `{found}`, not `{shown}`", path.display()),
-            ));
-        }
-        match control {
-            Control::Cpus | Control::Mems => effective(dir, path, control, &file, &shown)?,
-            Control::MemoryMin | Control::MemoryLow => {
-                let parent = path.parent().unwrap_or(path);
-                protection::grant(parent, &file)?;
-                protection::check(parent, &file, shown.parse().unwrap_or(u64::MAX), control)?;
-            }
-            _ => {}
-        }
+    for setting in settings {
+        let control = setting.control;
+        let entry = accept(plan, control, write_one(dir, path, plan, setting, &mut buffer))?;
         // One control may take several files: `memory.oom.group` is how the memory limit ends a sandbox.
-        if !done.iter().any(|entry| entry.control == control) {
-            let how = if plan.init && control == Control::Pids {
-                "pids.max, one of them for the sandbox's init".into()
-            } else {
-                file
-            };
-            done.push(Enforcement::new(control, State::Enforced, how).with_value(shown));
+        match done.iter_mut().find(|known| known.control == control) {
+            Some(known) if entry.state > known.state => *known = entry,
+            Some(_) => {}
+            None => done.push(entry),
         }
     }
     Ok(done)
+}
+
+/// What couldn't be held, told as such where the policy accepts that by name.
+///
+/// # Errors
+/// What went wrong, where it doesn't.
+pub(super) fn accept(
+    plan: &LaunchPlan,
+    control: Control,
+    done: Result<Enforcement, PlatformError>,
+) -> Result<Enforcement, PlatformError> {
+    match done {
+        Err(error) if error.is_unsupported() && plan.accepted.contains(&control) => {
+            Ok(Enforcement::new(control, State::Unavailable, error.to_string()))
+        }
+        done => done,
+    }
+}
+
+fn write_one(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    plan: &LaunchPlan,
+    Setting { control, file, value, shown }: Setting,
+    buffer: &mut [u8; SMALL],
+) -> Result<Enforcement, PlatformError> {
+    let found = match file::write_and_read(dir, &file, value.as_bytes(), buffer) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => {
+            let why = needs_no_limit(control).ok_or_else(|| missing(control, &file, path))?;
+            return Ok(Enforcement::new(control, State::Enforced, why));
+        }
+        Err(Errno::RANGE | Errno::INVAL) if matches!(control, Control::Cpus | Control::Mems) => {
+            let reason = format!("`{value}` names what this host doesn't have");
+            return Err(PlatformError::unsupported(control, reason).with_hint(WHAT_THERE_IS));
+        }
+        Err(error) => return Err(failed("write", &file, path, error)),
+    };
+    if found != shown.as_bytes() {
+        let found = String::from_utf8_lossy(found);
+        return Err(PlatformError::unsupported(
+            control,
+            format!("`{file}` in cgroup `{}` became `{found}`, not `{shown}`", path.display()),
+        ));
+    }
+    match control {
+        Control::Cpus | Control::Mems => effective(dir, path, control, &file, &shown)?,
+        Control::MemoryMin | Control::MemoryLow => {
+            let parent = path.parent().unwrap_or(path);
+            protection::grant(parent, &file)?;
+            protection::check(parent, &file, shown.parse().unwrap_or(u64::MAX), control)?;
+        }
+        _ => {}
+    }
+    let how = match control {
+        Control::Pids if plan.init => "pids.max, one of them for the sandbox's init".into(),
+        _ => file,
+    };
+    Ok(Enforcement::new(control, State::Enforced, how).with_value(shown))
 }
 
 /// Writes what differs between the limits of two plans, from `old` to `new`, and tells what was read back of the limits

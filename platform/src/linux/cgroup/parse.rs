@@ -1,7 +1,7 @@
 //! Reading the texts of procfs and the cgroup file system: pure functions, so that every host can be tried on any.
 
 use super::Controllers;
-use crate::linux::text::{digits, lines};
+use crate::linux::text::{digits, lines, unescape};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -58,25 +58,6 @@ fn cgroup2_mount(line: &[u8]) -> Option<Mounted> {
     let point = fields.next()?;
     fields.find(|field| *field == b"-")?;
     (fields.next()? == b"cgroup2").then(|| Mounted { root: unescape(root), point: unescape(point) })
-}
-
-/// Undoes mountinfo's octal escapes: space, tab, newline and backslash are written `\040` and so on.
-pub(super) fn unescape(field: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        match (byte, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                plain.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                plain.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(plain))
 }
 
 /// The number in a file of one value; `None` for `max` and for anything else that is no number.
@@ -153,11 +134,6 @@ mod tests {
         for text in ["", "41 31 0:38", "41 31 0:38 / /x rw", "41 31 0:38 / /x rw -"] {
             assert_eq!(cgroup2_mounts(text.as_bytes()), [], "{text}");
         }
-    }
-
-    #[test]
-    fn an_escape_that_is_none_stays() {
-        assert_eq!(unescape(b"a\\9\\04"), PathBuf::from("a\\9\\04"));
     }
 
     #[test]

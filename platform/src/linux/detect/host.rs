@@ -2,6 +2,7 @@
 
 use crate::Probe;
 use crate::linux::cgroup::{Controllers, NoTree, Tree};
+use crate::linux::disk;
 use crate::linux::identity::Caller;
 use crate::linux::landlock;
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
@@ -79,6 +80,8 @@ pub(super) struct Host {
     pub(super) pressure: Result<(), NoTree>,
     /// Why no disk is shared by weight.
     pub(super) io_shares: Option<NoTree>,
+    /// Why no directory can be limited in what it holds.
+    pub(super) no_disk_limits: Option<NoTree>,
     /// System call filters with all answers that are used.
     pub(super) filters: bool,
 }
@@ -112,6 +115,7 @@ impl Host {
             landlock: landlock::abi(),
             pressure: pressure(),
             io_shares: tree.as_ref().ok().and_then(Tree::no_io_shares),
+            no_disk_limits: disk::lacking(caller.privileged),
             filters: has_filters(),
         }
     }

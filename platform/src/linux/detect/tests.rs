@@ -17,6 +17,7 @@ fn whole() -> Host {
         landlock: Ok(8),
         pressure: Ok(()),
         io_shares: None,
+        no_disk_limits: None,
         filters: true,
     }
 }

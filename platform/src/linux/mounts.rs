@@ -1,42 +1,71 @@
 //! The table of mounts, `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 
-use super::super::parse::unescape;
+use super::text::{lines, unescape};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the table says of one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(crate) struct Mount {
+    /// Major and minor number of its file system, as `8:1`.
+    pub(crate) device: String,
+    /// What of the file system it shows: `/` for all.
+    pub(crate) root: PathBuf,
+    /// Where it is.
+    pub(crate) point: PathBuf,
+    /// Whether nothing can be written through it.
+    read_only: bool,
     /// Kind of file system, such as `ext4`.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// What is mounted: a device, or any word.
-    pub(super) source: PathBuf,
+    pub(crate) source: PathBuf,
     /// Options of the file system itself.
     options: Vec<u8>,
 }
 
+/// The table as it is now.
+///
+/// # Errors
+/// When `/proc` isn't there.
+pub(crate) fn table() -> std::io::Result<Vec<u8>> {
+    std::fs::read("/proc/self/mountinfo")
+}
+
 /// The mount with this number.
-pub(super) fn find(table: &[u8], number: u64) -> Option<Mount> {
+pub(crate) fn find(table: &[u8], number: u64) -> Option<Mount> {
     let number = number.to_string();
-    table.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut words = line.split(|byte| *byte == b' ');
-        if words.next()? != number.as_bytes() {
-            return None;
-        }
-        // A variable number of fields ends with a single hyphen.
-        let mut words = words.skip(5).skip_while(|word| *word != b"-").skip(1);
-        Some(Mount {
-            kind: String::from_utf8(unescaped(words.next()?)).ok()?,
-            source: OsString::from_vec(unescaped(words.next()?)).into(),
-            options: unescaped(words.next()?),
-        })
-    })
+    let line = lines(table)
+        .find(|line| line.split(|byte| *byte == b' ').next() == Some(number.as_bytes()));
+    parse(line?)
+}
+
+/// Every mount.
+pub(crate) fn all(table: &[u8]) -> impl Iterator<Item = Mount> {
+    lines(table).filter_map(parse)
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let device = String::from_utf8(words.next()?.to_vec()).ok()?;
+    let (root, point) = (unescape(words.next()?), unescape(words.next()?));
+    let read_only = words.next()?.split(|byte| *byte == b',').any(|option| option == b"ro");
+    // A variable number of fields ends with a single hyphen.
+    let mut words = words.skip_while(|word| *word != b"-").skip(1);
+    let kind = String::from_utf8(unescaped(words.next()?)).ok()?;
+    let source = OsString::from_vec(unescaped(words.next()?)).into();
+    let options = unescaped(words.next()?);
+    Some(Mount { device, root, point, read_only, kind, source, options })
 }
 
 impl Mount {
+    /// Whether it is below `directory`, and can be written to.
+    pub(crate) fn is_writable_below(&self, directory: &Path) -> bool {
+        !self.read_only && self.point != directory && self.point.starts_with(directory)
+    }
+
     /// The directories that an overlay is made of: the upper one, if any, and the lower ones.
-    pub(super) fn layers(&self) -> Vec<PathBuf> {
+    pub(crate) fn layers(&self) -> Vec<PathBuf> {
         let mut layers = Vec::new();
         for option in split(&self.options, b',') {
             let value = |name: &[u8]| option.strip_prefix(name).map(<[u8]>::to_vec);
@@ -89,7 +118,7 @@ mod tests {
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 36 22 0:31 / /mnt\\040a rw master:1 shared:7 - btrfs /dev/my\\040disk rw,ssd
 40 22 0:40 / /merged rw - overlay overlay rw,lowerdir=/a:/b\\134:c,upperdir=/up,workdir=/w
-41 22 0:41 / /many rw - overlay overlay rw,lowerdir+=/a,lowerdir+=/b,index=off
+41 22 0:41 / /many ro,nosuid - overlay overlay rw,lowerdir+=/a,lowerdir+=/b,index=off
 ";
 
     #[test]
@@ -98,6 +127,17 @@ mod tests {
         assert_eq!((&*found.kind, found.source), ("btrfs", "/dev/my disk".into()));
         assert_eq!(find(TABLE, 22).unwrap().kind, "ext4");
         assert_eq!(find(TABLE, 3), None);
+    }
+
+    #[test]
+    fn what_can_be_written_below_a_directory_is_told_from_the_rest() {
+        let below = |directory: &str| {
+            let points = all(TABLE).filter(|mount| mount.is_writable_below(directory.as_ref()));
+            points.map(|mount| mount.point).collect::<Vec<_>>()
+        };
+        assert_eq!(below("/"), ["/mnt a", "/merged"].map(PathBuf::from));
+        assert_eq!(below("/mnt a"), Vec::<PathBuf>::new());
+        assert_eq!(find(TABLE, 36).unwrap().device, "0:31");
     }
 
     #[test]
@@ -115,6 +155,7 @@ mod tests {
             if let Some(mount) = find(&table, 1) {
                 mount.layers();
             }
+            all(&table).for_each(drop);
         }
     }
 }
