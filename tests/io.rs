@@ -148,15 +148,15 @@ fn what_is_on_no_disk_is_refused_with_the_reason() {
         ("/nowhere", "`/nowhere` can't be looked at: No such file or directory"),
     ] {
         let limit = format!("path={path},read=1MiB/s");
-        let said = format!("limits.io can't be enforced here: {said}");
         let flags = ["--io", &limit];
-        scene.run(&flags, &["true"]).expect_refusal(&[&said]);
+        let whole = format!("limits.io can't be enforced here: {said}");
+        scene.run(&flags, &["true"]).expect_refusal(&[&whole]);
         // Accepted by name it runs, and the report says why that limit isn't there.
         let accepted = [&flags[..], &["--degrade", "limits.io"]].concat();
         let run = scene.run(&accepted, &["true"]).expect_code(0);
         assert_eq!(run.reported("/enforcement/limits.io/state"), "unavailable", "{}", run.told());
         let how = run.reported("/enforcement/limits.io/how").as_str().unwrap();
-        assert_eq!(how, said, "{}", run.told());
+        assert!(how.starts_with(said), "{}", run.told());
     }
 }
 

@@ -66,7 +66,7 @@ impl PlatformError {
     pub fn unsupported(control: Control, reason: impl fmt::Display) -> Self {
         Self {
             kind: ErrorKind::Unsupported(Some(control)),
-            message: format!("{control} can't be enforced here: {reason}"),
+            message: reason.to_string(),
             hint: None,
             source: None,
         }
@@ -89,6 +89,11 @@ impl PlatformError {
         self
     }
 
+    /// The message alone: for a control that can't be enforced, why.
+    pub fn reason(&self) -> &str {
+        &self.message
+    }
+
     /// What sort of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
@@ -107,6 +112,9 @@ impl PlatformError {
 
 impl fmt::Display for PlatformError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let ErrorKind::Unsupported(Some(control)) = &self.kind {
+            write!(f, "{control} can't be enforced here: ")?;
+        }
         f.write_str(&self.message)
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn accept(
 ) -> Result<Enforcement, PlatformError> {
     match done {
         Err(error) if error.is_unsupported() && plan.accepted.contains(&control) => {
-            Ok(Enforcement::new(control, State::Unavailable, error.to_string()))
+            Ok(Enforcement::new(control, State::Unavailable, error.reason()))
         }
         done => done,
     }
