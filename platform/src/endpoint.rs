@@ -101,6 +101,16 @@ impl RuntimeDir {
         Ok(rustix::fs::openat(&self.directory, name, flags, Mode::empty())?)
     }
 
+    /// A file of this user's alone in it, to be read and written, made where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn file(&self, name: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)?)
+    }
+
     /// Its path, for people.
     pub fn path(&self) -> &Path {
         &self.path

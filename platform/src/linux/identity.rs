@@ -1,6 +1,7 @@
 //! Who the program is: the caller, and the ids inside and outside.
 
-use crate::{Identity, PlatformError};
+use crate::{Identity, PlatformError, RuntimeDir};
+use rustix::fd::OwnedFd;
 use rustix::process::{getegid, geteuid};
 
 /// First of the host ids for sandboxes started by root. The range from here to 0x7fff_ffff is given to nothing else by
@@ -74,6 +75,22 @@ impl Ids {
         })
     }
 
+    /// Takes the host's user for this sandbox alone; `None` where a living sandbox has it. A caller's own ids are nobody's to
+    /// take.
+    ///
+    /// # Errors
+    /// When the file that says who is taken can't be had.
+    pub(crate) fn claim(&self) -> Result<Option<Claim>, PlatformError> {
+        match self.host_user.checked_sub(FIRST_HOST_ID) {
+            Some(number) => {
+                let file = RuntimeDir::make().and_then(|runtime| runtime.file(TAKEN));
+                let claim = file.and_then(|file| Claim::take(file, number.into()));
+                claim.map_err(|error| PlatformError::system("failed to take a user id", error))
+            }
+            None => Ok(Some(Claim(None))),
+        }
+    }
+
     /// Contents of `uid_map`.
     pub(crate) fn user_map(&self) -> String {
         format!("{} {} 1\n", self.user, self.host_user)
@@ -82,6 +99,31 @@ impl Ids {
     /// Contents of `gid_map`.
     pub(crate) fn group_map(&self) -> String {
         format!("{} {} 1\n", self.group, self.host_group)
+    }
+}
+
+/// The file in which each byte stands for a user id, and is locked while a sandbox has it. It stays empty.
+const TAKEN: &str = "users";
+
+/// A user id that no other living sandbox has: a lock, which goes with this descriptor however its process ends.
+#[derive(Debug)]
+pub(crate) struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<OwnedFd>);
+
+impl Claim {
+    fn take(file: OwnedFd, number: i64) -> std::io::Result<Option<Self>> {
+        let byte = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: number,
+            l_len: 1,
+            l_pid: 0,
+        };
+        // Of the open file, not of the process (fcntl(2), "Open file description locks").
+        match nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_OFD_SETLK(&byte)) {
+            Ok(_) => Ok(Some(Self(Some(file)))),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -95,6 +137,17 @@ fn random() -> Result<u32, PlatformError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_one_sandbox_s_for_as_long_as_it_lives() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let open = || OwnedFd::from(place.reopen().unwrap());
+        let first = Claim::take(open(), 7).unwrap().unwrap();
+        assert!(Claim::take(open(), 7).unwrap().is_none());
+        assert!(Claim::take(open(), 8).unwrap().is_some());
+        drop(first);
+        assert!(Claim::take(open(), 7).unwrap().is_some());
+    }
 
     #[test]
     fn root_never_becomes_root_and_a_user_stays_itself() {

@@ -87,7 +87,12 @@ impl Backend for LinuxBackend {
     }
 
     fn launch(&self, plan: &LaunchPlan, stdio: StdioSet) -> Result<Launched, PlatformError> {
-        let mut prepared = Prepared::new(plan)?;
+        let (mut prepared, claim) = loop {
+            let prepared = Prepared::new(plan)?;
+            if let Some(claim) = prepared.ids.claim()? {
+                break (prepared, claim);
+            }
+        };
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
         self.sweep();
@@ -104,7 +109,9 @@ impl Backend for LinuxBackend {
         }
         let mut spawned = spawned;
         let terminal = spawned.terminal.take();
-        let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, disk, enforcement)?);
+        let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement)?;
+        running.hold(claim);
+        let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal })
     }

@@ -2,6 +2,7 @@
 
 use super::cgroup::{Cgroup, traffic};
 use super::disk::DiskQuota;
+use super::identity::Claim;
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
@@ -35,6 +36,8 @@ pub(crate) struct LinuxRunning {
     sampler: Sampler,
     /// `/proc/PID/net/dev`, where its network is its own, so that the interfaces' counts are its own too.
     interfaces: Option<File>,
+    /// The user that it has for itself.
+    claim: Option<Claim>,
     enforcement: Vec<Enforcement>,
     started: Instant,
     /// What the program's end looked like, as soon as it is known.
@@ -86,6 +89,7 @@ impl LinuxRunning {
             interfaces: own_network
                 .then(|| File::open(format!("/proc/{}/net/dev", spawned.pid)).ok())
                 .flatten(),
+            claim: None,
             enforcement,
             started: spawned.started,
             program: None,
@@ -94,6 +98,11 @@ impl LinuxRunning {
             ended: None,
             stops: Arc::default(),
         })
+    }
+
+    /// Keeps its user taken for as long as there is something of it.
+    pub(crate) fn hold(&mut self, claim: Claim) {
+        self.claim = Some(claim);
     }
 
     /// What went over the interfaces of its own network.
@@ -187,6 +196,7 @@ impl LinuxRunning {
         ended.usage = ended.usage.or(&reaped);
         ended.usage.keep_peaks_of(&self.sampler.peaks());
         ended.wall_time = at.duration_since(self.started);
+        self.claim = None;
         self.ended = Some(ended.clone());
         Ok(ended)
     }
