@@ -111,9 +111,10 @@ pub(crate) struct Claim(#[expect(dead_code, reason = "it is held, not used")] Op
 
 impl Claim {
     fn take(file: OwnedFd, number: i64) -> std::io::Result<Option<Self>> {
+        let word = |number: i32| libc::c_short::try_from(number).unwrap_or(-1);
         let byte = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
+            l_type: word(libc::F_WRLCK),
+            l_whence: word(libc::SEEK_SET),
             l_start: number,
             l_len: 1,
             l_pid: 0,
