@@ -157,7 +157,8 @@ fn a_tree_that_only_waits_for_memory_is_ended_and_that_is_the_cause() {
     assert_eq!(ended.reported("/cause"), "limit_exceeded", "{}", ended.told());
     assert_eq!(ended.reported("/limit"), "limits.memory_stall");
     assert_eq!(ended.reported("/enforcement/limits.memory_stall/state"), "enforced");
-    assert!(ended.reported("/pressure/memory/full_s").as_f64() >= Some(0.9), "{}", ended.told());
+    // A part of the window before counts for the kernel, in proportion, so that less than the second can be enough.
+    assert!(ended.reported("/pressure/memory/full_s").as_f64() >= Some(0.5), "{}", ended.told());
     assert!(names(&events).contains(&"memory_stalled"), "{events:?}");
 
     // Without the watchdog it crawls until something else ends it, or it has what it wanted.

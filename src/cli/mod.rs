@@ -3,6 +3,7 @@
 mod ask;
 mod bars;
 mod doctor;
+mod judge;
 mod output;
 mod overrides;
 mod policy;

@@ -1,6 +1,6 @@
-//! `stockade policy`: check policies, list and explain them, and describe their form.
+//! `stockade policy`: check policies, list and explain them, and describe their form; `judge` has the rest.
 
-use super::{FAILED, output, overrides};
+use super::{FAILED, judge, output, overrides};
 use crate::error::Error;
 use crate::plan::{LaunchRequest, compile, new_id};
 use crate::platform::{LaunchPlan, Probe, native};
@@ -17,7 +17,7 @@ const STAGES: [&str; 3] = ["policy", "plan", "operations"];
 /// The subcommand. Its parts are made only when it is the one that was called: a `run` doesn't wait for them.
 pub(super) fn command() -> Command {
     Command::new("policy")
-        .about("Check, list and explain policies")
+        .about("Check, list, explain and compare policies")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .defer(|command| {
@@ -27,6 +27,9 @@ pub(super) fn command() -> Command {
                 show_command(),
                 schema_command(),
                 explain_command(),
+                judge::score_command(),
+                judge::lint_command(),
+                judge::diff_command(),
             ])
         })
 }
@@ -74,12 +77,12 @@ fn explain_command() -> Command {
         .arg(program)
 }
 
-fn json_flag() -> Arg {
+pub(super) fn json_flag() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object")
 }
 
 /// An argument without a flag that must be there.
-fn word(name: &'static str, value: &'static str) -> Arg {
+pub(super) fn word(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).value_name(value).required(true).value_parser(value_parser!(OsString))
 }
 
@@ -91,6 +94,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         Some(("show", matches)) => show(matches),
         Some(("schema", _)) => print_json(&policy::schema()),
         Some(("explain", matches)) => explain(matches),
+        Some(("score", matches)) => judge::score(matches),
+        Some(("lint", matches)) => judge::lint(matches),
+        Some(("diff", matches)) => judge::diff(matches),
         _ => Ok(FAILED),
     }
 }
@@ -231,7 +237,7 @@ fn as_json(value: &impl Serialize) -> Result<Value, Error> {
     serde_json::to_value(value).map_err(not_json)
 }
 
-fn print_json(value: &impl Serialize) -> Result<u8, Error> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<u8, Error> {
     output::result(serde_json::to_string_pretty(value).map_err(not_json)?)?;
     Ok(0)
 }

@@ -12,11 +12,14 @@
 
 mod chain;
 mod check;
+mod diff;
 mod draft;
 mod explain;
+mod exposure;
 mod key;
 pub(crate) mod keys;
 mod layer;
+mod lint;
 mod overrides;
 mod paths;
 mod problem;
@@ -27,7 +30,10 @@ mod suggest;
 mod syscalls;
 mod value;
 
+pub use diff::{Difference, Wider, diff};
 pub use explain::{Explained, explain};
+pub use exposure::{Exposure, Finding, exposure};
+pub use lint::{Warning, lint};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
 pub use schema::schema;
@@ -109,6 +115,15 @@ pub fn shipped() -> impl Iterator<Item = (&'static str, String)> {
 pub fn shipped_text(name: &str) -> Result<&'static str, PolicyError> {
     let found = source::find(OsStr::new(name));
     found.map(|shipped| shipped.text).map_err(|message| Problem::whole("policy", message).into())
+}
+
+/// Whether what stands behind `-p` is a file; else it is the name of a shipped policy.
+///
+/// ```
+/// assert!(stockade::policy::is_file("./worker") && !stockade::policy::is_file("worker"));
+/// ```
+pub fn is_file(word: impl AsRef<OsStr>) -> bool {
+    matches!(source::reference(word.as_ref()), Ok(source::Reference::File(_)))
 }
 
 impl Policy {
