@@ -15,6 +15,7 @@
 mod backend;
 pub mod console;
 mod control;
+mod denial;
 #[cfg(unix)]
 mod endpoint;
 mod enforcement;
@@ -26,6 +27,7 @@ mod incoming;
 mod io_limit;
 mod meter;
 mod names;
+mod network;
 mod plan;
 mod process;
 mod signal;
@@ -39,8 +41,9 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
-pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running, Victim};
+pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use control::Control;
+pub use denial::{Denial, Wall};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
@@ -52,9 +55,10 @@ pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
+pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
-    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, OomKill, ProcView, SyscallRule,
+    Filesystem, Identity, LaunchPlan, Limits, OnViolation, OomKill, ProcView, SyscallRule,
     Syscalls, Tmp,
 };
 pub use process::Process;

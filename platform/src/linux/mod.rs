@@ -7,6 +7,7 @@ mod capabilities;
 
 mod cgroup;
 mod detect;
+mod dialer;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
@@ -25,7 +26,7 @@ mod text;
 mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Control, Decision, Enforcement};
+use crate::{Control, Decision, Dialer, Enforcement, Gate};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
@@ -98,10 +99,15 @@ impl Backend for LinuxBackend {
             tell_move(&mut enforcement, error);
         }
         let mut spawned = spawned;
-        let terminal = spawned.terminal.take();
+        let spawn::Handed { terminal, listener, sockets } = std::mem::take(&mut spawned.handed);
+        let dialer = sockets.map(dialer::Sockets::new).transpose()?;
+        let gate = Gate {
+            proxy: listener.map(Into::into),
+            dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
+        };
         let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, enforcement)?);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
-        Ok(Launched { running, stdin, stdout, stderr, terminal })
+        Ok(Launched { running, stdin, stdout, stderr, terminal, gate })
     }
 }
 
