@@ -1,8 +1,10 @@
 //! What people and programs are told: how a sandbox ended, what it used, and what was in force.
 
+pub use crate::network::Connections;
+
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
+    Control, CpuUsage, Denial, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
     NetworkUsage, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
@@ -81,6 +83,10 @@ pub struct ExitReport {
     pub io: Option<IoUsage>,
     /// What went over its own interfaces.
     pub network: Option<NetworkUsage>,
+    /// Connections through its filtered network; `None` where it has none.
+    pub connections: Option<Connections>,
+    /// What it was denied, as far as walls tell.
+    pub denials: Vec<Denial>,
     /// Time that it waited for what others had.
     pub pressure: PressureUsage,
     /// Bytes of its standard output and error that were passed on, where they are limited.
@@ -226,6 +232,8 @@ impl ExitReport {
             memory: ended.usage.memory,
             io: ended.usage.io.clone(),
             network: ended.usage.network,
+            connections: None,
+            denials: Vec::new(),
             pressure: ended.usage.pressure,
             output_bytes: None,
             pids: Pids { used: ended.usage.pids, denied: ended.hits.pids },
@@ -258,6 +266,8 @@ impl ExitReport {
             memory: MemoryUsage::default(),
             io: None,
             network: None,
+            connections: None,
+            denials: Vec::new(),
             pressure: PressureUsage::default(),
             output_bytes: None,
             pids: Pids { used: PidsUsage::default(), denied: 0 },

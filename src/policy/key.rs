@@ -88,6 +88,10 @@ pub(super) enum Names {
     Capabilities,
     Controls,
     Variables,
+    /// What a filtered network lets out to.
+    Destinations,
+    /// Ports that lead inside.
+    Published,
 }
 
 /// No limit on CPUs or memory nodes.
@@ -121,6 +125,8 @@ impl Key {
             Kind::Switch(_) => "true|false",
             Kind::Choice(_) => "WORD",
             Kind::Path(_) | Kind::Paths { .. } => "PATH",
+            Kind::Names(Names::Destinations, _) => "HOST[:PORT]",
+            Kind::Names(Names::Published, _) => "[ADDRESS:]PORT:PORT",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
             Kind::Pairs(_) => "NAME=VALUE",
