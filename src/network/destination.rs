@@ -130,8 +130,8 @@ mod tests {
             to(&[&named[1]], &["127.0.0.1"], "evil.example", port).await,
             Err(Failure::Refused(_))
         ));
-        let reached = to(&[&named[0], &named[1]], &["10.0.0.1", "127.0.0.1"], "evil.example", port);
-        let reached = reached.await.unwrap();
+        let both = [named[0].as_str(), &named[1]];
+        let reached = to(&both, &["10.0.0.1", "127.0.0.1"], "evil.example", port).await.unwrap();
         assert!(reached.is_own && reached.address == IpAddr::from([127, 0, 0, 1]));
     }
 

@@ -24,6 +24,9 @@ const MOST: usize = 256;
 /// How long a client may take to say what it wants.
 const TO_ASK: Duration = Duration::from_secs(10);
 
+/// How long a client may take to hang up.
+const TO_LEAVE: Duration = Duration::from_secs(2);
+
 /// What every connection of one sandbox needs.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -63,7 +66,20 @@ pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
         _ => Ok(()),
     };
     // It left, or the other side did.
-    spoken.unwrap_or(());
+    if spoken.is_ok() {
+        leave(&mut client).await;
+    }
+}
+
+/// Lets a client hear the end of what it was told: what it says that nobody has read would make the system throw that away.
+async fn leave(client: &mut TcpStream) {
+    const MOST_SAID: u64 = 64 << 10;
+    let drained = async {
+        client.shutdown().await?;
+        tokio::io::copy(&mut client.take(MOST_SAID), &mut tokio::io::sink()).await
+    };
+    // Who says more, or doesn't hang up, is hung up on.
+    drop(timeout(TO_LEAVE, drained).await);
 }
 
 /// Someone that a client is connected to, and the rules under which.
@@ -222,7 +238,7 @@ async fn speak_http(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
             while_allowed(shared, rules, to, talk).await;
         }
     }
-    client.shutdown().await
+    Ok(())
 }
 
 /// Reads a head, and what comes along with it; tells where it ends.

@@ -101,10 +101,11 @@ async fn who_says_nonsense_is_told_or_let_go() {
     assert!(ask(&shared, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     let long = format!("GET http://a/ HTTP/1.1\r\nA: {}\r\n", "x".repeat(http::LONGEST_HEAD));
     assert!(ask(&shared, &long).await.starts_with("HTTP/1.1 431 "));
+    // An older SOCKS, TLS.
     assert_eq!(ask(&shared, "\u{4}\u{1}").await, "");
     assert_eq!(ask(&shared, "\u{16}\u{3}\u{1}").await, "");
-    // Offers only a password.
-    assert_eq!(ask(&shared, "\u{5}\u{1}\u{2}").await.as_bytes()[0], 5);
+    // A request that isn't one after a greeting, and a kind of address that there isn't.
+    assert_eq!(ask(&shared, "\u{5}\u{1}\0\u{5}\u{1}\0\u{2}").await.as_bytes()[..4], [5, 0, 5, 8]);
 }
 
 #[tokio::test(flavor = "current_thread")]
