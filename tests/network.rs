@@ -46,7 +46,8 @@ fn echo() -> u16 {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut from, mut to) = (stream.as_ref().unwrap().try_clone().unwrap(), stream.unwrap());
+            let (mut from, mut to) =
+                (stream.as_ref().unwrap().try_clone().unwrap(), stream.unwrap());
             thread::spawn(move || std::io::copy(&mut from, &mut to));
         }
     });
