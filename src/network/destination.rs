@@ -5,6 +5,7 @@ use super::rules::{Destination, Refusal, Rules};
 use crate::platform::Host;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -31,14 +32,14 @@ pub(super) enum Failure {
 /// Connects to what a client asks for, where the rules allow it.
 ///
 /// The address that was looked at is the one that is connected to: a name that has another one a moment later gains
-/// nothing by it.
+/// nothing by it. The rules are asked for anew at each step, since they may change while a name is looked up.
 pub(super) async fn connect(
-    rules: &Rules,
+    rules: impl Fn() -> Arc<Rules>,
     resolver: &dyn Resolve,
     host: Host,
     port: u16,
 ) -> Result<(TcpStream, Destination), Failure> {
-    rules.allows(&host, port).map_err(Failure::Refused)?;
+    rules().allows(&host, port).map_err(Failure::Refused)?;
     let addresses = match &host {
         Host::Address(address) => vec![*address],
         Host::Name(name) => match timeout(TO_RESOLVE, resolver.resolve(name)).await {
@@ -53,7 +54,7 @@ pub(super) async fn connect(
         let address = address.to_canonical();
         let is_own = is_own(address);
         let to = Destination { host: host.clone(), port, address, is_own };
-        if let Err(refusal) = rules.allows_address(&to) {
+        if let Err(refusal) = rules().allow_connection(&to) {
             refused.get_or_insert(refusal);
             continue;
         }
@@ -110,9 +111,9 @@ mod tests {
         host: &str,
         port: u16,
     ) -> Result<Destination, Failure> {
-        let rules = Rules::new(list.iter().map(|rule| rule.parse().unwrap()).collect());
+        let rules = Arc::new(Rules::new(list.iter().map(|rule| rule.parse().unwrap()).collect()));
         let leads = Leads(leads.iter().map(|address| address.parse().unwrap()).collect());
-        let found = connect(&rules, &leads, host.parse().unwrap(), port).await;
+        let found = connect(|| rules.clone(), &leads, host.parse().unwrap(), port).await;
         found.map(|(_, to)| to)
     }
 

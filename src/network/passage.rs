@@ -10,8 +10,12 @@ use crate::platform::{AllowRule, Denial, Dialer, Gate, LaunchPlan};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+
+/// Connections that are served at once, out and in each; others wait. Each takes two descriptors, so that all of them leave
+/// some of the 1024 that a process usually may have.
+const MOST: usize = 192;
 
 /// Ports of the host that are taken for a sandbox, before it exists: one that isn't free is told before anything runs.
 #[derive(Debug, Default)]
@@ -66,17 +70,19 @@ impl Passage {
         let rules = watch::Sender::new(Arc::new(Rules::new(plan.allow.clone())));
         let shared = Arc::new(Shared { rules, ledger: Ledger::default(), resolver });
         let mut work = JoinSet::new();
+        let room = || Arc::new(Semaphore::new(MOST));
         if let Some(listener) = gate.proxy {
-            let (listener, shared) = (register(listener)?, shared.clone());
+            let (listener, shared, room) = (register(listener)?, shared.clone(), room());
             work.spawn(async move {
-                proxy::accept(listener, |client| proxy::serve(client, shared.clone())).await;
+                proxy::accept(listener, room, |client| proxy::serve(client, shared.clone())).await;
             });
         }
         let dialer: Option<Arc<dyn Dialer>> = gate.dialer.map(Arc::from);
+        let room = room();
         for (listener, inside) in published.0 {
             let listener = register(listener)?;
             let Some(dialer) = dialer.clone() else { continue };
-            work.spawn(published::listen(listener, inside, dialer, shared.clone()));
+            work.spawn(published::listen(listener, room.clone(), (inside, dialer), shared.clone()));
         }
         Ok(Self { shared, work })
     }
@@ -89,7 +95,11 @@ impl Passage {
     /// What these rules would close: each destination, and how many connections to it.
     pub(crate) fn would_close(&self, list: &[AllowRule]) -> Vec<(String, u64)> {
         let rules = Rules::new(list.to_vec());
-        self.shared.ledger.open_unless(|to| rules.still_allow(to)).into_iter().collect()
+        self.shared
+            .ledger
+            .open_unless(|to| rules.allow_connection(to).is_ok())
+            .into_iter()
+            .collect()
     }
 
     /// What was refused since the last time. Dropping the future loses nothing.

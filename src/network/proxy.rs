@@ -14,12 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-
-/// Connections that are served at once; others wait.
-const MOST: usize = 256;
 
 /// How long a client may take to say what it wants.
 const TO_ASK: Duration = Duration::from_secs(10);
@@ -36,23 +33,31 @@ pub(super) struct Shared {
     pub(super) resolver: Box<dyn Resolve>,
 }
 
-/// Accepts and serves until it is dropped, and all who are served with it.
+/// Accepts and serves until it is dropped, and all who are served with it. Where there is no room, others wait.
 pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
+    room: Arc<Semaphore>,
     serve: impl Fn(TcpStream) -> F,
 ) {
     let mut served = JoinSet::new();
     loop {
+        let next = async {
+            let permit = room.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
         tokio::select! {
-            accepted = listener.accept(), if served.len() < MOST => match accepted {
+            (permit, accepted) = next => match accepted {
                 Ok((stream, _)) => {
-                    served.spawn(serve(stream));
+                    let work = serve(stream);
+                    served.spawn(async move {
+                        work.await;
+                        drop(permit);
+                    });
                 }
                 // Without descriptors nobody can be let in: the next one who leaves makes room.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             },
             Some(_) = served.join_next() => {}
-            else => return,
         }
     }
 }
@@ -90,9 +95,10 @@ struct Found {
 }
 
 async fn find(shared: &Shared, host: Host, port: u16) -> Result<Found, Failure> {
-    let mut rules = shared.rules.subscribe();
-    let now = rules.borrow_and_update().clone();
-    let found = destination::connect(&now, &*shared.resolver, host, port).await;
+    // From here on a change is seen, at the latest when the connection is there.
+    let rules = shared.rules.subscribe();
+    let now = || shared.rules.borrow().clone();
+    let found = destination::connect(now, &*shared.resolver, host, port).await;
     if let Err(Failure::Refused(refusal)) = &found {
         shared.ledger.deny(refusal);
     }
@@ -108,9 +114,9 @@ async fn while_allowed(
 ) {
     let open = shared.ledger.open(to.clone());
     let forbidden = async {
-        // Also a change from before: the rules were read when the connection was only asked for.
+        // Also a change from when the connection was only asked for.
         while rules.changed().await.is_ok() {
-            if !rules.borrow_and_update().still_allow(&to) {
+            if rules.borrow_and_update().allow_connection(&to).is_err() {
                 return;
             }
         }

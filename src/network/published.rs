@@ -6,6 +6,7 @@ use crate::platform::Dialer;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// How long it may take to connect inside: nothing is far, but the sandbox may be paused.
@@ -14,11 +15,11 @@ const TO_CONNECT: Duration = Duration::from_secs(10);
 /// Lets in until it is dropped.
 pub(super) async fn listen(
     listener: TcpListener,
-    inside: u16,
-    dialer: Arc<dyn Dialer>,
+    room: Arc<Semaphore>,
+    (inside, dialer): (u16, Arc<dyn Dialer>),
     shared: Arc<Shared>,
 ) {
-    accept(listener, |client| let_in(client, inside, dialer.clone(), shared.clone())).await;
+    accept(listener, room, |client| let_in(client, inside, dialer.clone(), shared.clone())).await;
 }
 
 /// Where nobody listens inside, whoever came is let go, as by a host without that port.

@@ -44,24 +44,27 @@ impl Rules {
     }
 
     /// Whether the address behind an allowed host may be connected to. What a name leads to is for its owner to say, so a
-    /// name gives no way to where only this host, or only its network, can reach: that needs a rule for the address.
-    pub(super) fn allows_address(&self, to: &Destination) -> Result<(), Refusal> {
+    /// name gives no way to where only this host, or only its network, can reach: that needs a rule for the address. For a
+    /// public address of this host's own, whose firewall doesn't see what comes from itself, the rule must name just that one.
+    fn allows_address(&self, to: &Destination) -> Result<(), Refusal> {
         let special = special::range(to.address).map(|range| range.what);
-        let what = special.or(to.is_own.then_some("an address of this host"));
-        match (&to.host, what) {
-            (Host::Address(_), _) | (_, None) => Ok(()),
-            (Host::Name(_), Some(_)) if self.names_address(to.address, to.port) => Ok(()),
-            (Host::Name(_), Some(what)) => {
-                let address = Host::from(to.address);
-                let why = format!("it leads to {address}, {what}");
-                Err(Refusal::new(&to.host, to.port, Some(why), &address))
-            }
+        let (what, named) = match special {
+            Some(what) => (what, self.names_address(to.address, to.port)),
+            None if to.is_own => ("an address of this host", self.names_only(to.address, to.port)),
+            None => return Ok(()),
+        };
+        if named {
+            return Ok(());
         }
+        let address = Host::from(to.address);
+        let why = format!("it leads to {address}, {what}");
+        Err(Refusal::new(&to.host, to.port, Some(why), &address))
     }
 
-    /// Whether a connection that there is would be allowed.
-    pub(super) fn still_allow(&self, to: &Destination) -> bool {
-        self.allows(&to.host, to.port).is_ok() && self.allows_address(to).is_ok()
+    /// Whether a connection is allowed, as it was asked for and as it is.
+    pub(super) fn allow_connection(&self, to: &Destination) -> Result<(), Refusal> {
+        self.allows(&to.host, to.port)?;
+        self.allows_address(to)
     }
 
     fn covers(&self, host: &Host, port: u16) -> bool {
@@ -84,6 +87,17 @@ impl Rules {
                 _ => true,
             };
             narrow && rule.ports.has(port) && rule.target.covers(&host)
+        })
+    }
+}
+
+impl Rules {
+    /// Whether a rule is about this address and no other.
+    fn names_only(&self, address: IpAddr, port: u16) -> bool {
+        let host = Host::from(address);
+        self.0.iter().any(|rule| {
+            let is_one = matches!(&rule.target, Target::Network(network) if network.prefix_len() == network.max_prefix_len());
+            is_one && rule.ports.has(port) && rule.target.covers(&host)
         })
     }
 }
@@ -207,6 +221,15 @@ mod tests {
         assert_eq!(told, Err("it leads to 169.254.169.254, a link-local address".into()));
         let told = leads(&name, "db.example", "93.184.216.34", true);
         assert_eq!(told, Err("it leads to 93.184.216.34, an address of this host".into()));
+        // Also one that is asked for by its number, where the rule is about many.
+        for (list, host) in [
+            (["0.0.0.0/0", "a.example"], "93.184.216.34"),
+            (["93.184.216.0/24", "a.example"], "a.example"),
+        ] {
+            assert!(leads(&list, host, "93.184.216.34", true).is_err(), "{host}");
+            assert_eq!(leads(&list, host, "93.184.216.34", false), Ok(()));
+        }
+        assert_eq!(leads(&["93.184.216.34"], "93.184.216.34", "93.184.216.34", true), Ok(()));
         assert_eq!(leads(&["db.example", "10.0.0.0/8"], "db.example", "10.0.0.1", false), Ok(()));
         // The right address, and another port.
         assert!(leads(&["db.example", "10.0.0.0/8:80"], "db.example", "10.0.0.1", false).is_err());

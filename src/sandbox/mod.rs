@@ -203,16 +203,17 @@ impl Sandbox {
                         self.take_in(event)?;
                     }
                 }
-                denials = denied(&self.passage) => {
-                    for denial in denials {
-                        self.news.tell(Event::Denied(denial));
-                    }
-                }
                 () = over(&self.output), if self.intent.is_none() && !self.output_told => {
                     self.cut_off()?;
                 }
                 Some(asked) = next_asked(&mut self.server) => self.answer(asked).await,
                 () = due => self.look()?,
+                // The last: a program that is refused all the time must not keep the others from their turn.
+                denials = denied(&self.passage) => {
+                    for denial in denials {
+                        self.news.tell(Event::Denied(denial));
+                    }
+                }
             }
         };
         let mut ended = ended;

@@ -23,7 +23,8 @@ async fn client(shared: &Arc<Shared>) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shared = shared.clone();
-    tokio::spawn(accept(listener, move |stream| serve(stream, shared.clone())));
+    let room = Arc::new(Semaphore::new(8));
+    tokio::spawn(accept(listener, room, move |stream| serve(stream, shared.clone())));
     TcpStream::connect(address).await.unwrap()
 }
 
