@@ -12,6 +12,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
+use stockade::platform::Network;
+use stockade::{Event, Policy, Sandbox};
 use support::{Outcome, PYTHON, Scene, Started, lacks, skip};
 
 /// A server on this host's loopback interface, which answers each request with `hello`. It stays until the test ends.
@@ -130,6 +132,7 @@ print(urllib.request.urlopen(f'http://127.0.0.1:{PORT}/').read().decode())
     assert_eq!(ended.reported("/connections/allowed"), 6);
     assert_eq!(ended.reported("/denials"), &serde_json::json!([]));
     assert_eq!(ended.reported("/enforcement/network.mode/state"), "enforced");
+    assert!(ended.reported("/network/sent_bytes").as_u64() > Some(0));
 }
 
 #[test]
@@ -282,6 +285,70 @@ fn a_published_port_leads_inside_and_is_free_again_at_the_end() {
     let ended = run.finish(&scene);
     assert_eq!(ended.reported("/connections/published"), 9);
     TcpListener::bind(("127.0.0.1", port)).unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn ports_and_rules_work_while_nobody_waits_for_the_sandbox() {
+    need_a_network!();
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    let (port, far) = (free_port(), echo());
+    let policy = Policy::shipped("default").unwrap().network(Network::Filtered);
+    let policy = policy.publish(format!("{port}:8000").parse().unwrap());
+    // Passes on what comes in to the far server, and back.
+    let code = format!(
+        "{CLIENT}
+s = socket.create_server(('127.0.0.1', 8000))
+print('up', flush=True)
+while True:
+    c, _ = s.accept()
+    far, code = connect('127.0.0.1:{far}')
+    if code == '200': far.sendall(c.recv(4096))
+    c.sendall(far.recv(4096) if code == '200' else code.encode())
+    c.close()"
+    );
+    let mut sandbox =
+        Sandbox::builder(policy).command([PYTHON, "-c", &code]).piped().start().unwrap();
+    let mut lines = BufReader::new(sandbox.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("up"));
+    let say = async |text: &str| {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    assert_eq!(say("hello").await, "403");
+    sandbox.allow(vec![rule("127.0.0.1", far).parse().unwrap()]).unwrap();
+    assert_eq!(say("hello").await, "hello");
+    sandbox.allow(Vec::new()).unwrap();
+    assert_eq!(say("hello").await, "403");
+    let mut events = sandbox.events().unwrap();
+    sandbox.kill().unwrap();
+    let report = sandbox.wait().await.unwrap();
+    assert_eq!(report.connections.unwrap().published, 3);
+    // Two that were refused and one that was closed, before anybody listened: told to whoever does.
+    let Some(Event::Denied(denial)) = events.next().await else { panic!("no denial is told") };
+    assert_eq!((denial.what, denial.times), (rule("127.0.0.1", far), 3));
+}
+
+#[test]
+fn so_many_connections_and_no_more_are_open_at_once() {
+    need_a_network!();
+    let (scene, port) = (Scene::new(), echo());
+    let address = rule("127.0.0.1", port);
+    let code = "
+held = [connect(f'127.0.0.1:{PORT}') for _ in range(192)]
+assert {code for _, code in held} == {'200'}
+more = dial()
+more.sendall(f'CONNECT 127.0.0.1:{PORT} HTTP/1.1\\r\\n\\r\\n'.encode())
+more.settimeout(0.5)
+try: print(more.recv(12))
+except TimeoutError: print('waits')
+held.pop()[0].close()
+more.settimeout(20)
+print(more.recv(12).decode())";
+    let ended = client(&scene, &["--allow", &address], port, code);
+    ended.expect_text("waits\nHTTP/1.1 200\n");
 }
 
 #[test]
