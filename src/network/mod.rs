@@ -12,7 +12,7 @@
 
 mod destination;
 #[cfg(fuzzing)]
-pub mod fuzz;
+pub(crate) mod fuzz;
 mod http;
 mod ledger;
 mod passage;
