@@ -9,11 +9,15 @@ pub mod cli;
 pub mod control;
 mod error;
 mod events;
+mod network;
 mod output;
 pub mod plan;
 pub mod policy;
 pub mod report;
 mod sandbox;
+
+#[cfg(fuzzing)]
+pub use network::fuzz::proxy_requests;
 
 pub use error::Error;
 pub use events::Events;

@@ -1,5 +1,6 @@
 //! From a policy and what the host can do to a launch plan. Pure: it reads nothing and changes nothing.
 
+use crate::network::{self, PROXY_PORT};
 use crate::platform::{
     Availability, Control, Decision, Hidden, LaunchPlan, Network, Secret, SecretSource, Support,
 };
@@ -123,6 +124,14 @@ pub fn compile(
         plan.filesystem.workdir = request.working_directory.filter(|path| is_visible(policy, path));
     }
     plan.network = policy.network;
+    if policy.network == Network::Filtered
+        && plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
+    {
+        plan.allow = policy.allow.clone();
+        plan.publish = policy.publish.clone();
+        plan.proxy = Some(PROXY_PORT);
+        plan.environment = network::with_proxies(plan.environment, &policy.environment);
+    }
     plan.identity = policy.identity.clone();
     plan.capabilities = policy.capabilities.clone();
     plan.syscalls = policy.syscalls.clone();

@@ -1,9 +1,11 @@
 //! What people and programs are told: how a sandbox ended, what it used, and what was in force.
 
+pub use crate::network::Connections;
+
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, DiskUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
-    NetworkUsage, PidsUsage, PressureUsage, State, Victim,
+    Control, CpuUsage, Denial, DiskUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan,
+    MemoryUsage, NetworkUsage, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -83,6 +85,10 @@ pub struct ExitReport {
     pub disk: Option<DiskUsage>,
     /// What went over its own interfaces.
     pub network: Option<NetworkUsage>,
+    /// Connections through its filtered network; `None` where it has none.
+    pub connections: Option<Connections>,
+    /// What it was denied, as far as walls tell.
+    pub denials: Vec<Denial>,
     /// Time that it waited for what others had.
     pub pressure: PressureUsage,
     /// Bytes of its standard output and error that were passed on, where they are limited.
@@ -229,6 +235,8 @@ impl ExitReport {
             io: ended.usage.io.clone(),
             disk: ended.usage.disk,
             network: ended.usage.network,
+            connections: None,
+            denials: Vec::new(),
             pressure: ended.usage.pressure,
             output_bytes: None,
             pids: Pids { used: ended.usage.pids, denied: ended.hits.pids },
@@ -262,6 +270,8 @@ impl ExitReport {
             io: None,
             disk: None,
             network: None,
+            connections: None,
+            denials: Vec::new(),
             pressure: PressureUsage::default(),
             output_bytes: None,
             pids: Pids { used: PidsUsage::default(), denied: 0 },

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use stockade::platform::{Network, Publish};
 use stockade::{Policy, Sandbox};
 use support::cgroup_of;
 
@@ -55,8 +56,15 @@ fn memory() -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
 
+/// The default policy, with a network from which something leads out and in.
+fn policy() -> Policy {
+    let policy = Policy::shipped("default").unwrap().network(Network::Filtered);
+    let anywhere = Publish { outside: ([127, 0, 0, 1], 0).into(), inside: 80 };
+    policy.allow("example.org".parse().unwrap()).publish(anywhere)
+}
+
 fn start(program: &str) -> Sandbox {
-    let policy = Policy::shipped("default").unwrap();
+    let policy = policy();
     let mut sandbox =
         Sandbox::builder(policy).name(NAME).command([program, "1000"]).start().unwrap();
     sandbox.list().unwrap();

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// A future on the heap, so that the traits can be used as objects.
@@ -54,6 +55,24 @@ pub struct Launched {
     pub stderr: Option<OutputPipe>,
     /// The caller's side of the program's terminal, if it got one.
     pub terminal: Option<crate::stdio::Terminal>,
+    /// The caller's hold on the sandbox's own network, if it asked for one.
+    pub gate: Gate,
+}
+
+/// What leads from outside into a sandbox's own network. It was made inside and handed out: no device, address or right of
+/// the host's is needed for it.
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// Where the plan's `proxy` port listens inside.
+    pub proxy: Option<std::net::TcpListener>,
+    /// Connects to what listens inside, where the plan publishes a port.
+    pub dialer: Option<Box<dyn Dialer>>,
+}
+
+/// Makes connections that begin inside a sandbox's own network.
+pub trait Dialer: Send + Sync + Debug {
+    /// Connects to a port of the loopback interface inside.
+    fn dial(&self, port: u16) -> BoxFuture<'_, std::io::Result<TcpStream>>;
 }
 
 /// A sandbox that was started. Dropping it kills the whole tree.

@@ -2,8 +2,8 @@
 //! come when the test says so.
 
 use crate::{
-    Availability, Backend, BoxFuture, Control, Decision, Ended, Enforcement, HowEnded, LaunchPlan,
-    Launched, PlatformError, Probe, Running, Signal, State, StdioSet, Support, Usage,
+    Availability, Backend, BoxFuture, Control, Decision, Ended, Enforcement, Gate, HowEnded,
+    LaunchPlan, Launched, PlatformError, Probe, Running, Signal, State, StdioSet, Support, Usage,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,7 +116,14 @@ impl Backend for FakeBackend {
         });
         let enforcement = enforcement.collect();
         let running = Box::new(FakeRunning { handle, enforcement });
-        Ok(Launched { running, stdin: None, stdout: None, stderr: None, terminal: None })
+        Ok(Launched {
+            running,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            terminal: None,
+            gate: Gate::default(),
+        })
     }
 }
 

@@ -15,6 +15,7 @@
 mod backend;
 pub mod console;
 mod control;
+mod denial;
 #[cfg(unix)]
 mod endpoint;
 mod enforcement;
@@ -26,6 +27,7 @@ mod incoming;
 mod io_limit;
 mod meter;
 mod names;
+mod network;
 mod plan;
 mod process;
 mod secret;
@@ -40,8 +42,9 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
-pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running, Victim};
+pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use control::Control;
+pub use denial::{Denial, Wall};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
@@ -53,10 +56,11 @@ pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
+pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
-    Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, Network, OnViolation, OomKill,
-    ProcView, SyscallRule, Syscalls, Tmp,
+    Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, ProcView,
+    SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
 pub use secret::{Hidden, Secret, SecretSource};

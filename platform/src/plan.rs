@@ -1,6 +1,6 @@
 //! The launch plan: everything about one launch, decided, as plain data.
 
-use crate::{Bytes, Control, Cores, IdSet, IoLimit, Secret};
+use crate::{AllowRule, Bytes, Control, Cores, IdSet, IoLimit, Network, Publish, Secret};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -27,6 +27,12 @@ pub struct LaunchPlan {
     pub secrets: Vec<Secret>,
     /// What of the network can be reached.
     pub network: Network,
+    /// Whom a filtered network lets out to.
+    pub allow: Vec<AllowRule>,
+    /// What a filtered network lets in.
+    pub publish: Vec<Publish>,
+    /// The port of the sandbox's loopback interface whose listening socket goes to the starter, for a proxy.
+    pub proxy: Option<u16>,
     /// Who the program is.
     pub identity: Identity,
     /// Privileged abilities that stay.
@@ -57,6 +63,9 @@ impl LaunchPlan {
             filesystem: Filesystem::default(),
             secrets: Vec::new(),
             network: Network::None,
+            allow: Vec::new(),
+            publish: Vec::new(),
+            proxy: None,
             identity: Identity::default(),
             capabilities: Capabilities::default(),
             syscalls: Syscalls::default(),
@@ -300,18 +309,6 @@ pub enum ProcView {
     Pids,
     /// Nothing.
     None,
-}
-
-/// What of the network can be reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Network {
-    /// A loopback interface of its own, nothing else.
-    #[default]
-    None,
-    /// The host's network.
-    Host,
 }
 
 /// Who the program is.

@@ -13,6 +13,11 @@ pub(super) fn limit_flags() -> impl Iterator<Item = Arg> {
     flags().filter(|flag| flag.get_id().as_str().starts_with("limits."))
 }
 
+/// The flag of what else can be changed while a program runs.
+pub(super) fn allow_flag() -> impl Iterator<Item = Arg> {
+    flags().filter(|flag| flag.get_id() == "network.allow")
+}
+
 fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter().filter(|key| !key.flag.is_empty())
 }

@@ -280,6 +280,9 @@ fn write_report(mut file: File, report: &ExitReport) -> Result<(), Error> {
     file.write_all(text.as_bytes()).map_err(failed)
 }
 
+/// Denials that the summary tells; the report has all.
+const MOST_DENIALS: usize = 5;
+
 /// The report in a few lines, for somebody at a terminal.
 fn summarize(report: &ExitReport) {
     let limit = report.limit.map_or_else(String::new, |limit| format!(" ({limit})"));
@@ -303,6 +306,16 @@ fn summarize(report: &ExitReport) {
         cpu.as_secs_f64(),
         size(report.memory.peak),
     ));
+    for denial in report.denials.iter().take(MOST_DENIALS) {
+        let times =
+            if denial.times == 1 { String::new() } else { format!(" ({} times)", denial.times) };
+        let why = denial.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let allow = denial
+            .allow
+            .as_ref()
+            .map_or_else(String::new, |allow| format!("; `{allow}` would allow it"));
+        output::note(format_args!("stockade: denied {}{times}{why}{allow}", denial.what));
+    }
     for entry in report.weakened() {
         let state = if entry.state == State::Degraded { "degraded" } else { "unavailable" };
         output::note(format_args!(

@@ -1,4 +1,4 @@
-//! `stockade update`: other limits for a sandbox that runs.
+//! `stockade update`: other limits for a sandbox that runs, and other rules for its network.
 
 use super::{output, overrides};
 use crate::control::Request;
@@ -6,10 +6,13 @@ use crate::control::client::{self, Visit};
 use crate::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+const ALLOW: &str = "Whom a filtered network lets out to from now on: all of them, each with a flag of its own; \
+                     `none` for nobody";
+
 /// The subcommand.
 pub(super) fn command() -> Command {
     Command::new("update")
-        .about("Change limits of a sandbox that runs; what that does at once is said first")
+        .about("Change limits and network rules of a sandbox that runs; what that does at once is said first")
         .arg_required_else_help(true)
         .arg(
             Arg::new("id")
@@ -23,6 +26,9 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Only say what it would do at once"),
         )
+        .args(overrides::allow_flag().map(|flag| {
+            flag.help(ALLOW).help_heading("Network").hide_short_help(false)
+        }))
         .args(
             overrides::limit_flags().map(|flag| flag.help_heading("Limits").hide_short_help(false)),
         )
@@ -41,7 +47,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     }
     if set.is_empty() {
         let hint = "name one, such as `--memory 512MiB`";
-        return Err(Error::asked("no limit is to be changed", hint));
+        return Err(Error::asked("no limit is to be changed, and no rule", hint));
     }
     let directory = output::current_directory()?;
     let Some(directory) = directory.to_str().map(str::to_owned) else {

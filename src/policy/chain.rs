@@ -6,8 +6,8 @@ use super::layer::{Findings, Layer, Note, Spot};
 use super::paths::Base;
 use super::problem::{PolicyError, Problem, quoted};
 use super::source::{Reference, Source, Unreadable, reference};
-use super::{Override, check};
-use crate::platform::{LaunchPlan, Limits};
+use super::{Changes, Override, check};
+use crate::platform::{LaunchPlan, Limits, Network};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -63,21 +63,31 @@ pub(super) fn change_limits(
     overrides: &[Override],
     directory: &Path,
 ) -> Result<Limits, PolicyError> {
-    let mut draft = Draft::new("update");
-    draft.policy.limits = limits.clone();
-    let mut loader = Loader {
-        draft,
-        findings: Findings::default(),
-        sources: Vec::new(),
-        chain: Vec::new(),
-        directory,
-    };
-    for other in overrides.iter().filter(|one| one.key.section() != "limits") {
-        let message = "this is no limit, so it can't be changed while the program runs";
-        loader.findings.problems.add(|| Spot::Flag.problem(other.key.path, message.into()));
-    }
+    let mut loader = Loader::over(limits, directory);
+    loader.refuse(overrides, |key| key.section() == "limits");
     loader.finish(overrides).map(|loaded| loaded.draft.policy.limits)
 }
+
+/// The same, and the list of a filtered network, said as a whole.
+pub(super) fn change(
+    limits: &Limits,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<Changes, PolicyError> {
+    let mut loader = Loader::over(limits, directory);
+    let is_list = |key: &Key| key.path == "network.allow";
+    loader.refuse(overrides, |key| key.section() == "limits" || is_list(key));
+    let anew = overrides.iter().any(|one| is_list(one.key));
+    let nothing = |one: &&Override| is_list(one.key) && one.value == NOTHING;
+    let overrides: Vec<Override> = overrides.iter().filter(|one| !nothing(one)).cloned().collect();
+    loader.finish(&overrides).map(|Loaded { draft, .. }| Changes {
+        limits: draft.policy.limits,
+        allow: anew.then_some(draft.policy.allow),
+    })
+}
+
+/// The word for a list without entries, where a list is said by its entries.
+const NOTHING: &str = "none";
 
 struct Loader<'a> {
     draft: Draft,
@@ -90,7 +100,24 @@ struct Loader<'a> {
     directory: &'a Path,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// For a layer over the limits of a sandbox that runs. Of its network only the list is looked at.
+    fn over(limits: &Limits, directory: &'a Path) -> Self {
+        let mut draft = Draft::new("update");
+        draft.policy.limits = limits.clone();
+        draft.policy.network = Network::Filtered;
+        let (sources, chain) = (Vec::new(), Vec::new());
+        Self { draft, findings: Findings::default(), sources, chain, directory }
+    }
+
+    /// Tells of what can't be changed while a program runs.
+    fn refuse(&mut self, overrides: &[Override], is_live: impl Fn(&Key) -> bool) {
+        for other in overrides.iter().filter(|one| !is_live(one.key)) {
+            let message = "this is no limit, so it can't be changed while the program runs";
+            self.findings.problems.add(|| Spot::Flag.problem(other.key.path, message.into()));
+        }
+    }
+
     /// Reads a file, after all those that it extends.
     fn read(&mut self, source: Source) {
         let number = self.sources.len();

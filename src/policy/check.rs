@@ -3,9 +3,11 @@
 use super::draft::Draft;
 use super::layer::{Findings, Note, Place, Spot, not_visible};
 use super::problem::quoted;
+use super::shown::mode_of;
 use super::source::Source;
 use super::syscalls;
-use crate::platform::{Bytes, LaunchPlan, OnViolation, SecretSource};
+use crate::network::PROXY_PORT;
+use crate::platform::{Bytes, LaunchPlan, Network, OnViolation, SecretSource};
 use std::path::Path;
 use std::time::Duration;
 
@@ -100,6 +102,59 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
         }
     }
     temporary(draft, findings, sources);
+    network(draft, findings, sources);
+}
+
+/// What is let out and in needs a network that is filtered.
+///
+/// Where a later layer only says another mode, as `--net none` does, the lists below it are put aside with it: that isn't a
+/// mistake. Where they stand beside it or above it, they are.
+fn network(draft: &mut Draft, findings: &mut Findings, sources: &[Source]) {
+    let policy = &mut draft.policy;
+    if policy.network != Network::Filtered {
+        let mode = note_of(&findings.notes, "network.mode", "").map(|note| layer(note.place));
+        let told = |key: &str, findings: &mut Findings, what: &str| {
+            let beside = |note: &&Note| {
+                note.key.path == key && mode.is_none_or(|mode| layer(note.place) >= mode)
+            };
+            // A list that isn't used has one problem, not one for each entry.
+            let Some(note) = findings.notes.iter().rfind(beside) else { return };
+            let (word, spot) = (mode_of(&policy.network), spot_at(sources, note.place));
+            let message = format!("with `network.mode` `{word}` {what} (set it to `filtered`)");
+            findings.problems.add(|| spot.problem(key, message));
+        };
+        let (out, into) = match policy.network {
+            Network::Host => ("everything is allowed", "the program listens on the host itself"),
+            _ => ("nothing is allowed", "nothing can be published"),
+        };
+        told("network.allow", findings, out);
+        told("network.publish", findings, into);
+        policy.allow.clear();
+        policy.publish.clear();
+    }
+    for publish in &policy.publish {
+        let shown = publish.to_string();
+        let problem = if !policy.init {
+            "without `process.init` nobody inside can make the connections"
+        } else if publish.inside == PROXY_PORT {
+            "this port inside is the proxy's"
+        } else {
+            continue;
+        };
+        let spot = spot_of(&findings.notes, sources, "network.publish", &shown);
+        findings
+            .problems
+            .add(|| spot.problem("network.publish", format!("{}: {problem}", quoted(&shown))));
+    }
+}
+
+/// How late a layer is: what is said later has the last word.
+fn layer(place: Place) -> isize {
+    match place {
+        Place::CommandLine => 1,
+        // The file that was asked for is the first, and extends those after it.
+        Place::Source(number, _) => -isize::try_from(number).unwrap_or(isize::MAX),
+    }
 }
 
 /// A private `/tmp` and the host's can't both be at `/tmp`.

@@ -40,7 +40,7 @@ const DENIALS: [&str; 3] = ["syscalls.deny", "filesystem.hide", "filesystem.deny
 const NO_PERMISSION: [&str; 5] =
     ["description", "extends", "syscalls.base", "syscalls.allow", "syscalls.deny"];
 /// Lists whose entries permit something each.
-const PERMISSIONS: [&str; 8] = [
+const PERMISSIONS: [&str; 9] = [
     "filesystem.read",
     "filesystem.read_optional",
     "filesystem.write",
@@ -49,6 +49,7 @@ const PERMISSIONS: [&str; 8] = [
     "environment.keep",
     "degrade.allow",
     "network.allow",
+    "network.publish",
 ];
 
 /// Compares two policies, each with its values as [`explain`](super::explain) gives them.

@@ -3,7 +3,7 @@
 use super::{Policy, syscalls};
 use crate::platform::{
     Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, IoLimit,
-    Limits, Mask, MaskKind, Network, OnViolation, Secret, SecretSource, Syscalls,
+    Limits, Mask, MaskKind, Network, OnViolation, Publish, Secret, SecretSource, Syscalls,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ impl Draft {
                 filesystem: Filesystem::default(),
                 secrets: Vec::new(),
                 network: Network::None,
+                allow: Vec::new(),
+                publish: Vec::new(),
                 identity: Identity::default(),
                 capabilities: Capabilities::default(),
                 syscalls: Syscalls::default(),
@@ -109,6 +111,23 @@ impl Draft {
         environment.set.remove(name);
         if !environment.keep.iter().any(|known| known == name) {
             environment.keep.push(name.to_owned());
+        }
+    }
+
+    /// Lets a filtered network out to somebody. The text is known to be a rule.
+    pub(super) fn allow_destination(&mut self, text: &str) {
+        if let Ok(rule) = text.parse()
+            && !self.policy.allow.contains(&rule)
+        {
+            self.policy.allow.push(rule);
+        }
+    }
+
+    /// Lets in. The text is known to be right; what an earlier layer said of the same port of the host no longer counts.
+    pub(super) fn publish(&mut self, text: &str) {
+        if let Ok(new) = text.parse::<Publish>() {
+            self.policy.publish.retain(|known| known.outside != new.outside);
+            self.policy.publish.push(new);
         }
     }
 

@@ -192,7 +192,10 @@ fn network(policy: &Policy) -> Part {
     match policy.network {
         Network::None => none("no network"),
         Network::Host => Part(1.0, "all of the host's network, and what listens only there".into()),
-        _ => Part(0.3, "some of the network".into()),
+        _ => match policy.allow.len() {
+            0 => none("a network that lets out to nobody"),
+            rules => Part(0.3, format!("what {rules} rules name of the network")),
+        },
     }
 }
 

@@ -86,6 +86,10 @@ pub(super) enum Names {
     Capabilities,
     Controls,
     Variables,
+    /// What a filtered network lets out to.
+    Destinations,
+    /// Ports that lead inside.
+    Published,
     /// Places of files inside.
     Files,
     Secrets,
@@ -135,6 +139,8 @@ impl Key {
             Kind::Switch(_) => "true|false",
             Kind::Choice(_) => "WORD",
             Kind::Path(_) | Kind::Paths(_) => "PATH",
+            Kind::Names(Names::Destinations, _) => "HOST[:PORT]",
+            Kind::Names(Names::Published, _) => "[ADDRESS:]PORT:PORT",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
             Kind::Pairs(_, Values::Texts, _) => "NAME=VALUE",

@@ -8,8 +8,8 @@ pub(crate) use super::key::Key;
 use super::key::{Choice, Count, Kind, Names, Size, UNLIMITED, Values};
 use super::shown::{masks_of, mode_of, one, paths_of, secrets_of, time, times};
 use crate::platform::{
-    Access, Bytes, Control, LaunchPlan, MaskKind, Network, OnViolation, OomKill, ProcView,
-    SecretSource, Tmp,
+    Access, AllowRule, Bytes, Control, LaunchPlan, MaskKind, Network, OnViolation, OomKill,
+    ProcView, Publish, SecretSource, Tmp,
 };
 
 /// The key with this path.
@@ -477,10 +477,31 @@ pub(crate) static KEYS: &[Key] = &[
                 doc: "the host's network, all of it",
                 set: |draft| draft.policy.network = Network::Host,
             },
+            Choice {
+                word: "filtered",
+                doc: "a loopback interface of its own, and through proxies whom `allow` names",
+                set: |draft| draft.policy.network = Network::Filtered,
+            },
         ]),
         doc: "what of the network can be reached",
         example: "\"none\"",
         show: |draft| vec![mode_of(&draft.policy.network)],
+    },
+    Key {
+        path: "network.allow",
+        flag: "allow",
+        kind: Kind::Names(Names::Destinations, Draft::allow_destination),
+        doc: "whom a filtered network lets out to: `name`, `*.name` (what is below it), an address or a network, each with `:port` or `:*`, else ports 80 and 443",
+        example: "[\"example.org:443\"]",
+        show: |draft| draft.policy.allow.iter().map(AllowRule::to_string).collect(),
+    },
+    Key {
+        path: "network.publish",
+        flag: "publish",
+        kind: Kind::Names(Names::Published, Draft::publish),
+        doc: "ports of this host that lead to ports inside of a filtered network; without an address, those of the host's loopback interface",
+        example: "[\"8080:80\"]",
+        show: |draft| draft.policy.publish.iter().map(Publish::to_string).collect(),
     },
     Key {
         path: "identity.user",

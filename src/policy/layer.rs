@@ -13,7 +13,9 @@ use super::source::Source;
 use super::suggest::{did_you_mean, nearest};
 use super::syscalls;
 use super::value::{self, Scalar};
-use crate::platform::{Control, LaunchPlan, capability_names, known_capability};
+use crate::platform::{
+    AllowRule, Control, LaunchPlan, Publish, capability_names, known_capability,
+};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
@@ -265,9 +267,9 @@ impl<'d> Layer<'d> {
             Kind::Names(names, set) => {
                 let text = scalar.text()?;
                 let subject = names.check(&text)?;
-                self.claim(key, Subject::Name(*names, subject.clone()), || quoted(&text))?;
+                entry = names.entry(&text, &subject);
+                self.claim(key, Subject::Name(*names, subject), || quoted(&text))?;
                 set(self.draft, &text);
-                entry = subject;
             }
             Kind::Io(_) | Kind::Pairs(..) => return Err("expected a table".into()),
         }
@@ -327,6 +329,16 @@ pub(super) fn not_visible(reason: &str) -> String {
 }
 
 impl Names {
+    /// What a note and `explain` have of a name that was checked.
+    fn entry(self, name: &str, subject: &str) -> String {
+        match self {
+            Self::Published => {
+                name.parse::<Publish>().map_or_else(|_| name.into(), |one| one.to_string())
+            }
+            _ => subject.to_owned(),
+        }
+    }
+
     /// The subject of a name, when it is one that exists.
     fn check(self, name: &str) -> Result<String, String> {
         match self {
@@ -354,6 +366,15 @@ impl Names {
                     did_you_mean(&full, capability_names())
                 ))
             }
+            Self::Destinations => match name.parse::<AllowRule>() {
+                Ok(rule) => Ok(rule.to_string()),
+                Err(error) => Err(format!("{} {error}", quoted(name))),
+            },
+            // Two that listen at the same place are a mistake, wherever they lead.
+            Self::Published => match name.parse::<Publish>() {
+                Ok(publish) => Ok(publish.outside.to_string()),
+                Err(error) => Err(format!("{} {error}", quoted(name))),
+            },
             Self::Controls if name.parse::<Control>().is_ok() => Ok(name.to_owned()),
             Self::Controls => {
                 let suggestion = did_you_mean(name, Control::all().map(Control::name));

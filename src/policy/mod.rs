@@ -40,8 +40,8 @@ pub use schema::schema;
 pub use syscalls::syscall_reasons;
 
 use crate::platform::{
-    Access, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment, Filesystem,
-    Identity, Limits, Network, Secret, Syscalls,
+    Access, AllowRule, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment,
+    Filesystem, Identity, Limits, Network, Publish, Secret, Syscalls,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -75,6 +75,10 @@ pub struct Policy {
     pub secrets: Vec<Secret>,
     /// What of the network can be reached.
     pub network: Network,
+    /// Whom a filtered network lets out to; nobody when it is empty.
+    pub allow: Vec<AllowRule>,
+    /// What a filtered network lets in.
+    pub publish: Vec<Publish>,
     /// Who the program is.
     pub identity: Identity,
     /// Privileged abilities that stay.
@@ -173,7 +177,8 @@ impl Policy {
     /// A fingerprint of what it means, in hexadecimal: the same for policies that allow the same, whatever their names.
     pub fn digest(&self) -> String {
         let meaning = (
-            (&self.limits, &self.filesystem, self.network, &self.identity, &self.capabilities),
+            (&self.limits, &self.filesystem, &self.identity, &self.capabilities),
+            (self.network, &self.allow, &self.publish),
             (&self.syscalls, self.clock, &self.environment, self.init, &self.degrade),
         );
         let mut hash = Sha256::new();
@@ -231,6 +236,30 @@ impl Policy {
         self
     }
 
+    /// The same policy with somebody whom its filtered network lets out to.
+    ///
+    /// ```
+    /// use stockade::Policy;
+    /// use stockade::platform::Network;
+    ///
+    /// let policy = Policy::shipped("worker")?;
+    /// let policy = policy.network(Network::Filtered).allow("example.org:443".parse().unwrap());
+    /// assert_eq!(policy.allow.len(), 1);
+    /// # Ok::<(), stockade::policy::PolicyError>(())
+    /// ```
+    #[must_use]
+    pub fn allow(mut self, rule: AllowRule) -> Self {
+        self.allow.push(rule);
+        self
+    }
+
+    /// The same policy with a port that leads inside of its filtered network.
+    #[must_use]
+    pub fn publish(mut self, publish: Publish) -> Self {
+        self.publish.push(publish);
+        self
+    }
+
     /// The same policy with a variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
@@ -256,6 +285,27 @@ impl Policy {
         self.environment.keep.retain(|known| known != name);
         self.environment.set.insert(name.to_owned(), value.to_owned());
     }
+}
+
+/// What single values said anew change of a sandbox that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Changes {
+    pub(crate) limits: Limits,
+    /// The whole of `network.allow`, where any of it was said.
+    pub(crate) allow: Option<Vec<AllowRule>>,
+}
+
+/// Limits, and whom a filtered network lets out to, said anew: checked with the same rules as a policy's. What is said of
+/// `network.allow` is the whole list, in which the word `none` stands for nothing.
+///
+/// # Errors
+/// As [`change_limits`].
+pub(crate) fn change(
+    limits: &Limits,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<Changes, PolicyError> {
+    chain::change(limits, overrides, directory)
 }
 
 /// Limits with single values said anew, checked with the same rules as a policy's. `directory` is where relative paths

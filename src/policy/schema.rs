@@ -10,6 +10,10 @@ const SIZE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)$";
 const RATE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)/s$";
 const IDS: &str = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$";
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
+/// Names, addresses and networks, and a port; the program itself looks closer.
+const DESTINATION: &str =
+    r"^(\*\.)?([A-Za-z0-9_.-]+(/[0-9]+)?|\[[0-9A-Fa-f:.]+(/[0-9]+)?\])(:([0-9]+|\*))?$";
+const PUBLISHED: &str = r"^(([0-9.]+|\[[0-9A-Fa-f:.]+\]):)?[0-9]+:[0-9]+$";
 const OFFSET: &str = r"^[+-]?([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
 
 /// The JSON Schema (draft 2020-12) of a policy file.
@@ -128,6 +132,8 @@ fn entry(names: Names) -> Value {
         Names::Variables => json!({ "type": "string", "pattern": "^[^=\\u0000]+$" }),
         Names::Files => json!({ "type": "string", "pattern": "^/" }),
         Names::Secrets => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$" }),
+        Names::Destinations => json!({ "type": "string", "pattern": DESTINATION }),
+        Names::Published => json!({ "type": "string", "pattern": PUBLISHED }),
     }
 }
 

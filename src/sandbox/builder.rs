@@ -4,6 +4,7 @@ use super::watch::watched;
 use super::{PolicyName, Sandbox};
 use crate::error::Error;
 use crate::events::News;
+use crate::network::{Passage, Published};
 use crate::platform::{Backend, Control, Decision, Hits, Probe, Stdio, StdioSet, Usage};
 use crate::policy::Policy;
 use crate::{output, plan};
@@ -134,11 +135,14 @@ impl SandboxBuilder {
             terminal: self.terminal,
         };
         let plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
+        // Before anything runs: a port may be taken.
+        let published = Published::bind(&plan)?;
         let started_at = jiff::Timestamp::now().to_string();
         let mut stdio = self.stdio;
         let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
         let output = output.transpose()?;
         let mut launched = backend.launch(&plan, stdio)?;
+        let passage = Passage::open(&plan, published, std::mem::take(&mut launched.gate))?;
         let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
         let watcher = if stalls { launched.running.watcher(Hits::default())? } else { None };
@@ -153,6 +157,7 @@ impl SandboxBuilder {
             stdout: launched.stdout,
             stderr: launched.stderr,
             terminal: launched.terminal,
+            passage,
             output,
             output_told: false,
             deadline,

@@ -11,9 +11,10 @@ pub use update::Consequence;
 use crate::control::Server;
 use crate::error::Error;
 use crate::events::{Events, News};
+use crate::network::Passage;
 use crate::output;
 use crate::platform::{
-    Control, Ended, Enforcement, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
+    Control, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
     Running, Signal, Terminal, Usage,
 };
 use crate::policy::Policy;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use watch::over;
+use watch::{denied, over};
 
 /// A program running behind its walls. Dropping it kills the whole tree.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Sandbox {
     pub stderr: Option<OutputPipe>,
     /// Its terminal, if it got one.
     pub terminal: Option<Terminal>,
+    /// What passes between its network and the host's, where that is filtered.
+    passage: Option<Passage>,
     /// What it writes, where that is limited.
     output: Option<output::Watch>,
     /// Whether that was too much, and somebody acted on it.
@@ -188,6 +191,9 @@ impl Sandbox {
                 biased;
                 ended = self.running.wait() => {
                     let ended = ended?;
+                    for denial in self.passage.as_mut().map(Passage::close).unwrap_or_default() {
+                        self.news.tell(Event::Denied(denial));
+                    }
                     self.news.close(&ended);
                     self.server = None;
                     self.ended = Some(ended);
@@ -202,6 +208,12 @@ impl Sandbox {
                 }
                 Some(asked) = next_asked(&mut self.server) => self.answer(asked).await,
                 () = due => self.look()?,
+                // The last: a program that is refused all the time must not keep the others from their turn.
+                denials = denied(&self.passage) => {
+                    for denial in denials {
+                        self.news.tell(Event::Denied(denial));
+                    }
+                }
             }
         };
         let mut ended = ended;
@@ -226,6 +238,10 @@ impl Sandbox {
         }
         let mut report =
             ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement);
+        if let Some(passage) = &self.passage {
+            report.denials = passage.denials();
+            report.connections = Some(passage.connections());
+        }
         report.output_bytes = self.output.as_ref().map(output::Watch::passed);
         Ok(report)
     }

@@ -5,6 +5,7 @@ use super::update::with_changes;
 use crate::control::{Asked, Request, Response, Server, Status};
 use crate::error::Error;
 use crate::platform::LaunchPlan;
+use crate::policy::Changes;
 use crate::report::Intent;
 use std::path::Path;
 use std::time::Duration;
@@ -95,10 +96,16 @@ impl Sandbox {
         directory: &Path,
         dry_run: bool,
     ) -> Result<Response, Error> {
-        let limits = with_changes(&self.plan, set, directory)?;
-        let consequences = self.consequences(&limits)?;
+        let Changes { limits, allow } = with_changes(&self.plan, set, directory)?;
+        let mut consequences = self.consequences(&limits)?;
+        if let Some(allow) = &allow {
+            consequences.extend(self.consequences_of_allowing(allow)?);
+        }
         if !dry_run {
             self.update(&limits)?;
+            if let Some(allow) = allow {
+                self.allow(allow)?;
+            }
         }
         Ok(Response::Consequences { consequences })
     }

@@ -3,7 +3,9 @@
 use super::Sandbox;
 use super::watch::watched;
 use crate::error::Error;
-use crate::platform::{Bytes, Control, Decision, LaunchPlan, Limits, Usage};
+use crate::network::Passage;
+use crate::platform::{AllowRule, Bytes, Control, Decision, LaunchPlan, Limits, Usage};
+use crate::policy::Changes;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -79,6 +81,40 @@ impl Sandbox {
         self.watched = watched(&self.plan);
         self.deadline = self.plan.limits.wall_time.map(|time| self.began + time);
         Ok(())
+    }
+}
+
+impl Sandbox {
+    /// What [`Self::allow`] with this list would do at once: the connections that it would close.
+    ///
+    /// # Errors
+    /// When its network isn't filtered.
+    pub fn consequences_of_allowing(&self, allow: &[AllowRule]) -> Result<Vec<Consequence>, Error> {
+        let closed = self.filtered()?.would_close(allow).into_iter().map(|(whom, number)| {
+            let connections = if number == 1 { "connection" } else { "connections" };
+            let what = format!("{number} open {connections} to {whom}: closed at once");
+            Consequence { limit: Control::Network, what }
+        });
+        Ok(closed.collect())
+    }
+
+    /// Changes whom its filtered network lets out to: all of the list to this one, at once. What was connected and isn't
+    /// allowed any more is closed; an empty list allows nothing.
+    ///
+    /// # Errors
+    /// When its network isn't filtered.
+    pub fn allow(&mut self, allow: Vec<AllowRule>) -> Result<(), Error> {
+        self.filtered()?.allow(allow.clone());
+        self.plan.allow = allow;
+        Ok(())
+    }
+
+    fn filtered(&self) -> Result<&Passage, Error> {
+        self.passage.as_ref().ok_or_else(|| {
+            let hint =
+                "only a sandbox that was started with `network.mode` `filtered` has such a list";
+            Error::asked("network.allow can't be changed: the network isn't filtered", hint)
+        })
     }
 }
 
@@ -298,13 +334,13 @@ pub(super) fn with_changes(
     plan: &LaunchPlan,
     changes: &[(String, String)],
     directory: &std::path::Path,
-) -> Result<Limits, Error> {
+) -> Result<Changes, Error> {
     let overrides = changes.iter().map(|(key, value)| {
         crate::policy::Override::new(key, value)
             .map_err(|error| Error::asked(error.to_string(), ""))
     });
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
-    Ok(crate::policy::change_limits(&plan.limits, &overrides, directory)?)
+    Ok(crate::policy::change(&plan.limits, &overrides, directory)?)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::Sandbox;
 use crate::error::Error;
+use crate::network::Passage;
 use crate::output;
-use crate::platform::{Control, Decision, Event, LaunchPlan, OomKill, Signal, Usage};
+use crate::platform::{Control, Decision, Denial, Event, LaunchPlan, OomKill, Signal, Usage};
 use crate::report::Intent;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -110,6 +111,14 @@ impl Sandbox {
 pub(super) async fn over(output: &Option<output::Watch>) {
     match output {
         Some(output) => output.over().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What was refused next; never where the network isn't filtered.
+pub(super) async fn denied(passage: &Option<Passage>) -> Vec<Denial> {
+    match passage {
+        Some(passage) => passage.news().await,
         None => std::future::pending().await,
     }
 }

@@ -38,6 +38,30 @@ fn shipped_policies_are_listed_shown_and_right() {
 }
 
 #[test]
+fn lists_of_a_network_are_put_aside_with_its_mode_by_a_later_layer() {
+    let place = Place::new();
+    let text = "extends = 'worker'\n[network]\nmode = 'filtered'\nallow = ['A.example', '10.0.0.0/8:5432']\npublish = ['81:80']\n";
+    place.write("net.toml", text);
+    let explain = |flags: &[&str]| {
+        let words = [&["policy", "explain", "./net.toml"], flags].concat();
+        place.stockade(words)
+    };
+    let ended = explain(&["--allow", "b.example", "--publish", "127.0.0.1:81:90"]);
+    let text = ended.good();
+    let expected =
+        ["a.example ./net.toml:4", "10.0.0.0/8:5432 ./net.toml:4", "b.example command line"];
+    assert_eq!(explained(text, "network.allow"), expected);
+    // What is said later of the same port counts.
+    assert_eq!(explained(text, "network.publish"), ["127.0.0.1:81:90 command line"]);
+    let ended = explain(&["--net", "none"]);
+    assert_eq!(explained(ended.good(), "network.allow"), [""; 0]);
+    assert_eq!(explained(ended.good(), "network.publish"), [""; 0]);
+    let ended = explain(&["--net", "none", "--allow", "b.example"]);
+    let told = "command line: --allow: with `network.mode` `none` nothing is allowed";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
 fn values_are_explained_with_their_origin() {
     let place = Place::new();
     place.write("p.toml", "extends = 'worker'\n[limits]\npids = 8\n[filesystem]\nread = ['./in', '.']\n[environment]\nkeep = ['LANG']\n");
@@ -113,7 +137,9 @@ fn overrides_have_the_last_word() {
         ["--tmp-files", "100"],
         ["--proc", "none"],
         ["--workdir", "/usr"],
-        ["--net", "host"],
+        ["--net", "filtered"],
+        ["--allow", "*.example.org:443"],
+        ["--publish", "[::1]:8080:80"],
         ["--user", "0"],
         ["--group", "0"],
         ["--hostname", "h"],
@@ -132,7 +158,7 @@ fn overrides_have_the_last_word() {
         ["--clock-boottime", "+5s"],
         ["--keep-env", "PATH"],
         ["--env", "A=b=c"],
-        ["--init", "false"],
+        ["--init", "true"],
         ["--degrade", "limits.cpu"],
     ];
     let mut arguments = vec!["policy", "explain", "worker"];
@@ -205,7 +231,7 @@ fn wrong_flags_are_told_like_wrong_files_all_at_once() {
             "command line: --read: `/a/../b` is not in its plain form (write `/b`)",
             "command line: --read: `./c` is named twice",
             "command line: --write: `/` can't be shown as a whole (name what the program needs below it)",
-            "command line: --net: `hots` is not one of `none`, `host` (did you mean `host`?)",
+            "command line: --net: `hots` is not one of `none`, `host`, `filtered` (did you mean `host`?)",
             "command line: --deny-syscall: `mout` is not a system call (did you mean `mount`?)",
             "command line: --clock-monotonic: `-x` is not a duration (write `90s` or `-90s`)",
             "command line: --keep-env: `A=B` has a `=`, which no variable's name can have",
@@ -262,6 +288,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             let example = toml_of(&form["examples"][0]);
             let basis = match name.as_str() {
                 "memory" => "",
+                "allow" | "publish" if section == "network" => "network.mode = 'filtered'\n",
                 "cpu" => "limits.memory = '1GiB'\n",
                 _ => "limits.memory = '1GiB'\nlimits.cpu = 1\n",
             };
@@ -273,7 +300,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 59);
+    assert_eq!(keys, 61);
 }
 
 /// A JSON value as TOML; the two differ in tables.

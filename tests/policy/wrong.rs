@@ -180,11 +180,7 @@ fn unknown_words_are_told_with_the_known_ones() {
     all_refused(&[
         (
             "network.mode = 'hots'",
-            "1:16: network.mode: `hots` is not one of `none`, `host` (did you mean `host`?)",
-        ),
-        (
-            "network.mode = 'filtered'",
-            "1:16: network.mode: `filtered` is not one of `none`, `host`",
+            "1:16: network.mode: `hots` is not one of `none`, `host`, `filtered` (did you mean `host`?)",
         ),
         (
             "filesystem.proc = 'privat'",
@@ -222,6 +218,91 @@ fn unknown_words_are_told_with_the_known_ones() {
         (
             "environment.set.A = \"x\\u0000\"",
             "1:21: environment.set.A: the value of `A` has a NUL character, which no variable can have",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_network_lets_out_and_in_can_not_be_mistaken() {
+    let rows = [
+        (
+            "allow = ['*']",
+            "10: network.allow: `*` would allow everything (name what is needed, such as `*.example.org`)",
+        ),
+        (
+            "allow = ['a*.example.org']",
+            "10: network.allow: `a*.example.org` has a `*` that isn't the whole first part (write `*.example.org`)",
+        ),
+        (
+            "allow = ['none']",
+            "10: network.allow: `none` is no host (an empty list, `[]`, allows nothing)",
+        ),
+        (
+            "allow = ['example.org:https']",
+            "10: network.allow: `example.org:https` has no port from 1 to 65535",
+        ),
+        (
+            "allow = ['https://example.org']",
+            "10: network.allow: `https://example.org` has no port from 1 to 65535",
+        ),
+        (
+            "allow = ['b\u{fc}cher.example']",
+            "10: network.allow: `b\u{fc}cher.example` is no host name (write it in its `xn--` form)",
+        ),
+        (
+            "allow = ['10.1.2.3/8']",
+            "10: network.allow: `10.1.2.3/8` has an address with more bits than its network (write `10.0.0.0/8`)",
+        ),
+        (
+            "allow = ['10.0.0.0/33']",
+            "10: network.allow: `10.0.0.0/33` is no network (write `10.0.0.0/8`)",
+        ),
+        (
+            "allow = ['0x7f.1']",
+            "10: network.allow: `0x7f.1` is an address in another notation (write `127.0.0.1`)",
+        ),
+        ("allow = ['256.1.1.1']", "10: network.allow: `256.1.1.1` is no IPv4 address"),
+        (
+            "allow = ['2001:db8::1']",
+            "10: network.allow: `2001:db8::1` must have its IPv6 address in brackets (write `[2001:db8::1]:443`)",
+        ),
+        ("allow = ['a.example', 'A.example.']", "23: network.allow: `A.example.` is named twice"),
+        ("allow = [443]", "10: network.allow: `443` must be in quotes (write \"443\")"),
+        (
+            "publish = ['8080']",
+            "12: network.publish: `8080` doesn't say where and to which port (write `8080:80` or `0.0.0.0:8080:80`)",
+        ),
+        ("publish = ['0:80']", "12: network.publish: `0:80` has no port from 1 to 65535"),
+        (
+            "publish = ['eth0:80:80']",
+            "12: network.publish: `eth0:80:80` has no address of this host (write `127.0.0.1:8080:80` or `[::1]:8080:80`)",
+        ),
+        ("publish = ['81:80', '81:82']", "21: network.publish: `81:82` is named twice"),
+        (
+            "publish = ['81:1080']",
+            "12: network.publish: `127.0.0.1:81:1080`: this port inside is the proxy's",
+        ),
+        (
+            "publish = ['81:80']\n[process]\ninit = false",
+            "12: network.publish: `127.0.0.1:81:80`: without `process.init` nobody inside can make the connections",
+        ),
+    ];
+    for (text, message) in rows {
+        let text = format!("[network]\nmode = 'filtered'\n{text}");
+        assert_eq!(only_problem(&text), format!("p.toml:3:{message}"), "{text}");
+    }
+    all_refused(&[
+        (
+            "network.allow = ['a.example', 'b.example']",
+            "1:31: network.allow: with `network.mode` `none` nothing is allowed (set it to `filtered`)",
+        ),
+        (
+            "[network]\nmode = 'host'\nallow = ['a.example']",
+            "3:10: network.allow: with `network.mode` `host` everything is allowed (set it to `filtered`)",
+        ),
+        (
+            "[network]\nmode = 'host'\npublish = ['81:80']",
+            "3:12: network.publish: with `network.mode` `host` the program listens on the host itself (set it to `filtered`)",
         ),
     ]);
 }

@@ -38,7 +38,7 @@ pub fn run(script: &Script<'_>) -> ! {
     let become_it: fn(&(&Script<'_>, State)) -> ! =
         |(script, state)| become_program(script, *state);
     match second::until_exec(become_it, &(script, state), clocks) {
-        Ok(program) => stay(script, program, signals),
+        Ok(program) => stay(script, program, signals, state.sockets),
         Err(errno) => fail(script, Phase::Init, 1, errno),
     }
 }
@@ -75,18 +75,22 @@ fn become_program(script: &Script<'_>, mut state: State) -> ! {
 ///
 /// It holds no capability, no stream of the program's (a reader must see the end of a pipe when the program closes it),
 /// and can't be signalled from inside.
-fn stay(script: &Script<'_>, program: i32, signals: i32) -> ! {
+fn stay(script: &Script<'_>, program: i32, signals: i32, mut sockets: i32) -> ! {
     // The program's own steps make the same calls, so where a filter around us forbids one, it has never run.
-    if let Err(errno) = lock_down(script.control, signals) {
+    if let Err(errno) = lock_down([script.control, signals, sockets]) {
         fail(script, Phase::Init, 4, errno);
     }
     // A program that failed before exec told so itself, before this.
     sys::send(script.control, Message::Started);
     loop {
         reap_all(script, program);
-        let (from_starter, children) = sys::wait_for(script.control, signals);
+        let [from_starter, children, asked] = sys::wait_for([script.control, signals, sockets]);
         if children {
             sys::drain(signals);
+        }
+        if asked && !give_socket(sockets) {
+            sys::close(sockets);
+            sockets = -1;
         }
         if from_starter {
             match sys::receive(script.control) {
@@ -99,10 +103,27 @@ fn stay(script: &Script<'_>, program: i32, signals: i32) -> ! {
     }
 }
 
-fn lock_down(control: i32, signals: i32) -> sys::Result<()> {
-    let kept = [control.min(signals).cast_unsigned(), control.max(signals).cast_unsigned()];
+/// Answers who asks for a socket; whether more may come. Nothing here needs a right that init gave up: a socket belongs to
+/// the network of whoever makes it, and leads nowhere that the program's own don't.
+fn give_socket(sockets: i32) -> bool {
+    if sys::receive(sockets) != Some(Message::Socket) {
+        return false;
+    }
+    let given = sys::sockets::stream()
+        .and_then(|socket| interpret::hand_out(sockets, Message::Socket, socket));
+    if let Err(errno) = given {
+        sys::send(sockets, Message::Failed { phase: Phase::Init, index: 5, errno });
+    }
+    true
+}
+
+/// Closes all but these descriptors, of which negative ones are none, and gives every right away.
+fn lock_down([a, b, c]: [i32; 3]) -> sys::Result<()> {
+    let (low, high) = (a.min(b), a.max(b));
+    let kept = [low.min(c), low.max(c.min(high)), high.max(c)];
     let mut first = 0;
     for kept in kept {
+        let Ok(kept) = u32::try_from(kept) else { continue };
         if first < kept {
             sys::close_range(first, kept.wrapping_sub(1), false)?;
         }

@@ -21,11 +21,13 @@ const SECUREBITS_NOROOT_LOCKED: usize = 0b11;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
     root: i32,
+    /// Where the starter asks for sockets; negative where it doesn't.
+    pub(crate) sockets: i32,
 }
 
 impl State {
     pub(crate) const fn new() -> Self {
-        Self { root: libc::AT_FDCWD }
+        Self { root: libc::AT_FDCWD, sockets: -1 }
     }
 }
 
@@ -56,6 +58,12 @@ fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
         }
         Op::Hostname { name, len } => sys::set_hostname(at(name), len),
         Op::LoopbackUp => sys::loopback_up(),
+        Op::Listen { port } => listen(script.control, port),
+        Op::OfferSockets => {
+            let [ours, theirs] = sys::sockets::message_pair()?;
+            state.sockets = ours;
+            hand_out(script.control, Message::Sockets, theirs)
+        }
         Op::NewRoot { size } => new_root(script, size, state),
         Op::Directory { path, mode } => sys::make_directory(state.root, at(path), mode),
         Op::EmptyFile(path) => sys::make_file(state.root, at(path)),
@@ -226,8 +234,20 @@ fn terminal(control: i32, rows: u16, columns: u16) -> Result<()> {
         sys::duplicate(inner, stream)?;
     }
     sys::close(inner);
-    let sent = sys::send_descriptor(control, Message::Terminal, outer);
-    sys::close(outer);
+    hand_out(control, Message::Terminal, outer)
+}
+
+/// The socket belongs to this network for ever, wherever it is held.
+fn listen(control: i32, port: u16) -> Result<()> {
+    let socket = sys::sockets::stream()?;
+    sys::sockets::listen_on_loopback(socket, port)?;
+    hand_out(control, Message::Listener, socket)
+}
+
+/// Sends a descriptor and keeps none.
+pub(crate) fn hand_out(control: i32, message: Message, fd: i32) -> Result<()> {
+    let sent = sys::send_descriptor(control, message, fd);
+    sys::close(fd);
     sent
 }
 

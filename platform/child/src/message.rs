@@ -1,4 +1,5 @@
-//! What the sandbox's first process and its starter say to each other over the control socket.
+//! What the sandbox's first process and its starter say to each other over the control socket, and over
+//! the one for sockets.
 //!
 //! Both ends are the same build, so a message is four native integers and needs no version.
 
@@ -41,6 +42,12 @@ pub enum Message {
     Stopped(i32),
     /// A descriptor comes along: the controlling side of the program's terminal.
     Terminal,
+    /// A descriptor comes along: a listening socket of the sandbox's network.
+    Listener,
+    /// A descriptor comes along: where [`Self::Socket`] can be asked for.
+    Sockets,
+    /// From the starter: make a TCP socket in the sandbox's network. The answer is the same, with the socket.
+    Socket,
 }
 
 impl Message {
@@ -59,6 +66,9 @@ impl Message {
             Self::Exited(status) => [6, status, 0, 0],
             Self::Stopped(signal) => [7, signal, 0, 0],
             Self::Terminal => [8, 0, 0, 0],
+            Self::Listener => [9, 0, 0, 0],
+            Self::Sockets => [10, 0, 0, 0],
+            Self::Socket => [11, 0, 0, 0],
         }
     }
 
@@ -84,6 +94,9 @@ impl Message {
             6 => Self::Exited(a),
             7 => Self::Stopped(a),
             8 => Self::Terminal,
+            9 => Self::Listener,
+            10 => Self::Sockets,
+            11 => Self::Socket,
             _ => return None,
         })
     }

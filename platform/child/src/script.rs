@@ -40,6 +40,13 @@ pub enum Op {
     },
     /// Brings the loopback interface up.
     LoopbackUp,
+    /// Listens on this port of the loopback interface, and sends the listening socket to the starter.
+    Listen {
+        /// The port.
+        port: u16,
+    },
+    /// Makes a pair of sockets and sends one end to the starter, who asks there for sockets of this network.
+    OfferSockets,
     /// Mounts an empty root of at most this many bytes (a text, as tmpfs takes it) over `/`; later targets are in it.
     NewRoot {
         /// Size.

@@ -1,5 +1,7 @@
 //! The system calls this crate makes, one typed function each. Errors are errno numbers.
 
+pub(crate) mod sockets;
+
 use crate::Message;
 use core::ptr;
 use syscalls::{Errno, Sysno, raw};
@@ -515,15 +517,14 @@ pub(crate) fn drain(fd: i32) {
     };
 }
 
-/// Waits until one of two descriptors is ready or its other end is gone; tells which.
-pub(crate) fn wait_for(first: i32, second: i32) -> (bool, bool) {
-    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut entries = [entry(first), entry(second)];
+/// Waits until one of three descriptors is ready or its other end is gone; tells which. A negative one never is.
+pub(crate) fn wait_for(descriptors: [i32; 3]) -> [bool; 3] {
+    let mut entries = descriptors.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let args = [entries.as_mut_ptr() as usize, entries.len(), 0, 0, 8, 0];
     // An interrupted call reports nothing ready, and the caller asks again.
     // SAFETY: the entries outlive the call; no timeout and no mask are passed.
-    let _ready = unsafe { call(Sysno::ppoll, [entries.as_mut_ptr() as usize, 2, 0, 0, 8, 0]) };
-    let [first, second] = entries;
-    (first.revents != 0, second.revents != 0)
+    let _ready = unsafe { call(Sysno::ppoll, args) };
+    entries.map(|entry| entry.revents != 0)
 }
 
 /// Sends a message; there is nobody to tell a failure: the other end is then gone.

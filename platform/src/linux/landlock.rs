@@ -89,8 +89,8 @@ pub(crate) fn abi() -> Result<u32, &'static str> {
 /// which can be listed and no more. One file right is enough for `/`, since a rule covers everything below it, and
 /// listing is allowed in every other rule too.
 ///
-/// Network rights stay unhandled: without a network there is nothing but the sandbox's own loopback, and with the host's
-/// network nothing is promised. The scopes are always set: they keep a program that shares the host's network from the
+/// Network rights stay unhandled: in a network of its own there is nothing but the sandbox's own loopback, where its programs
+/// may talk to each other on any port, and with the host's network nothing is promised. The scopes are always set: they keep a program that shares the host's network from the
 /// abstract sockets of the host.
 pub(crate) fn rules(abi: u32, paths: &[ResolvedPath], network: Network) -> AccessRules {
     let version = version(abi);
@@ -105,7 +105,7 @@ pub(crate) fn rules(abi: u32, paths: &[ResolvedPath], network: Network) -> Acces
     AccessRules {
         handled_fs: handled.bits(),
         handled_net: match network {
-            Network::None | Network::Host => 0,
+            Network::None | Network::Host | Network::Filtered => 0,
         },
         scoped: Scope::from_all(version).bits(),
         // A rule without rights is an error to the kernel; it would be one for a right that this version doesn't know.

@@ -7,6 +7,7 @@ mod capabilities;
 
 mod cgroup;
 mod detect;
+mod dialer;
 mod disk;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -27,7 +28,7 @@ mod text;
 mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Control, Decision, Enforcement};
+use crate::{Control, Decision, Dialer, Enforcement, Gate};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
@@ -108,12 +109,17 @@ impl Backend for LinuxBackend {
             tell_move(&mut enforcement, error);
         }
         let mut spawned = spawned;
-        let terminal = spawned.terminal.take();
+        let spawn::Handed { terminal, listener, sockets } = std::mem::take(&mut spawned.handed);
+        let dialer = sockets.map(dialer::Sockets::new).transpose()?;
+        let gate = Gate {
+            proxy: listener.map(Into::into),
+            dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
+        };
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement)?;
         running.hold(claim);
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
-        Ok(Launched { running, stdin, stdout, stderr, terminal })
+        Ok(Launched { running, stdin, stdout, stderr, terminal, gate })
     }
 }
 

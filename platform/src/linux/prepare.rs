@@ -78,7 +78,7 @@ impl Prepared {
         if enforced(Control::Hostname) {
             namespace(libc::CLONE_NEWUTS);
         }
-        let own_network = plan.network == Network::None && enforced(Control::Network);
+        let own_network = plan.network.is_own() && enforced(Control::Network);
         if own_network {
             namespace(libc::CLONE_NEWNET);
         }
@@ -106,6 +106,16 @@ impl Prepared {
         }
         if own_network {
             self.script.setup.push(Op::LoopbackUp);
+            // In the host's network the proxy would be anybody's.
+            self.script.setup.extend(plan.proxy.map(|port| Op::Listen { port }));
+            if !plan.publish.is_empty() {
+                if !plan.init {
+                    let message =
+                        "without an init nobody inside can make sockets for published ports";
+                    return Err(PlatformError::invalid(message));
+                }
+                self.script.setup.push(Op::OfferSockets);
+            }
         }
         let mut view = View::resolve(&plan.filesystem)?;
         view.add_secrets(&plan.secrets)?;
@@ -143,10 +153,17 @@ impl Prepared {
         }
         if enforced(plan, Control::Network) {
             let how = match plan.network {
-                Network::None => "network namespace with only loopback",
-                Network::Host => "the host's network, as asked",
+                Network::None => "network namespace with only loopback".into(),
+                Network::Host => "the host's network, as asked".into(),
+                Network::Filtered => {
+                    let mut how = "network namespace with only loopback".to_owned();
+                    if let Some(port) = plan.proxy {
+                        how += &format!(", and a proxy at 127.0.0.1:{port}");
+                    }
+                    how
+                }
             };
-            self.held(Control::Network, how);
+            self.held(Control::Network, &how);
         }
         if enforced(plan, Control::User) {
             let how = format!(

@@ -6,8 +6,8 @@ use super::identity::Claim;
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, LaunchPlan, Network,
-    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher,
+    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, LaunchPlan, NetworkUsage,
+    OomKill, PlatformError, Process, Running, Signal, Usage, Watcher,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -74,7 +74,7 @@ impl LinuxRunning {
             OomKill::Process => Some(spawned.pid),
         };
         let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
-            && plan.network == Network::None;
+            && plan.network.is_own();
         Ok(Self {
             pid: spawned.pid,
             pidfd: register(spawned.pidfd)?,

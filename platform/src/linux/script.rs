@@ -185,6 +185,8 @@ impl OwnedScript {
             Op::Identity { user, group } => format!("become user {user} group {group}"),
             Op::Hostname { name, .. } => format!("set host name {}", self.read(name)),
             Op::LoopbackUp => "bring loopback up".into(),
+            Op::Listen { port } => format!("listen on 127.0.0.1:{port} and hand the socket out"),
+            Op::OfferSockets => "offer sockets of this network".into(),
             Op::NewRoot { size } => format!("mount a new root ({} bytes)", self.read(size)),
             Op::Directory { path, mode } => {
                 format!("make directory /{} mode {mode:o}", self.read(path))

@@ -43,10 +43,20 @@ pub(crate) struct Spawned {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) control: OwnedFd,
-    pub(crate) terminal: Option<Terminal>,
+    pub(crate) handed: Handed,
     pub(crate) started: Instant,
     /// Why it came into its cgroup only after the clone, where it did.
     pub(crate) moved: Option<Errno>,
+}
+
+/// What the child made inside and handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    pub(crate) terminal: Option<Terminal>,
+    /// Listens for the proxy.
+    pub(crate) listener: Option<OwnedFd>,
+    /// Where sockets can be asked for.
+    pub(crate) sockets: Option<OwnedFd>,
 }
 
 /// Kills and reaps a child on the way out of a failed launch.
@@ -110,11 +120,11 @@ pub(crate) fn spawn(
     }
     send(ours.as_fd(), Message::Go)
         .map_err(|error| PlatformError::system("failed to start the child", error))?;
-    let terminal = wait_for_exec(prepared, ours.as_fd(), cgroup)?;
+    let handed = wait_for_exec(prepared, ours.as_fd(), cgroup)?;
     guard.armed = false;
     let pidfd = rustix::io::fcntl_dupfd_cloexec(&guard.pidfd, 3)
         .map_err(|error| PlatformError::system("failed to keep the process descriptor", error))?;
-    Ok(Spawned { pid, pidfd, control: ours, terminal, started, moved })
+    Ok(Spawned { pid, pidfd, control: ours, handed, started, moved })
 }
 
 /// A child that waits for its `Go`.
@@ -236,20 +246,24 @@ fn wait_for_exec(
     prepared: &Prepared,
     control: BorrowedFd<'_>,
     cgroup: Option<&Cgroup>,
-) -> Result<Option<Terminal>, PlatformError> {
-    let mut terminal = None;
+) -> Result<Handed, PlatformError> {
+    let mut handed = Handed::default();
     loop {
         let received = receive(control, RecvFlags::empty());
         match received
             .map_err(|error| PlatformError::system("failed to hear from the child", error))?
         {
-            (Some(Message::Terminal), Some(side)) => terminal = Some(Terminal::new(side)),
+            (Some(Message::Terminal), Some(side)) => {
+                handed.terminal = Some(Terminal::new(side));
+            }
+            (Some(Message::Listener), Some(socket)) => handed.listener = Some(socket),
+            (Some(Message::Sockets), Some(socket)) => handed.sockets = Some(socket),
             (Some(Message::Failed { phase, index, errno }), _) => {
                 return Err(prepared.script.failure(phase, index, errno));
             }
-            (Some(Message::Started), _) => return Ok(terminal),
+            (Some(Message::Started), _) => return Ok(handed),
             // Without an init nobody says so: the socket closes at exec.
-            (None, _) if !prepared.script.init => return Ok(terminal),
+            (None, _) if !prepared.script.init => return Ok(handed),
             (None, _) => return Err(died(cgroup)),
             (Some(_), _) => {}
         }

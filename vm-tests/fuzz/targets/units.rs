@@ -1,8 +1,8 @@
-//! Quantities: what is understood is shown so that it is understood again, as the same or, where it is rounded for people, as
+//! Quantities, and names of hosts: what is understood is shown so that it is understood again, as the same or, where it is rounded for people, as
 //! nearly the same.
 #![no_main]
 
-use stockade_platform::{Bytes, Cores, IdSet, Rate, parse_duration};
+use stockade_platform::{AllowRule, Bytes, Cores, Host, IdSet, Publish, Rate, parse_duration};
 
 /// What a size is, after it was shown to people.
 fn shown(size: Bytes) -> Bytes {
@@ -26,6 +26,15 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     }
     if let Ok(set) = text.parse::<IdSet>() {
         assert_eq!(set.to_string().parse(), Ok(set), "{text:?}");
+    }
+    if let Ok(host) = text.parse::<Host>() {
+        assert_eq!(host.to_string().parse(), Ok(host), "{text:?}");
+    }
+    if let Ok(rule) = text.parse::<AllowRule>() {
+        assert_eq!(rule.to_string().parse(), Ok(rule), "{text:?}");
+    }
+    if let Ok(publish) = text.parse::<Publish>() {
+        assert_eq!(publish.to_string().parse(), Ok(publish), "{text:?}");
     }
     if let Ok(time) = parse_duration(text) {
         let micros = parse_duration(&format!("{}us", time.as_micros()));

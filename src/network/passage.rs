@@ -1,0 +1,130 @@
+//! The filtered network of one sandbox: what is bound before it starts, served while it runs, and told in the end.
+
+use super::ledger::{Connections, Ledger};
+use super::proxy::{self, Shared};
+use super::published;
+use super::resolver::{Resolve, System};
+use super::rules::Rules;
+use crate::error::Error;
+use crate::platform::{AllowRule, Denial, Dialer, Gate, LaunchPlan};
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Connections that are served at once, out and in each; others wait. Each takes two descriptors, so that all of them leave
+/// some of the 1024 that a process usually may have.
+const MOST: usize = 192;
+
+/// Ports of the host that are taken for a sandbox, before it exists: one that isn't free is told before anything runs.
+#[derive(Debug, Default)]
+pub(crate) struct Published(Vec<(TcpListener, u16)>);
+
+impl Published {
+    /// Binds what the plan publishes.
+    ///
+    /// # Errors
+    /// When a port is taken, or isn't this user's to take.
+    pub(crate) fn bind(plan: &LaunchPlan) -> Result<Self, Error> {
+        let bind = |publish: &crate::platform::Publish| {
+            let listener = TcpListener::bind(publish.outside)
+                .map_err(|error| Error::io(format!("failed to publish `{publish}`"), error))?;
+            Ok((listener, publish.inside))
+        };
+        plan.publish.iter().map(bind).collect::<Result<_, Error>>().map(Self)
+    }
+}
+
+/// What passes between a sandbox's own network and the host's. Dropping it closes everything.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    shared: Arc<Shared>,
+    work: JoinSet<()>,
+}
+
+impl Passage {
+    /// Opens it, where the plan filters; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When a socket can't be registered with the runtime.
+    pub(crate) fn open(
+        plan: &LaunchPlan,
+        published: Published,
+        gate: Gate,
+    ) -> Result<Option<Self>, Error> {
+        if plan.proxy.is_none() {
+            return Ok(None);
+        }
+        Self::with(plan, published, gate, Box::new(System::default()))
+            .map(Some)
+            .map_err(|error| Error::io("failed to serve the sandbox's network", error))
+    }
+
+    fn with(
+        plan: &LaunchPlan,
+        published: Published,
+        gate: Gate,
+        resolver: Box<dyn Resolve>,
+    ) -> io::Result<Self> {
+        let rules = watch::Sender::new(Arc::new(Rules::new(plan.allow.clone())));
+        let shared = Arc::new(Shared { rules, ledger: Ledger::default(), resolver });
+        let mut work = JoinSet::new();
+        let room = || Arc::new(Semaphore::new(MOST));
+        if let Some(listener) = gate.proxy {
+            let (listener, shared, room) = (register(listener)?, shared.clone(), room());
+            work.spawn(async move {
+                proxy::accept(listener, room, |client| proxy::serve(client, shared.clone())).await;
+            });
+        }
+        let dialer: Option<Arc<dyn Dialer>> = gate.dialer.map(Arc::from);
+        let room = room();
+        for (listener, inside) in published.0 {
+            let listener = register(listener)?;
+            let Some(dialer) = dialer.clone() else { continue };
+            work.spawn(published::listen(listener, room.clone(), (inside, dialer), shared.clone()));
+        }
+        Ok(Self { shared, work })
+    }
+
+    /// Puts these rules in the place of those in force, all at once; connections that they don't allow are closed.
+    pub(crate) fn allow(&self, list: Vec<AllowRule>) {
+        self.shared.rules.send_replace(Arc::new(Rules::new(list)));
+    }
+
+    /// What these rules would close: each destination, and how many connections to it.
+    pub(crate) fn would_close(&self, list: &[AllowRule]) -> Vec<(String, u64)> {
+        let rules = Rules::new(list.to_vec());
+        self.shared
+            .ledger
+            .open_unless(|to| rules.allow_connection(to).is_ok())
+            .into_iter()
+            .collect()
+    }
+
+    /// What was refused since the last time. Dropping the future loses nothing.
+    pub(crate) async fn news(&self) -> Vec<Denial> {
+        self.shared.ledger.news().await
+    }
+
+    /// Closes everything, and tells what was refused and not told yet.
+    pub(crate) fn close(&mut self) -> Vec<Denial> {
+        self.work.abort_all();
+        self.shared.ledger.untold()
+    }
+
+    /// All that was refused.
+    pub(crate) fn denials(&self) -> Vec<Denial> {
+        self.shared.ledger.denials()
+    }
+
+    /// Counts of what passed.
+    pub(crate) fn connections(&self) -> Connections {
+        self.shared.ledger.connections()
+    }
+}
+
+fn register(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}

@@ -1,0 +1,82 @@
+//! Bytes from one connection to another.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+/// How long nothing may pass in either direction. A connection that is open for ever and silent is one that was forgotten.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+
+/// What is held of each direction.
+const ROOM: usize = 16 << 10;
+
+/// When something passed last.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    start: Instant,
+    last: AtomicU64,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn beat(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing has passed for too long.
+    pub(super) async fn stopped(&self) {
+        loop {
+            let last = self.last.load(Ordering::Relaxed);
+            sleep_until(self.start + Duration::from_millis(last) + IDLE).await;
+            if self.last.load(Ordering::Relaxed) == last {
+                return;
+            }
+        }
+    }
+}
+
+/// Copies to the end of `from`.
+pub(super) async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
+    pulse: &Pulse,
+) -> io::Result<()> {
+    let mut buffer = vec![0; ROOM];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
+        pulse.beat();
+        to.write_all(bytes).await?;
+        pulse.beat();
+    }
+}
+
+/// Joins two connections until both directions are at their end, one fails, or nothing passes. `early` is what the first one
+/// has said already.
+pub(super) async fn join(first: &mut TcpStream, second: &mut TcpStream, early: &[u8]) {
+    let pulse = Pulse::new();
+    let (from_first, to_first) = &mut first.split();
+    let (from_second, to_second) = &mut second.split();
+    let there = async {
+        copy(early.chain(from_first), to_second, &pulse).await?;
+        to_second.shutdown().await
+    };
+    let back = async {
+        copy(from_second, to_first, &pulse).await?;
+        to_first.shutdown().await
+    };
+    tokio::select! {
+        // Who broke it off knows that; the other side sees its end.
+        _ = async { tokio::try_join!(there, back) } => {}
+        () = pulse.stopped() => {}
+    }
+}
