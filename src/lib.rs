@@ -7,6 +7,7 @@
 #[doc(hidden)]
 pub mod cli;
 pub mod control;
+mod denials;
 mod error;
 mod events;
 mod output;
@@ -17,7 +18,7 @@ mod sandbox;
 
 pub use error::Error;
 pub use events::Events;
-pub use platform::{Event, Resource};
+pub use platform::{Denial, Event, Resource};
 pub use policy::Policy;
 pub use report::ExitReport;
 pub use sandbox::{Consequence, Output, Sandbox, SandboxBuilder};

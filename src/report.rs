@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
+    Control, CpuUsage, Denial, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
     NetworkUsage, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
@@ -92,6 +92,8 @@ pub struct ExitReport {
     pub pressed: Vec<Pressed>,
     /// Kills for want of memory, where there were any.
     pub memory_kills: Option<MemoryKills>,
+    /// What was denied, how often, and what would allow it; empty too where `enforcement` says that nobody was told.
+    pub denials: Vec<Denial>,
     /// What was in force, by control.
     #[serde(serialize_with = "by_control")]
     pub enforcement: Vec<Enforcement>,
@@ -188,7 +190,7 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
         (None, HowEnded::Signaled(9)) if is_killed_for_memory(ended) => {
             (Cause::OutOfMemory, Some(Control::Memory))
         }
-        (None, HowEnded::Denied) => (Cause::Denied, Some(Control::Syscalls)),
+        (None, HowEnded::Denied(_)) => (Cause::Denied, Some(Control::Syscalls)),
         (None, HowEnded::Signaled(_)) => (Cause::Signalled, None),
         (None, _) => (Cause::Exited, None),
     }
@@ -208,7 +210,8 @@ impl ExitReport {
         let (exit_code, signal) = match ended.how {
             HowEnded::Exited(code) => (Some(code), None),
             HowEnded::Signaled(signal) => (None, Some(signal)),
-            _ => (None, Some(31)),
+            HowEnded::Denied(signal) => (None, Some(signal)),
+            _ => (None, None),
         };
         Self {
             version: 1,
@@ -231,6 +234,7 @@ impl ExitReport {
             pids: Pids { used: ended.usage.pids, denied: ended.hits.pids },
             pressed: pressed(ended),
             memory_kills: memory_kills(ended),
+            denials: Vec::new(),
             enforcement,
         }
     }
@@ -263,17 +267,20 @@ impl ExitReport {
             pids: Pids { used: PidsUsage::default(), denied: 0 },
             pressed: Vec::new(),
             memory_kills: None,
+            denials: Vec::new(),
             enforcement: Vec::new(),
         }
     }
 
     /// What `stockade run` exits with: the program's own code, 128 + n for signal n, 124 when a time limit ended it,
-    /// 137 when another limit did.
+    /// 137 when another limit did, 159 when a forbidden system call did.
     pub fn exit_status(&self) -> u8 {
         let code = match (self.cause, self.exit_code, self.signal) {
             (Cause::TimedOut, ..) => 124,
             // Also where the program ended by itself before the kill: it went over its limit.
             (Cause::LimitExceeded, ..) => 137,
+            // SIGSYS; a program that catches that is killed.
+            (Cause::Denied, ..) => 159,
             (_, Some(code), _) => code,
             (_, None, Some(signal)) => 128 + signal,
             (_, None, None) => 125,

@@ -1,6 +1,6 @@
 //! What happens to a sandbox while it runs, as the platform is told of it.
 
-use crate::{BoxFuture, Control, PlatformError};
+use crate::{BoxFuture, Control, Denial, PlatformError};
 use serde::Serialize;
 use std::fmt::Debug;
 
@@ -38,6 +38,8 @@ pub enum Event {
     Throttled,
     /// The whole tree waited for memory as long as `limits.memory_stall` allows.
     MemoryStalled,
+    /// A wall denied something; `times` are those since this was told last.
+    Denied(Denial),
     /// The program ended.
     Exited {
         /// Its own code.

@@ -15,9 +15,11 @@
 mod backend;
 pub mod console;
 mod control;
+mod denial;
 #[cfg(unix)]
 mod endpoint;
 mod enforcement;
+mod errno;
 mod error;
 mod event;
 mod files;
@@ -41,9 +43,11 @@ pub mod linux;
 
 pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running, Victim};
 pub use control::Control;
+pub use denial::{Denial, Denials, DeniedCall};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
+pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
 pub use files::{kind_of_file, open_without_waiting};
@@ -54,8 +58,8 @@ pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
-    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, OomKill, ProcView, SyscallRule,
-    Syscalls, Tmp,
+    Filesystem, Identity, LaunchPlan, Limits, Network, OnViolation, OomKill, ProcView,
+    SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
 pub use signal::Signal;

@@ -21,7 +21,7 @@ use std::io::Write;
 
 const AFTER: &str = "\
 Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 137 when another
-limit ended it; 125 when Stockade failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
+limit ended it; 159 when a forbidden system call did; 125 when Stockade failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
 
 Example: stockade run --policy worker --memory 512MiB --report report.json -- python3 job.py";
 
@@ -280,6 +280,9 @@ fn write_report(mut file: File, report: &ExitReport) -> Result<(), Error> {
     file.write_all(text.as_bytes()).map_err(failed)
 }
 
+/// So many kinds of denials are shown.
+const MOST_DENIALS: usize = 5;
+
 /// The report in a few lines, for somebody at a terminal.
 fn summarize(report: &ExitReport) {
     let limit = report.limit.map_or_else(String::new, |limit| format!(" ({limit})"));
@@ -303,6 +306,17 @@ fn summarize(report: &ExitReport) {
         cpu.as_secs_f64(),
         size(report.memory.peak),
     ));
+    for denial in report.denials.iter().take(MOST_DENIALS) {
+        let times =
+            if denial.times == 1 { "once".into() } else { format!("{} times", denial.times) };
+        let allow = denial.allow.as_ref();
+        let allow = allow.map_or_else(String::new, |allow| format!("; `{allow}` would allow it"));
+        let what = output::plain(&denial.what);
+        output::note(format_args!("stockade: {}: denied {what} {times}{allow}", denial.wall));
+    }
+    if let more @ 1.. = report.denials.len().saturating_sub(MOST_DENIALS) {
+        output::note(format_args!("stockade: and {more} more kinds of denials: see the report"));
+    }
     for entry in report.weakened() {
         let state = if entry.state == State::Degraded { "degraded" } else { "unavailable" };
         output::note(format_args!(

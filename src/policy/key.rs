@@ -1,6 +1,7 @@
 //! What a key of a policy is: its names, its kind of value, and where the value goes.
 
 use super::draft::Draft;
+use super::syscalls::CallRule;
 use crate::platform::{Access, Bytes, Cores, IdSet, IoLimit};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(super) enum Kind {
     Names(Names, fn(&mut Draft, &str)),
     /// A list of tables: rates of disks, by path.
     Io(fn(&mut Draft, IoLimit)),
+    /// A list of tables: rules about system calls.
+    Rules(fn(&mut Draft, CallRule)),
     /// A table of names and values.
     Pairs(fn(&mut Draft, &str, &str)),
 }
@@ -123,6 +126,7 @@ impl Key {
             Kind::Path(_) | Kind::Paths { .. } => "PATH",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
+            Kind::Rules(_) => "name=CALL,arg0=VALUE,action=WORD",
             Kind::Pairs(_) => "NAME=VALUE",
         }
     }
@@ -145,6 +149,9 @@ impl Key {
 
     /// Whether it has many values: a list or a table.
     pub(crate) fn is_many(&self) -> bool {
-        matches!(self.kind, Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_) | Kind::Pairs(_))
+        matches!(
+            self.kind,
+            Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_) | Kind::Rules(_) | Kind::Pairs(_)
+        )
     }
 }

@@ -1,10 +1,11 @@
 //! One layer of a policy: the values of one file, or of the command line, checked and put onto the layers below.
 
 mod io;
+mod rules;
 
 pub(super) use io::LEAST_IOPS;
 
-use super::draft::{Draft, plain_call};
+use super::draft::Draft;
 use super::key::{Key, Kind, Names};
 use super::keys;
 use super::paths::{self, Base};
@@ -101,6 +102,7 @@ impl<'d> Layer<'d> {
         base: Base<'d>,
         shipped: bool,
     ) -> Self {
+        draft.calls.begin_layer();
         Self { draft, findings, base, shipped, seen: HashMap::new() }
     }
 
@@ -153,7 +155,10 @@ impl<'d> Layer<'d> {
             return self.problem(&spot(name.span()), &path, message);
         };
         match (&key.kind, value.get_ref()) {
-            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_), DeValue::Array(entries)) => {
+            (
+                Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_) | Kind::Rules(_),
+                DeValue::Array(entries),
+            ) => {
                 if entries.len() > MOST_ENTRIES {
                     let message =
                         format!("{} entries are too many (at most {MOST_ENTRIES})", entries.len());
@@ -162,6 +167,7 @@ impl<'d> Layer<'d> {
                 for entry in entries.iter() {
                     match key.kind {
                         Kind::Io(set) => self.io_entry(key, set, entry, &spot),
+                        Kind::Rules(set) => self.rule_entry(key, set, entry, &spot),
                         _ => self.put(key, Scalar::Toml(entry.get_ref()), &spot(entry.span())),
                     }
                 }
@@ -181,7 +187,7 @@ impl<'d> Layer<'d> {
                     );
                 }
             }
-            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_), other) => {
+            (Kind::Paths { .. } | Kind::Names(..) | Kind::Io(_) | Kind::Rules(_), other) => {
                 let message = value::wrong_shape(&format!("a list such as {}", key.example), other);
                 self.problem(&spot(value.span()), key.path, message);
             }
@@ -198,6 +204,7 @@ impl<'d> Layer<'d> {
     pub(super) fn read_typed(&mut self, key: &'static Key, text: &OsStr) {
         match key.kind {
             Kind::Io(set) => return self.typed_io(key, set, text),
+            Kind::Rules(set) => return self.typed_rule(key, set, text),
             Kind::Pairs(_) => {}
             _ => return self.put(key, Scalar::Typed(text), &Spot::Flag),
         }
@@ -268,7 +275,9 @@ impl<'d> Layer<'d> {
                 set(self.draft, &text);
                 entry = subject;
             }
-            Kind::Io(_) | Kind::Pairs(_) => return Err("expected a table".into()),
+            Kind::Io(_) | Kind::Rules(_) | Kind::Pairs(_) => {
+                return Err("expected a table".into());
+            }
         }
         self.findings.notes.push(Note { key, entry, place: spot.place() });
         Ok(())
@@ -331,16 +340,7 @@ impl Names {
     fn check(self, name: &str) -> Result<String, String> {
         match self {
             Self::Variables => value::variable(name).map(|()| name.to_owned()),
-            Self::SystemCalls if syscalls::known(name) => Ok(plain_call(name).to_owned()),
-            Self::SystemCalls => {
-                let names: Vec<String> = syscalls::names().collect();
-                // A group is meant for a group, a call for a call.
-                let same = |known: &&String| known.starts_with('@') == name.starts_with('@');
-                let suggestion = did_you_mean(name, names.iter().filter(same).map(String::as_str));
-                let what =
-                    if name.starts_with('@') { "a group of system calls" } else { "a system call" };
-                Err(format!("{} is not {what}{suggestion}", quoted(name)))
-            }
+            Self::SystemCalls => syscalls::subject(name).map(str::to_owned),
             Self::Capabilities if known_capability(name) => {
                 Ok(name.strip_prefix("CAP_").unwrap_or(name).to_owned())
             }

@@ -27,11 +27,12 @@ mod suggest;
 mod syscalls;
 mod value;
 
-pub use explain::{Explained, explain};
+pub use explain::{Explained, explain, explain_syscalls};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
 pub use schema::schema;
-pub use syscalls::syscall_reasons;
+pub(crate) use syscalls::denial;
+pub use syscalls::{CallRuling, ExplainedCall, syscall_reasons};
 
 use crate::platform::{
     Access, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment, Filesystem,
