@@ -265,6 +265,11 @@ fn wait_for_exec(
         {
             (Some(Message::Terminal), Some(side)) => heard.terminal = Some(Terminal::new(side)),
             (Some(Message::Listener), Some(listener)) => heard.listener = Ok(listener),
+            // Without it a denied call would get another answer than the policy's.
+            (Some(Message::Listener), None) => {
+                let message = "failed to take over what tells of denied system calls";
+                return Err(PlatformError::system(message, Errno::MFILE));
+            }
             (Some(Message::Untold(errno)), _) => {
                 heard.listener = Err(Untold::Refused(Errno::from_raw_os_error(errno)));
             }

@@ -23,6 +23,8 @@
 
 mod arguments;
 mod assembly;
+#[cfg(fuzzing)]
+mod fuzz;
 #[cfg(test)]
 mod kernel;
 mod list;
@@ -37,6 +39,8 @@ use crate::{OnViolation, PlatformError, SyscallAnswer, Syscalls};
 use libc::{BPF_K, BPF_RET, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG, sock_filter};
 use list::List;
 
+#[cfg(fuzzing)]
+pub(crate) use fuzz::fuzz;
 pub(crate) use told::{Verdict, told, verdict};
 
 /// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.

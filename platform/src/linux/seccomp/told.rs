@@ -45,7 +45,7 @@ pub(crate) fn verdict(program: &[sock_filter], call: &seccomp_data) -> Verdict {
 }
 
 /// Runs a program as the kernel does (networking/filter.rst); `None` for one that the kernel would refuse.
-fn run(program: &[sock_filter], call: &seccomp_data) -> Option<u32> {
+pub(super) fn run(program: &[sock_filter], call: &seccomp_data) -> Option<u32> {
     let mut accumulator = 0;
     let mut next = 0usize;
     // Jumps only lead forward, so this ends.
