@@ -94,7 +94,8 @@ impl News {
             let (exit_code, signal) = match ended.how {
                 HowEnded::Exited(code) => (Some(code), None),
                 HowEnded::Signaled(signal) => (None, Some(signal)),
-                _ => (None, Some(31)),
+                HowEnded::Denied(signal) => (None, Some(signal)),
+                _ => (None, None),
             };
             self.tell(Event::Exited { exit_code, signal });
         }

@@ -4,9 +4,11 @@
 //! it: how it ended, what it used, and what was really in force.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 #[doc(hidden)]
 pub mod cli;
 pub mod control;
+mod denials;
 mod error;
 mod events;
 mod network;
@@ -21,7 +23,7 @@ pub use network::fuzz::proxy_requests;
 
 pub use error::Error;
 pub use events::Events;
-pub use platform::{Event, Resource};
+pub use platform::{Denial, Event, Resource};
 pub use policy::Policy;
 pub use report::ExitReport;
 pub use sandbox::{Consequence, Output, Sandbox, SandboxBuilder};

@@ -87,7 +87,7 @@ pub struct ExitReport {
     pub network: Option<NetworkUsage>,
     /// Connections through its filtered network; `None` where it has none.
     pub connections: Option<Connections>,
-    /// What it was denied, as far as walls tell.
+    /// What was denied, how often, and what would allow it; of system calls none where `enforcement` says that nobody was told.
     pub denials: Vec<Denial>,
     /// Time that it waited for what others had.
     pub pressure: PressureUsage,
@@ -196,7 +196,7 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
         (None, HowEnded::Signaled(9)) if is_killed_for_memory(ended) => {
             (Cause::OutOfMemory, Some(Control::Memory))
         }
-        (None, HowEnded::Denied) => (Cause::Denied, Some(Control::Syscalls)),
+        (None, HowEnded::Denied(_)) => (Cause::Denied, Some(Control::Syscalls)),
         (None, HowEnded::Signaled(_)) => (Cause::Signalled, None),
         (None, _) => (Cause::Exited, None),
     }
@@ -216,7 +216,8 @@ impl ExitReport {
         let (exit_code, signal) = match ended.how {
             HowEnded::Exited(code) => (Some(code), None),
             HowEnded::Signaled(signal) => (None, Some(signal)),
-            _ => (None, Some(31)),
+            HowEnded::Denied(signal) => (None, Some(signal)),
+            _ => (None, None),
         };
         Self {
             version: 1,
@@ -282,12 +283,14 @@ impl ExitReport {
     }
 
     /// What `stockade run` exits with: the program's own code, 128 + n for signal n, 124 when a time limit ended it,
-    /// 137 when another limit did.
+    /// 137 when another limit did, 159 when a forbidden system call did.
     pub fn exit_status(&self) -> u8 {
         let code = match (self.cause, self.exit_code, self.signal) {
             (Cause::TimedOut, ..) => 124,
             // Also where the program ended by itself before the kill: it went over its limit.
             (Cause::LimitExceeded, ..) => 137,
+            // SIGSYS; a program that catches that is killed.
+            (Cause::Denied, ..) => 159,
             (_, Some(code), _) => code,
             (_, None, Some(signal)) => 128 + signal,
             (_, None, None) => 125,

@@ -76,7 +76,7 @@ fn mounts_and_files_by_number_are_denied() {
 #[test]
 fn looking_into_other_processes_is_denied() {
     let expected = [("ptrace", "EPERM"), ("process_vm_readv", "EPERM"), ("kcmp", "EPERM")];
-    denied_unless_allowed(&["@trace"], &expected);
+    denied_unless_allowed(&["@debug"], &expected);
 }
 
 #[test]
@@ -224,8 +224,49 @@ fn a_call_can_be_denied_and_deny_wins() {
     let Some(attempts) = Attempts::compiled() else {
         skip!("compiler: `gcc` isn't installed");
     };
-    let flags = ["--deny-syscall", "@sockets", "--allow-syscall", "socket:any"];
+    let flags = ["--deny-syscall", "@network", "--allow-syscall", "socket:any"];
     assert_eq!(attempts.inside(&flags, &["socket_unix", "fchmod_plain"]), ["EPERM", "ok"]);
+}
+
+#[test]
+fn a_rule_says_how_alone_a_call_may_be_made() {
+    let Some(attempts) = Attempts::compiled() else {
+        skip!("compiler: `gcc` isn't installed");
+    };
+    let names = ["socket_unix", "socket_inet", "socket_alg"];
+    assert_eq!(attempts.inside(&[], &names), ["ok", "ok", "EPERM"]);
+    let unix = ["--syscall-rule", "name=socket,arg0=AF_UNIX"];
+    assert_eq!(attempts.inside(&unix, &names), ["ok", "EPERM", "EPERM"]);
+    // It opens nothing that the base list closes for its arguments.
+    let all = ["--syscall-rule", "name=socket,arg0_not=AF_INET"];
+    assert_eq!(attempts.inside(&all, &names), ["ok", "EPERM", "EPERM"]);
+    let terminal = ["--allow-syscall", "ioctl:any"];
+    let typing = ["tiocsti", "tiocsti_high_bits", "tioclinux"];
+    assert!(!attempts.inside(&terminal, &typing).contains(&"EPERM".to_owned()));
+    let terminal = [&terminal[..], &["--syscall-rule", "name=ioctl,arg1_not=TIOCSTI"]].concat();
+    assert_eq!(attempts.inside(&terminal, &typing)[..2], ["EPERM", "EPERM"]);
+    assert_ne!(attempts.inside(&terminal, &typing)[2], "EPERM");
+}
+
+#[test]
+fn a_rule_gives_the_answer_that_it_names() {
+    let Some(attempts) = Attempts::compiled() else {
+        skip!("compiler: `gcc` isn't installed");
+    };
+    let names = ["socket_alg", "socket_high_bits", "socket_inet", "unshare_user"];
+    let with = |rule: &str| attempts.inside(&["--syscall-rule", rule], &names);
+    assert_eq!(
+        with("name=socket,arg0=AF_ALG,action=errno EACCES"),
+        ["EACCES", "EACCES", "ok", "EPERM"]
+    );
+    assert_eq!(with("name=socket,arg0=AF_INET,action=deny"), ["EPERM", "EPERM", "EPERM", "EPERM"]);
+    assert_eq!(with("name=socket,arg0=AF_INET,action=kill"), ["EPERM", "EPERM", "SIGSYS", "EPERM"]);
+    assert_eq!(with("name=@namespaces,action=errno ENOSYS"), ["EPERM", "EPERM", "ok", "ENOSYS"]);
+    let allowed = with("name=socket,arg0=AF_ALG,action=allow");
+    assert!(allowed[0] != "EPERM" && allowed[1] != "EPERM" && allowed[3] == "EPERM", "{allowed:?}");
+    let logged = with("name=unshare,action=log");
+    assert_eq!((&logged[0][..], &logged[2][..]), ("EPERM", "ok"));
+    assert_ne!(logged[3], "EPERM");
 }
 
 #[test]

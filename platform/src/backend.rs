@@ -3,7 +3,7 @@
 use crate::{
     Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
 };
-use crate::{Hits, InputPipe, OutputPipe, Process, Watcher};
+use crate::{Denials, Hits, InputPipe, OutputPipe, Process, Watcher};
 use serde::Serialize;
 use std::fmt::Debug;
 use std::future::Future;
@@ -35,7 +35,8 @@ pub trait Backend: Send + Sync + Debug {
 
     /// Starts the program and returns once it runs (its `exec` succeeded).
     ///
-    /// Must be called inside a tokio runtime with I/O enabled.
+    /// Must be called inside a tokio runtime with I/O and time enabled. What the platform has to answer for the sandbox, it
+    /// answers while that runtime runs.
     ///
     /// # Errors
     /// When any step fails: then nothing of it is left behind.
@@ -161,6 +162,11 @@ pub trait Running: Send + Debug {
         Ok(None)
     }
 
+    /// The system calls that were denied so far; empty where the platform doesn't tell.
+    fn denials(&self) -> Arc<Denials> {
+        Arc::default()
+    }
+
     /// What is in force, from what was read back.
     fn enforcement(&self) -> &[Enforcement];
 
@@ -229,6 +235,6 @@ pub enum HowEnded {
     Exited(i32),
     /// A signal ended it.
     Signaled(i32),
-    /// A forbidden system call ended it.
-    Denied,
+    /// It was ended for a forbidden system call, by this signal.
+    Denied(i32),
 }

@@ -19,6 +19,7 @@ mod denial;
 #[cfg(unix)]
 mod endpoint;
 mod enforcement;
+mod errno;
 mod error;
 mod event;
 mod files;
@@ -44,10 +45,11 @@ pub mod linux;
 
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use control::Control;
-pub use denial::{Denial, Wall};
+pub use denial::{Denial, Denials, DeniedCall, Wall};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
+pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
 pub use files::{kind_of_file, open_without_waiting};
@@ -60,7 +62,7 @@ pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, T
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, ProcView,
-    SyscallRule, Syscalls, Tmp,
+    SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
 pub use secret::{Hidden, Secret, SecretSource};

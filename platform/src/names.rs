@@ -52,6 +52,14 @@ impl Arch {
             Self::Aarch64 => aarch64::Sysno::new(number as usize).is_some(),
         }
     }
+
+    /// The name of this number; empty where there is none.
+    pub(crate) fn name(self, number: u32) -> &'static str {
+        match self {
+            Self::X86_64 => x86_64::Sysno::new(number as usize).map_or("", |known| known.name()),
+            Self::Aarch64 => aarch64::Sysno::new(number as usize).map_or("", |known| known.name()),
+        }
+    }
 }
 
 /// What number a system call has on each processor.

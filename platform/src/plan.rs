@@ -1,6 +1,6 @@
 //! The launch plan: everything about one launch, decided, as plain data.
 
-use crate::{AllowRule, Bytes, Control, Cores, IdSet, IoLimit, Network, Publish, Secret};
+use crate::{AllowRule, Bytes, Control, Cores, Errno, IdSet, IoLimit, Network, Publish, Secret};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -339,19 +339,39 @@ pub struct Syscalls {
     pub allow: Vec<String>,
     /// Names that answer "no such system call", whatever [`Self::on_violation`] says, so that callers use an older one.
     pub absent: Vec<String>,
-    /// Calls that are allowed in general but a violation when one of these tests matches.
+    /// Answers that depend on arguments, or that differ from the lists'. Of those about one call the first whose tests all
+    /// hold decides; where none does, the lists do.
     pub rules: Vec<SyscallRule>,
     /// What a violation gets.
     pub on_violation: OnViolation,
 }
 
-/// Denies a system call when all its tests hold.
+/// What a system call gets when all its tests hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SyscallRule {
     /// The system call.
     pub name: String,
-    /// Tests that must all hold for the denial.
+    /// Tests that must all hold.
     pub tests: Vec<ArgumentTest>,
+    /// What the call gets then.
+    pub answer: SyscallAnswer,
+}
+
+/// What a rule gives a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SyscallAnswer {
+    /// What every forbidden call gets ([`Syscalls::on_violation`]).
+    Violation,
+    /// It is carried out.
+    Allow,
+    /// It is carried out, and the platform's own log tells of it.
+    Log,
+    /// It fails with this error.
+    Error(Errno),
+    /// It ends the process.
+    Kill,
 }
 
 /// A test of one argument.

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; `output` is the only place that prints.
 
 mod ask;
+mod audit;
 mod bars;
 mod doctor;
 mod judge;
@@ -30,6 +31,7 @@ fn command() -> Command {
         .subcommand(run::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
+        .subcommand(audit::command())
         .subcommand(stats::command())
         .subcommand(top::command())
         .subcommand(update::command())
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Some(("run", matches)) => run::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
+        Some(("audit", matches)) => audit::run(matches),
         Some(("stats", matches)) => stats::run(matches),
         Some(("top", matches)) => top::run(matches),
         Some(("update", matches)) => update::run(matches),

@@ -4,7 +4,7 @@ use super::{FAILED, judge, output, overrides};
 use crate::error::Error;
 use crate::plan::{LaunchRequest, compile, new_id};
 use crate::platform::{LaunchPlan, Probe, native};
-use crate::policy::{self, Explained, Policy};
+use crate::policy::{self, CallRuling, Explained, ExplainedCall, Policy};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 
 /// What `explain` can show, in the order in which one follows from the other.
-const STAGES: [&str; 3] = ["policy", "plan", "operations"];
+const STAGES: [&str; 4] = ["policy", "syscalls", "plan", "operations"];
 
 /// The subcommand. Its parts are made only when it is the one that was called: a `run` doesn't wait for them.
 pub(super) fn command() -> Command {
@@ -61,7 +61,8 @@ fn explain_command() -> Command {
         .value_name("STAGE")
         .value_parser(STAGES)
         .default_value(STAGES[0])
-        .help("How far to go: the policy's values, the plan for this host, or the operations of a launch");
+        .help("How far to go: the policy's values, every system call with its answer and why, the plan for this host, or the \
+             operations of a launch");
     let program = Arg::new("command")
         .value_name("CMD")
         .num_args(0..)
@@ -156,11 +157,20 @@ fn explain(matches: &ArgMatches) -> Result<u8, Error> {
     let directory = output::current_directory()?;
     let words = |name: &str| matches.get_many::<OsString>(name).into_iter().flatten().cloned();
     let word = words("policy").next().unwrap_or_default();
+    let stage = matches.get_one::<String>("stage").map_or(STAGES[0], String::as_str);
+    if stage == "syscalls" {
+        let overrides = overrides::overrides(matches);
+        let (_, calls) = policy::explain_syscalls(word, &overrides, &directory)?;
+        if json {
+            return print_json(&calls);
+        }
+        output::result(calls_table(&calls).trim_end())?;
+        return Ok(0);
+    }
     let (policy, values) = policy::explain(word, &overrides::overrides(matches), &directory)?;
     for warning in policy.warnings() {
         output::note(format_args!("warning: {warning}"));
     }
-    let stage = matches.get_one::<String>("stage").map_or(STAGES[0], String::as_str);
     if stage == "policy" {
         if json {
             let digest = policy.digest();
@@ -211,6 +221,24 @@ fn table(values: &[Explained]) -> String {
     for Explained { key, value, origin, .. } in values {
         // Writing to a string can't fail.
         writeln!(lines, "{key:keys$}  {value:contents$}  {origin}").unwrap_or(());
+    }
+    lines
+}
+
+/// Call, answer and reason in columns; rules that are looked at first stand below.
+fn calls_table(calls: &[ExplainedCall]) -> String {
+    let width = calls.iter().map(|one| one.call.len()).max().unwrap_or(0);
+    let mut lines = String::new();
+    for ExplainedCall { call, answer, why, rules, .. } in calls {
+        writeln!(lines, "{call:width$}  {answer:6}  {why}").unwrap_or(());
+        for (place, CallRuling { when, answer, why, .. }) in rules.iter().enumerate() {
+            let when = match (when.as_str(), place) {
+                ("", 0) => "always",
+                ("", _) => "otherwise",
+                (when, _) => when,
+            };
+            writeln!(lines, "{:width$}  {answer:6}  {when}: {why}", "").unwrap_or(());
+        }
     }
     lines
 }

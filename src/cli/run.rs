@@ -3,6 +3,7 @@
 use super::session::Session;
 use super::watch::{self, Watch};
 use super::{output, overrides};
+use crate::audit::{AuditLog, Subject};
 use crate::error::Error;
 use crate::events::Events;
 use crate::plan::new_id;
@@ -21,7 +22,7 @@ use std::io::Write;
 
 const AFTER: &str = "\
 Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 137 when another
-limit ended it; 125 when Stockade failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
+limit ended it; 159 when a forbidden system call did; 125 when Stockade failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
 
 Example: stockade run --policy worker --memory 512MiB --report report.json -- python3 job.py";
 
@@ -54,6 +55,14 @@ pub(super) fn command() -> Command {
                 "events",
                 "FILE|fd:N",
                 "Write what happens to the sandbox, one JSON object a line",
+            )
+            .value_parser(value_parser!(OsString)),
+        )
+        .arg(
+            text(
+                "audit",
+                "FILE",
+                "Add what was denied, and how it ended, to a log that shows later changes (`stockade audit verify`)",
             )
             .value_parser(value_parser!(OsString)),
         )
@@ -102,19 +111,22 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     }
     // Opened first: a report that can't be written is told before anything runs.
     let report_to = words("report").next().map(|place| open(place, "report")).transpose()?;
-    let mut events_to = words("events").next().map(|place| open(place, "events")).transpose()?;
+    let events_to = words("events").next().map(|place| open(place, "events")).transpose()?;
+    let log = words("audit").next().map(|place| AuditLog::open(place.as_ref())).transpose()?;
+    let mut records = Records { events_to, log };
     // Kept for a report of a failed launch; the digest takes longer than the copy, and is rarely needed here.
     let asked = policy.clone();
     let label = matches.get_one::<String>("name").map(String::as_str);
     let shown = Shown { tty: matches.get_flag("tty"), watch: matches.get_flag("watch") };
     let id = new_id(label, command.first().map(OsString::as_os_str));
     let builder = Sandbox::builder(policy).command(command.clone()).id(id.clone());
-    let launch = supervise(builder, shown, events_to.as_mut());
+    let launch = supervise(builder, shown, &mut records);
     let outcome = event_loop().and_then(|event_loop| event_loop.block_on(launch));
     let report = match &outcome {
         Ok(report) => report,
         Err(error) => {
             let told = PolicyName { digest: asked.digest(), name: asked.name };
+            records.failed(&id, &told.digest, error)?;
             &ExitReport::launch_failed(&id, &command, told, error)
         }
     };
@@ -148,7 +160,7 @@ struct Shown {
 async fn supervise(
     mut builder: SandboxBuilder,
     Shown { tty, watch }: Shown,
-    mut events_to: Option<&mut File>,
+    records: &mut Records,
 ) -> Result<ExitReport, Error> {
     // Before the launch, so that no signal is lost on the way; the child starts with default actions all the same.
     let mut signals =
@@ -174,14 +186,13 @@ async fn supervise(
             .map_err(|error| Error::io("failed to let go of the program's streams", error))?;
     }
     let stops = sandbox.stops();
-    let mut events = events_to.as_ref().map(|_| sandbox.events()).transpose()?;
+    let mut events = records.wanted().then(|| sandbox.events()).transpose()?;
+    records.started(&sandbox)?;
     let report = loop {
         let signal = tokio::select! {
             biased;
             Some(event) = next(&mut events) => {
-                if let Some(file) = &mut events_to {
-                    write_event(file, sandbox.id(), &event)?;
-                }
+                records.add(&sandbox, &event)?;
                 continue;
             }
             report = sandbox.wait() => break report?,
@@ -203,11 +214,10 @@ async fn supervise(
             (signal, _) => sandbox.signal(signal)?,
         }
     };
-    while let Some(event) = next(&mut events).await
-        && let Some(file) = &mut events_to
-    {
-        write_event(file, sandbox.id(), &event)?;
+    while let Some(event) = next(&mut events).await {
+        records.add(&sandbox, &event)?;
     }
+    records.ended(&sandbox, &report)?;
     if let Some(session) = session {
         session.finish();
     }
@@ -239,6 +249,57 @@ fn write_event(file: &mut File, id: &str, event: &Event) -> Result<(), Error> {
     let mut text = serde_json::to_string(&line).map_err(|error| failed(error.into()))?;
     text.push('\n');
     file.write_all(text.as_bytes()).map_err(failed)
+}
+
+/// Where what happens is written down.
+#[derive(Debug)]
+struct Records {
+    events_to: Option<File>,
+    log: Option<AuditLog>,
+}
+
+/// The beginning and the end in the audit log.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Milestone<'a> {
+    Started { command: Vec<String>, policy_name: &'a str },
+    LaunchFailed { error: String },
+    Ended { cause: Cause, exit_code: Option<i32>, signal: Option<i32>, denials: u64 },
+}
+
+impl Records {
+    fn wanted(&self) -> bool {
+        self.events_to.is_some() || self.log.is_some()
+    }
+
+    fn add(&mut self, sandbox: &Sandbox, event: &Event) -> Result<(), Error> {
+        if let Some(file) = &mut self.events_to {
+            write_event(file, sandbox.id(), event)?;
+        }
+        if AuditLog::wants(event) { self.log(sandbox, event) } else { Ok(()) }
+    }
+
+    fn log(&mut self, sandbox: &Sandbox, event: &impl Serialize) -> Result<(), Error> {
+        let subject = Subject { id: sandbox.id(), policy: &sandbox.policy().digest };
+        self.log.as_mut().map_or(Ok(()), |log| log.add(subject, event))
+    }
+
+    fn started(&mut self, sandbox: &Sandbox) -> Result<(), Error> {
+        let command = sandbox.command().iter().map(LaunchPlan::readable).collect();
+        let policy_name = &sandbox.policy().name;
+        self.log(sandbox, &Milestone::Started { command, policy_name })
+    }
+
+    fn ended(&mut self, sandbox: &Sandbox, report: &ExitReport) -> Result<(), Error> {
+        let denials = report.denials.iter().map(|denial| denial.times).sum();
+        let ExitReport { cause, exit_code, signal, .. } = *report;
+        self.log(sandbox, &Milestone::Ended { cause, exit_code, signal, denials })
+    }
+
+    fn failed(&mut self, id: &str, policy: &str, error: &Error) -> Result<(), Error> {
+        let event = Milestone::LaunchFailed { error: error.chain() };
+        self.log.as_mut().map_or(Ok(()), |log| log.add(Subject { id, policy }, &event))
+    }
 }
 
 /// Stops along with the program, until somebody continues this process.
@@ -308,13 +369,15 @@ fn summarize(report: &ExitReport) {
     ));
     for denial in report.denials.iter().take(MOST_DENIALS) {
         let times =
-            if denial.times == 1 { String::new() } else { format!(" ({} times)", denial.times) };
+            if denial.times == 1 { "once".into() } else { format!("{} times", denial.times) };
         let why = denial.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-        let allow = denial
-            .allow
-            .as_ref()
-            .map_or_else(String::new, |allow| format!("; `{allow}` would allow it"));
-        output::note(format_args!("stockade: denied {}{times}{why}{allow}", denial.what));
+        let allow = denial.allow.as_ref();
+        let allow = allow.map_or_else(String::new, |allow| format!("; `{allow}` would allow it"));
+        let what = output::plain(&denial.what);
+        output::note(format_args!("stockade: {}: denied {what} {times}{why}{allow}", denial.wall));
+    }
+    if let more @ 1.. = report.denials.len().saturating_sub(MOST_DENIALS) {
+        output::note(format_args!("stockade: and {more} more kinds of denials: see the report"));
     }
     for entry in report.weakened() {
         let state = if entry.state == State::Degraded { "degraded" } else { "unavailable" };

@@ -5,9 +5,11 @@ use super::layer::{Findings, Note, Place, Spot, not_visible};
 use super::problem::quoted;
 use super::shown::mode_of;
 use super::source::Source;
-use super::syscalls;
+use super::syscalls::{self, Calls};
 use crate::network::PROXY_PORT;
-use crate::platform::{Bytes, LaunchPlan, Network, OnViolation, SecretSource};
+use crate::platform::{
+    Bytes, LaunchPlan, Network, OnViolation, SecretSource, SyscallAnswer, Syscalls,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,21 +69,9 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
             problem(key, "", message);
         }
     }
-    if !draft.calls.deny.is_empty() {
-        let allowed = draft.expanded_calls(OnViolation::Error).allow;
-        let needed =
-            syscalls::expand("none", &[], &[], OnViolation::Error).unwrap_or_default().allow;
-        let missing: Vec<_> = needed.iter().filter(|name| !allowed.contains(name)).collect();
-        if let Some(name) = missing.first() {
-            let entry =
-                draft.calls.deny.iter().find(|denied| denied == name || denied.starts_with('@'));
-            let entry = entry.map_or("", String::as_str);
-            problem(
-                "syscalls.deny",
-                entry,
-                format!("no program can be started without {}", quoted(name)),
-            );
-        }
+    if let Some((name, key, entry)) = needed_and_denied(&draft.calls) {
+        let message = format!("no program can be started without {}", quoted(name));
+        problem(key, &entry, message);
     }
     for secret in &draft.policy.secrets {
         if let SecretSource::Variable(name) = &secret.source
@@ -155,6 +145,26 @@ fn layer(place: Place) -> isize {
         // The file that was asked for is the first, and extends those after it.
         Place::Source(number, _) => -isize::try_from(number).unwrap_or(isize::MAX),
     }
+}
+
+/// A call that every start of a program needs and that is denied, and the key and entry that deny it.
+fn needed_and_denied(calls: &Calls) -> Option<(&'static str, &'static str, String)> {
+    if calls.denied().next().is_none() && calls.rules().next().is_none() {
+        return None;
+    }
+    let Syscalls { allow, rules, .. } = calls.expand(OnViolation::Error)?;
+    let name = syscalls::needed().find(|name| !allow.iter().any(|allowed| allowed == name));
+    if let Some(name) = name {
+        let denied = calls.denied().find(|entry| syscalls::means(entry, name));
+        return Some((name, "syscalls.deny", denied.unwrap_or_default().to_owned()));
+    }
+    // Whoever starts the program makes them with arguments that no policy can know.
+    let denies =
+        |answer: SyscallAnswer| !matches!(answer, SyscallAnswer::Allow | SyscallAnswer::Log);
+    let name = syscalls::needed()
+        .find(|name| rules.iter().any(|rule| rule.name == **name && denies(rule.answer)))?;
+    let rule = calls.rules().filter(|rule| syscalls::means(rule.name(), name)).last();
+    Some((name, "syscalls.rules", rule.map_or_else(String::new, |rule| rule.text().to_owned())))
 }
 
 /// A private `/tmp` and the host's can't both be at `/tmp`.

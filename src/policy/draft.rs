@@ -1,6 +1,7 @@
 //! A policy while it is put together, layer upon layer.
 
-use super::{Policy, syscalls};
+use super::Policy;
+use super::syscalls::Calls;
 use crate::platform::{
     Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, IoLimit,
     Limits, Mask, MaskKind, Network, OnViolation, Publish, Secret, SecretSource, Syscalls,
@@ -13,14 +14,6 @@ use std::path::PathBuf;
 pub(super) struct Draft {
     pub(super) policy: Policy,
     pub(super) calls: Calls,
-}
-
-/// System calls as they are written.
-#[derive(Clone, Debug)]
-pub(super) struct Calls {
-    pub(super) base: &'static str,
-    pub(super) allow: Vec<String>,
-    pub(super) deny: Vec<String>,
 }
 
 impl Draft {
@@ -45,7 +38,7 @@ impl Draft {
                 degrade: BTreeSet::new(),
                 warnings: Vec::new(),
             },
-            calls: Calls { base: "default", allow: Vec::new(), deny: Vec::new() },
+            calls: Calls::default(),
         }
     }
 
@@ -85,24 +78,6 @@ impl Draft {
         if !limit.is_unlimited() {
             io.push(limit);
         }
-    }
-
-    /// Allows a call; an earlier layer's denial of it no longer counts.
-    pub(super) fn allow_call(&mut self, name: &str) {
-        self.forget_call(name);
-        self.calls.allow.push(name.to_owned());
-    }
-
-    /// Denies a call; an earlier layer's permission no longer counts.
-    pub(super) fn deny_call(&mut self, name: &str) {
-        self.forget_call(name);
-        self.calls.deny.push(name.to_owned());
-    }
-
-    fn forget_call(&mut self, name: &str) {
-        let same = |known: &String| plain_call(known) == plain_call(name);
-        self.calls.allow.retain(|known| !same(known));
-        self.calls.deny.retain(|known| !same(known));
     }
 
     /// Passes a variable on; an earlier layer's value for it no longer counts.
@@ -147,13 +122,7 @@ impl Draft {
 
     /// The whole list of calls that the layers add up to.
     pub(super) fn expanded_calls(&self, on_violation: OnViolation) -> Syscalls {
-        let Calls { base, allow, deny } = &self.calls;
         // `None` is for an unknown base, and the key has only the known ones; an empty list allows nothing.
-        syscalls::expand(base, allow, deny, on_violation).unwrap_or_default()
+        self.calls.expand(on_violation).unwrap_or_default()
     }
-}
-
-/// The call or group that a name is about, without what it says of arguments.
-pub(super) fn plain_call(name: &str) -> &str {
-    name.strip_suffix(":any").unwrap_or(name)
 }

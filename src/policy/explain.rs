@@ -3,8 +3,9 @@
 use super::chain::{self, Loaded};
 use super::check::note_of;
 use super::key::{Key, Kind};
-use super::keys::KEYS;
+use super::keys::{self, KEYS};
 use super::layer::Place;
+use super::syscalls::{self, ExplainedCall};
 use super::{Override, Policy, PolicyError};
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -38,6 +39,25 @@ pub fn explain(
     Ok((loaded.draft.policy, values))
 }
 
+/// What the policy that `word` means makes of every system call, and why; the arguments are those of [`Policy::load`].
+///
+/// # Errors
+/// As [`Policy::load`].
+pub fn explain_syscalls(
+    word: impl AsRef<OsStr>,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<(Policy, Vec<ExplainedCall>), PolicyError> {
+    let loaded = chain::load(word.as_ref(), overrides, directory)?;
+    let on_violation = loaded.draft.policy.syscalls.on_violation;
+    let calls = syscalls::explain(&loaded.draft.calls, on_violation, |path, entry| {
+        let place = keys::find(path).map_or_else(String::new, |key| origin(key, entry, &loaded));
+        let name = path.rsplit('.').next().unwrap_or_default();
+        format!("`{name}`, {place}")
+    });
+    Ok((loaded.draft.policy, calls))
+}
+
 fn values_of(key: &'static Key, loaded: &Loaded) -> Vec<Explained> {
     let mut values = (key.show)(&loaded.draft);
     // Said, and said to be nothing: that is worth seeing, since it may undo what is said below.
@@ -61,7 +81,8 @@ fn values_of(key: &'static Key, loaded: &Loaded) -> Vec<Explained> {
 /// Where the value that counts is written.
 fn origin(key: &Key, entry: &str, loaded: &Loaded) -> String {
     // Notes are about the thing that a name means, values about the name.
-    let subject = super::draft::plain_call(entry.strip_prefix("CAP_").unwrap_or(entry));
+    let subject = entry.strip_prefix("CAP_").unwrap_or(entry);
+    let subject = subject.strip_suffix(":any").unwrap_or(subject);
     let note = note_of(&loaded.notes, key.path, entry)
         .or_else(|| note_of(&loaded.notes, key.path, subject));
     match note.map(|note| note.place) {

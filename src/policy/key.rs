@@ -1,6 +1,7 @@
 //! What a key of a policy is: its names, its kind of value, and where the value goes.
 
 use super::draft::Draft;
+use super::syscalls::CallRule;
 use crate::platform::{Bytes, Cores, IdSet, IoLimit};
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub(super) enum Kind {
     Names(Names, fn(&mut Draft, &str)),
     /// A list of tables: rates of disks, by path.
     Io(fn(&mut Draft, IoLimit)),
+    /// A list of tables: rules about system calls.
+    Rules(fn(&mut Draft, CallRule)),
     /// A table of names and values.
     Pairs(Names, Values, fn(&mut Draft, &str, &OsStr)),
 }
@@ -143,6 +146,7 @@ impl Key {
             Kind::Names(Names::Published, _) => "[ADDRESS:]PORT:PORT",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
+            Kind::Rules(_) => "name=CALL,arg0=VALUE,action=WORD",
             Kind::Pairs(_, Values::Texts, _) => "NAME=VALUE",
             Kind::Pairs(_, Values::Contents, _) => "PATH=TEXT",
             Kind::Pairs(_, Values::Paths, _) => "NAME=PATH",
@@ -168,6 +172,9 @@ impl Key {
 
     /// Whether it has many values: a list or a table.
     pub(crate) fn is_many(&self) -> bool {
-        matches!(self.kind, Kind::Paths(_) | Kind::Names(..) | Kind::Io(_) | Kind::Pairs(..))
+        matches!(
+            self.kind,
+            Kind::Paths(_) | Kind::Names(..) | Kind::Io(_) | Kind::Rules(_) | Kind::Pairs(..)
+        )
     }
 }

@@ -1,10 +1,11 @@
 //! One layer of a policy: the values of one file, or of the command line, checked and put onto the layers below.
 
 mod io;
+mod rules;
 
 pub(super) use io::LEAST_IOPS;
 
-use super::draft::{Draft, plain_call};
+use super::draft::Draft;
 use super::key::{Key, Kind, Names, Values};
 use super::keys;
 use super::paths::{self, Base};
@@ -104,6 +105,7 @@ impl<'d> Layer<'d> {
         base: Base<'d>,
         shipped: bool,
     ) -> Self {
+        draft.calls.begin_layer();
         Self { draft, findings, base, shipped, seen: HashMap::new() }
     }
 
@@ -156,7 +158,10 @@ impl<'d> Layer<'d> {
             return self.problem(&spot(name.span()), &path, message);
         };
         match (&key.kind, value.get_ref()) {
-            (Kind::Paths(_) | Kind::Names(..) | Kind::Io(_), DeValue::Array(entries)) => {
+            (
+                Kind::Paths(_) | Kind::Names(..) | Kind::Io(_) | Kind::Rules(_),
+                DeValue::Array(entries),
+            ) => {
                 if entries.len() > MOST_ENTRIES {
                     let message =
                         format!("{} entries are too many (at most {MOST_ENTRIES})", entries.len());
@@ -165,6 +170,7 @@ impl<'d> Layer<'d> {
                 for entry in entries.iter() {
                     match key.kind {
                         Kind::Io(set) => self.io_entry(key, set, entry, &spot),
+                        Kind::Rules(set) => self.rule_entry(key, set, entry, &spot),
                         _ => self.put(key, Scalar::Toml(entry.get_ref()), &spot(entry.span())),
                     }
                 }
@@ -184,7 +190,7 @@ impl<'d> Layer<'d> {
                     );
                 }
             }
-            (Kind::Paths(_) | Kind::Names(..) | Kind::Io(_), other) => {
+            (Kind::Paths(_) | Kind::Names(..) | Kind::Io(_) | Kind::Rules(_), other) => {
                 let message = value::wrong_shape(&format!("a list such as {}", key.example), other);
                 self.problem(&spot(value.span()), key.path, message);
             }
@@ -201,6 +207,7 @@ impl<'d> Layer<'d> {
     pub(super) fn read_typed(&mut self, key: &'static Key, text: &OsStr) {
         match key.kind {
             Kind::Io(set) => return self.typed_io(key, set, text),
+            Kind::Rules(set) => return self.typed_rule(key, set, text),
             Kind::Pairs(..) => {}
             _ => return self.put(key, Scalar::Typed(text), &Spot::Flag),
         }
@@ -271,7 +278,9 @@ impl<'d> Layer<'d> {
                 self.claim(key, Subject::Name(*names, subject), || quoted(&text))?;
                 set(self.draft, &text);
             }
-            Kind::Io(_) | Kind::Pairs(..) => return Err("expected a table".into()),
+            Kind::Io(_) | Kind::Rules(_) | Kind::Pairs(..) => {
+                return Err("expected a table".into());
+            }
         }
         self.findings.notes.push(Note { key, entry, place: spot.place() });
         Ok(())
@@ -345,16 +354,7 @@ impl Names {
             Self::Variables => value::variable(name).map(|()| name.to_owned()),
             Self::Files => value::place_inside(name).map(|()| name.to_owned()),
             Self::Secrets => value::secret_name(name).map(|()| name.to_owned()),
-            Self::SystemCalls if syscalls::known(name) => Ok(plain_call(name).to_owned()),
-            Self::SystemCalls => {
-                let names: Vec<String> = syscalls::names().collect();
-                // A group is meant for a group, a call for a call.
-                let same = |known: &&String| known.starts_with('@') == name.starts_with('@');
-                let suggestion = did_you_mean(name, names.iter().filter(same).map(String::as_str));
-                let what =
-                    if name.starts_with('@') { "a group of system calls" } else { "a system call" };
-                Err(format!("{} is not {what}{suggestion}", quoted(name)))
-            }
+            Self::SystemCalls => syscalls::subject(name).map(str::to_owned),
             Self::Capabilities if known_capability(name) => {
                 Ok(name.strip_prefix("CAP_").unwrap_or(name).to_owned())
             }

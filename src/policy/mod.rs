@@ -31,13 +31,14 @@ mod syscalls;
 mod value;
 
 pub use diff::{Difference, Wider, diff};
-pub use explain::{Explained, explain};
+pub use explain::{Explained, explain, explain_syscalls};
 pub use exposure::{Exposure, Finding, exposure};
 pub use lint::{Warning, lint};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
 pub use schema::schema;
-pub use syscalls::syscall_reasons;
+pub(crate) use syscalls::denial;
+pub use syscalls::{CallRuling, ExplainedCall, syscall_reasons};
 
 use crate::platform::{
     Access, AllowRule, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment,

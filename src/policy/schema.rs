@@ -3,6 +3,7 @@
 use super::key::{ALL, Key, Kind, Names, UNLIMITED};
 use super::keys::{KEYS, SECTIONS};
 use super::layer::LEAST_IOPS;
+use super::syscalls::{ACTIONS, TESTS};
 use crate::platform::{Control, capability_names};
 use serde_json::{Map, Value, json};
 
@@ -93,6 +94,35 @@ fn schema_of(key: &Key) -> Value {
                     "read_iops": number(),
                     "write_iops": number(),
                 },
+            } })
+        }
+        Kind::Rules(_) => {
+            let value = json!({ "type": ["string", "integer"] });
+            let values =
+                json!({ "anyOf": [value, { "type": "array", "items": value, "minItems": 1 }] });
+            let words = ACTIONS.map(|(word, doc)| json!({ "const": word, "description": doc }));
+            let error = json!({
+                "type": "string",
+                "pattern": "^errno E[A-Z0-9]+$",
+                "description": "the call fails with this error",
+            });
+            let actions: Vec<Value> = words.into_iter().chain([error]).collect();
+            let mut properties = Map::new();
+            properties.insert("name".into(), entry(Names::SystemCalls));
+            properties.insert("action".into(), json!({ "anyOf": actions }));
+            properties.insert("wide".into(), json!({ "type": "boolean", "description": "whether all 64 bits of the arguments count" }));
+            for index in 0..6 {
+                for (test, doc) in TESTS {
+                    let mut values = values.clone();
+                    values["description"] = doc.into();
+                    properties.insert(format!("arg{index}{test}"), values);
+                }
+            }
+            json!({ "type": "array", "items": {
+                "type": "object",
+                "required": ["name"],
+                "additionalProperties": false,
+                "properties": properties,
             } })
         }
         Kind::Pairs(names, ..) => json!({

@@ -2,6 +2,7 @@
 
 use super::watch::watched;
 use super::{PolicyName, Sandbox};
+use crate::denials::Told;
 use crate::error::Error;
 use crate::events::News;
 use crate::network::{Passage, Published};
@@ -152,6 +153,7 @@ impl SandboxBuilder {
             watched: watched(&plan),
             plan,
             started_at,
+            denials: Told::new(launched.running.denials()),
             running: launched.running,
             stdin: launched.stdin,
             stdout: launched.stdout,

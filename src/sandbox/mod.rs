@@ -9,6 +9,7 @@ pub use builder::SandboxBuilder;
 pub use update::Consequence;
 
 use crate::control::Server;
+use crate::denials::Told;
 use crate::error::Error;
 use crate::events::{Events, News};
 use crate::network::Passage;
@@ -20,6 +21,7 @@ use crate::platform::{
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
 use requests::next_asked;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,6 +58,7 @@ pub struct Sandbox {
     kill_at: Option<Instant>,
     /// What happens, for those who listen and for `limits.memory_stall`.
     news: News,
+    denials: Told,
     paused: bool,
     /// Whether the caller ended it.
     asked: AtomicBool,
@@ -86,6 +89,16 @@ impl Sandbox {
     /// Its name: the given or the program's, and eight hex digits.
     pub fn id(&self) -> &str {
         &self.plan.id
+    }
+
+    /// The program and its arguments.
+    pub fn command(&self) -> &[OsString] {
+        &self.plan.command
+    }
+
+    /// Name and digest of its policy.
+    pub fn policy(&self) -> &PolicyName {
+        &self.policy
     }
 
     /// Process id of its first process, as the host counts: for people, never for signalling.
@@ -191,6 +204,7 @@ impl Sandbox {
                 biased;
                 ended = self.running.wait() => {
                     let ended = ended?;
+                    self.tell_denials();
                     for denial in self.passage.as_mut().map(Passage::close).unwrap_or_default() {
                         self.news.tell(Event::Denied(denial));
                     }
@@ -203,6 +217,7 @@ impl Sandbox {
                         self.take_in(event)?;
                     }
                 }
+                () = self.denials.due(), if self.news.is_heard() => self.tell_denials(),
                 () = over(&self.output), if self.intent.is_none() && !self.output_told => {
                     self.cut_off()?;
                 }
@@ -238,15 +253,24 @@ impl Sandbox {
         }
         let mut report =
             ExitReport::new(&self.plan, policy, started_at, &ended, self.intent, enforcement);
+        report.denials = self.denials.all(&self.plan.syscalls);
         if let Some(passage) = &self.passage {
-            report.denials = passage.denials();
+            report.denials.extend(passage.denials());
             report.connections = Some(passage.connections());
         }
         report.output_bytes = self.output.as_ref().map(output::Watch::passed);
         Ok(report)
     }
 
-    /// Begins to listen to what happens: limits that are reached, kills for want of memory, pressure, the end.
+    fn tell_denials(&mut self) {
+        if self.news.is_heard() {
+            for event in self.denials.news(&self.plan.syscalls) {
+                self.news.tell(event);
+            }
+        }
+    }
+
+    /// Begins to listen to what happens: limits that are reached, what is denied, kills for want of memory, pressure, the end.
     ///
     /// The kernel tells it, nothing is polled; events come while somebody waits ([`Self::wait`]). Kernels before 6.1 let only
     /// root hear of pressure and of throttling, and nobody where the kernel doesn't measure it.

@@ -153,6 +153,7 @@ fn overrides_have_the_last_word() {
         ["--secret-env", "token=TOKEN"],
         ["--allow-syscall", "read"],
         ["--deny-syscall", "mount"],
+        ["--syscall-rule", "name=socket,arg0=AF_UNIX,arg0=AF_INET"],
         ["--on-violation", "kill"],
         ["--clock-monotonic", "-1h"],
         ["--clock-boottime", "+5s"],
@@ -214,6 +215,8 @@ fn wrong_flags_are_told_like_wrong_files_all_at_once() {
         ["--init", "yes"],
         ["--degrade", "memory"],
         ["--deny-syscall", "mout"],
+        ["--syscall-rule", "name=socket,arg0=AF_UNXI"],
+        ["--syscall-rule", "socket"],
         ["--clock-monotonic", "-x"],
         ["--read", "c"],
         ["--read", "./c"],
@@ -233,6 +236,8 @@ fn wrong_flags_are_told_like_wrong_files_all_at_once() {
             "command line: --write: `/` can't be shown as a whole (name what the program needs below it)",
             "command line: --net: `hots` is not one of `none`, `host`, `filtered` (did you mean `host`?)",
             "command line: --deny-syscall: `mout` is not a system call (did you mean `mount`?)",
+            "command line: --syscall-rule: arg0: `AF_UNXI` is not the name of a value (did you mean `AF_UNIX`?)",
+            "command line: --syscall-rule: `socket` has no `=` (write `name=socket,arg0=AF_UNIX`)",
             "command line: --clock-monotonic: `-x` is not a duration (write `90s` or `-90s`)",
             "command line: --keep-env: `A=B` has a `=`, which no variable's name can have",
             "command line: --env: `A` has no `=` (write `A=VALUE`)",
@@ -300,7 +305,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 61);
+    assert_eq!(keys, 62);
 }
 
 /// A JSON value as TOML; the two differ in tables.
@@ -319,6 +324,55 @@ fn toml_of(value: &Value) -> String {
         }
         value => value.to_string(),
     }
+}
+
+#[test]
+fn every_system_call_is_explained_with_its_answer_and_why() {
+    let place = Place::new();
+    place.write(
+        "p.toml",
+        "extends = 'worker'\n[syscalls]\nallow = ['@debug']\ndeny = ['mkdir']\nrules = [\n  { name = 'socket', arg0 = \
+         ['AF_UNIX', 'AF_INET'] },\n  { name = '@mount', action = 'errno ENOSYS' },\n]\n",
+    );
+    let ended = place.stockade(["policy", "explain", "p.toml", "--stage", "syscalls"]);
+    let lines: Vec<&str> = ended.good().lines().collect();
+    let of = |call: &str| {
+        let at = lines.iter().position(|line| line.split(' ').next() == Some(call)).unwrap();
+        let below = lines[at + 1..].iter().take_while(|line| line.starts_with(' '));
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        std::iter::once(&lines[at])
+            .chain(below)
+            .map(|line| words(line))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!(["mkdir", "mount", "ptrace", "clone3", "socket"].map(of).join("\n"), @r#"
+    mkdir EPERM `deny`, p.toml:4
+    mount EPERM changes what is visible where
+    ENOSYS always: `rules`, p.toml:7
+    ptrace allow `allow`, p.toml:3
+    clone3 ENOSYS its flags stand behind a pointer and can't be tested for new namespaces; C libraries then use `clone`, whose can
+    socket allow `rules`, p.toml:6
+    EPERM arg0 is not AF_UNIX and arg0 is not AF_INET and arg0 is not AF_INET6 and arg0 is not AF_NETLINK: UNIX, INET, INET6 and NETLINK sockets; the other families are seldom used and seldom looked at, some (VSOCK) lead out of a virtual machine, some (ALG) deep into the kernel
+    EPERM arg0 is AF_NETLINK and arg2 is not 0: of NETLINK only ROUTE, with which C libraries list the network interfaces; the others speak to the firewall, audit, and device parts of the kernel
+    EPERM arg0 is not AF_UNIX and arg1 & 0xf is SOCK_SEQPACKET: SEQPACKET outside of UNIX sockets is SCTP, which the kernel would load a module for
+    EPERM arg2 is 0x84: SCTP by its number
+    EPERM arg1 & 0xf is SOCK_DCCP: DCCP, as SCTP: seldom used, often broken, loaded on demand
+    allow arg0 is AF_UNIX: `rules`, p.toml:6
+    allow arg0 is AF_INET: `rules`, p.toml:6
+    EPERM otherwise: `rules`, p.toml:6
+    "#);
+    let ended = place.stockade(["policy", "explain", "p.toml", "--stage", "syscalls", "--json"]);
+    let json: Value = serde_json::from_str(ended.good()).unwrap();
+    let one = json.as_array().unwrap().iter().find(|one| one["call"] == "mkdir").unwrap();
+    assert_eq!((&one["answer"], &one["why"]), (&"EPERM".into(), &"`deny`, p.toml:4".into()));
+    let values = place.stockade(["policy", "explain", "p.toml"]);
+    let rules = explained(values.good(), "syscalls.rules");
+    let expected = [
+        "name=socket,arg0=AF_UNIX,arg0=AF_INET p.toml:6",
+        "name=@mount,action=errno ENOSYS p.toml:7",
+    ];
+    assert_eq!(rules, expected);
 }
 
 #[test]

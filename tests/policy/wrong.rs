@@ -188,6 +188,56 @@ fn unknown_words_are_told_with_the_known_ones() {
         ),
         ("syscalls.base = 'all'", "1:17: syscalls.base: `all` is not one of `default`, `none`"),
         (
+            "syscalls.rules = 1",
+            "1:18: syscalls.rules: expected a list such as [{ name = \"socket\", arg0 = [\"AF_UNIX\", \"AF_INET\"] }, \
+             { name = \"ioctl\", arg1_not = [\"TIOCSTI\", \"TIOCLINUX\"] }, { name = \"@mount\", action = \"errno ENOSYS\" }], \
+             found an integer",
+        ),
+        (
+            "syscalls.rules = ['socket']",
+            "1:19: syscalls.rules: expected a table such as { name = \"socket\", arg0 = \"AF_UNIX\" }, found a string",
+        ),
+        (
+            "syscalls.rules = [{ arg0 = 1 }]",
+            "1:19: syscalls.rules: it names no system call (write `name` too)",
+        ),
+        (
+            "[syscalls]\nrules = [\n  { name = 'socket', arg0 = ['AF_UNIX', 'AF_INTE'] },\n]",
+            "3:29: syscalls.rules.arg0: `AF_INTE` is not the name of a value (did you mean `AF_INET`?)",
+        ),
+        (
+            "syscalls.rules = [{ name = 'sokcet' }]",
+            "1:28: syscalls.rules.name: `sokcet` is not a system call (did you mean `socket`?)",
+        ),
+        (
+            "syscalls.rules = [{ name = 'socket', arg9 = 1 }]",
+            "1:45: syscalls.rules.arg9: there is no argument 9: they are counted from 0 to 5",
+        ),
+        (
+            "syscalls.rules = [{ name = 'socket', arg0_nto = 1 }]",
+            "1:49: syscalls.rules.arg0_nto: unknown key (did you mean `arg0_not`?)",
+        ),
+        (
+            "syscalls.rules = [{ name = 'socket', arg0 = 0x1_0000_0000 }]",
+            "1:45: syscalls.rules.arg0: `0x100000000` is wider than 32 bits (write `wide = true` to look at all 64)",
+        ),
+        (
+            "syscalls.rules = [{ name = 'socket', arg0 = 1.5 }]",
+            "1:45: syscalls.rules.arg0: expected a name, a number, or a list of them, found a float",
+        ),
+        (
+            "syscalls.rules = [{ name = 'socket', arg0 = [] }]",
+            "1:45: syscalls.rules.arg0: an empty list tests nothing",
+        ),
+        (
+            "syscalls.rules = [{ name = 'mount', action = 'errno ENOSSY' }]",
+            "1:46: syscalls.rules.action: `ENOSSY` is not the name of an error (did you mean `ENOSYS`?)",
+        ),
+        (
+            "syscalls.rules = [{ name = '@mount', arg0 = 1 }]",
+            "1:28: syscalls.rules.name: the arguments of a group's calls differ (name one call)",
+        ),
+        (
             "syscalls.on_violation = 'kil'",
             "1:25: syscalls.on_violation: `kil` is not one of `error`, `kill` (did you mean `kill`?)",
         ),
@@ -196,8 +246,8 @@ fn unknown_words_are_told_with_the_known_ones() {
             "1:19: syscalls.allow: `mout` is not a system call (did you mean `mount`?)",
         ),
         (
-            "syscalls.deny = ['@socket']",
-            "1:18: syscalls.deny: `@socket` is not a group of system calls (did you mean `@sockets`?)",
+            "syscalls.deny = ['@netwrok']",
+            "1:18: syscalls.deny: `@netwrok` is not a group of system calls (did you mean `@network`?)",
         ),
         (
             "capabilities.keep = ['SYS_ADMN']",
@@ -407,6 +457,14 @@ fn what_can_not_work_together_is_told() {
         (
             "syscalls.deny = ['execve']",
             "1:18: syscalls.deny: no program can be started without `execve`",
+        ),
+        (
+            "syscalls.rules = [{ name = 'execve', action = 'kill' }]",
+            "1:19: syscalls.rules: no program can be started without `execve`",
+        ),
+        (
+            "syscalls.rules = [{ name = 'sendto', arg0 = 1 }]",
+            "1:19: syscalls.rules: no program can be started without `sendto`",
         ),
         (
             "syscalls.deny = ['@start']",

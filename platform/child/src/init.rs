@@ -1,6 +1,7 @@
 //! The sandbox's first process: builds the walls, starts the program, reaps, and tells how it ended.
 
 use crate::interpret::{self, State};
+use crate::listener::{self, Slot};
 use crate::{Message, Op, Phase, Script, second, sys};
 
 /// Exit code of a process that failed before it became the program.
@@ -16,7 +17,14 @@ pub fn run(script: &Script<'_>) -> ! {
     if sys::receive(script.control) != Some(Message::Go) {
         sys::exit(FAILED);
     }
-    let mut state = State::new();
+    let clocks = script.setup.iter().any(|op| matches!(op, Op::ClockOffsets(_)));
+    let own = Slot::new();
+    // With new clock offsets the program's process has memory of its own.
+    let slot = match sys::shared(clocks) {
+        Ok(shared) => shared.unwrap_or(&own),
+        Err(errno) => fail(script, Phase::Init, 1, errno),
+    };
+    let mut state = State::new(slot);
     // Of what this process opened or made, nothing is for others to look into; readable again after exec.
     if let Err(errno) =
         sys::set_signal_mask(true).and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))
@@ -34,11 +42,10 @@ pub fn run(script: &Script<'_>) -> ! {
         Ok(signals) => signals,
         Err(errno) => fail(script, Phase::Init, 3, errno),
     };
-    let clocks = script.setup.iter().any(|op| matches!(op, Op::ClockOffsets(_)));
-    let become_it: fn(&(&Script<'_>, State)) -> ! =
+    let become_it: fn(&(&Script<'_>, State<'_>)) -> ! =
         |(script, state)| become_program(script, *state);
     match second::until_exec(become_it, &(script, state), clocks) {
-        Ok(program) => stay(script, program, signals, state.sockets),
+        Ok(program) => stay(script, program, signals, slot, state.sockets),
         Err(errno) => fail(script, Phase::Init, 1, errno),
     }
 }
@@ -49,7 +56,7 @@ fn fail(script: &Script<'_>, phase: Phase, index: i32, errno: i32) -> ! {
 }
 
 /// The program's own steps, then `execve` of the first candidate that can be executed.
-fn become_program(script: &Script<'_>, mut state: State) -> ! {
+fn become_program(script: &Script<'_>, mut state: State<'_>) -> ! {
     sys::reset_signal_actions();
     if let Err((index, errno)) = interpret::all(script, script.program, &mut state) {
         fail(script, Phase::Program, index, errno);
@@ -75,13 +82,16 @@ fn become_program(script: &Script<'_>, mut state: State) -> ! {
 ///
 /// It holds no capability, no stream of the program's (a reader must see the end of a pipe when the program closes it),
 /// and can't be signalled from inside.
-fn stay(script: &Script<'_>, program: i32, signals: i32, mut sockets: i32) -> ! {
+fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, mut sockets: i32) -> ! {
+    if let Err(errno) = listener::hand_over(script.control, slot) {
+        fail(script, Phase::Init, 5, errno);
+    }
     // The program's own steps make the same calls, so where a filter around us forbids one, it has never run.
     if let Err(errno) = lock_down([script.control, signals, sockets]) {
         fail(script, Phase::Init, 4, errno);
     }
     // A program that failed before exec told so itself, before this.
-    sys::send(script.control, Message::Started);
+    sys::send(script.control, Message::Started(program));
     loop {
         reap_all(script, program);
         let [from_starter, children, asked] = sys::wait_for([script.control, signals, sockets]);

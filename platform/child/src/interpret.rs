@@ -1,7 +1,9 @@
 //! Carries out operations, one after the other.
 
+use crate::listener;
 use crate::sys::{self, CLONE_NEWTIME, Result};
 use crate::{Message, Op, Script, Source, Text};
+use listener::Slot;
 
 const MOUNT_ATTR_RDONLY: u64 = 1;
 const MOUNT_ATTR_READ_ONLY_DATA: u64 = MOUNT_ATTR_RDONLY | 2 | 4 | 8;
@@ -19,15 +21,17 @@ const SECUREBITS_NOROOT_LOCKED: usize = 0b11;
 
 /// What operations leave for later ones.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct State {
+pub(crate) struct State<'a> {
     root: i32,
     /// Where the starter asks for sockets; negative where it doesn't.
     pub(crate) sockets: i32,
+    /// Where the program's process leaves what its first one hands over.
+    listener: &'a Slot,
 }
 
-impl State {
-    pub(crate) const fn new() -> Self {
-        Self { root: libc::AT_FDCWD, sockets: -1 }
+impl<'a> State<'a> {
+    pub(crate) const fn new(listener: &'a Slot) -> Self {
+        Self { root: libc::AT_FDCWD, sockets: -1, listener }
     }
 }
 
@@ -35,7 +39,7 @@ impl State {
 pub(crate) fn all(
     script: &Script<'_>,
     ops: &[Op],
-    state: &mut State,
+    state: &mut State<'_>,
 ) -> core::result::Result<(), (i32, i32)> {
     let mut index = 0;
     for op in ops {
@@ -45,7 +49,7 @@ pub(crate) fn all(
     Ok(())
 }
 
-fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
+fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
     let at = |text| script.at(text);
     match op {
         Op::OwnQuotaView => sys::unshare(u64::from(libc::CLONE_NEWCGROUP.cast_unsigned())),
@@ -115,10 +119,7 @@ fn one(script: &Script<'_>, op: Op, state: &mut State) -> Result<()> {
             access_rules(script, [handled_fs, handled_net, scoped], [reading, writing], size)
         }
         Op::CloseDescriptors => sys::close_range(3, u32::MAX, true),
-        Op::SyscallFilter(number) => match script.filters.get(number as usize) {
-            Some(filter) => sys::install_filter(filter),
-            None => Err(libc::EINVAL),
-        },
+        Op::SyscallFilter { plain, told } => listener::install(script, plain, told, state.listener),
     }
 }
 
@@ -145,7 +146,7 @@ fn clock_offsets(offsets: *const u8, script: &Script<'_>, text: Text) -> Result<
 }
 
 /// Mounts the new root over `/`. Paths that start at this process's root don't see it: they start below it.
-fn new_root(script: &Script<'_>, size: Text, state: &mut State) -> Result<()> {
+fn new_root(script: &Script<'_>, size: Text, state: &mut State<'_>) -> Result<()> {
     const MOUNT_ATTR_NOSUID_NODEV: u64 = 2 | 4;
     let fs = sys::open_filesystem(c"tmpfs".as_ptr().cast())?;
     sys::set_option(fs, c"size".as_ptr().cast(), Some(script.at(size)))?;
@@ -241,7 +242,7 @@ fn terminal(control: i32, rows: u16, columns: u16) -> Result<()> {
 fn listen(control: i32, port: u16) -> Result<()> {
     let socket = sys::sockets::stream()?;
     sys::sockets::listen_on_loopback(socket, port)?;
-    hand_out(control, Message::Listener, socket)
+    hand_out(control, Message::Proxy, socket)
 }
 
 /// Sends a descriptor and keeps none.

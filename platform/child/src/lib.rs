@@ -11,6 +11,7 @@
 
 mod init;
 mod interpret;
+mod listener;
 mod message;
 mod script;
 mod second;

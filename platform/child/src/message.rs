@@ -34,8 +34,8 @@ pub enum Message {
         /// The errno.
         errno: i32,
     },
-    /// The program's `execve` succeeded.
-    Started,
+    /// The program's `execve` succeeded; its process, as this one counts.
+    Started(i32),
     /// The program ended with this wait status.
     Exited(i32),
     /// The program was stopped by this signal.
@@ -43,11 +43,15 @@ pub enum Message {
     /// A descriptor comes along: the controlling side of the program's terminal.
     Terminal,
     /// A descriptor comes along: a listening socket of the sandbox's network.
-    Listener,
+    Proxy,
     /// A descriptor comes along: where [`Self::Socket`] can be asked for.
     Sockets,
     /// From the starter: make a TCP socket in the sandbox's network. The answer is the same, with the socket.
     Socket,
+    /// A descriptor comes along: where denied system calls are told, and wait for their answer.
+    Listener,
+    /// Denied system calls are answered by the kernel, since it gave no such descriptor for this reason.
+    Untold(i32),
 }
 
 impl Message {
@@ -62,13 +66,15 @@ impl Message {
             Self::Signal(number) => [2, number, 0, 0],
             Self::Continue => [3, 0, 0, 0],
             Self::Failed { phase, index, errno } => [4, phase as i32, index, errno],
-            Self::Started => [5, 0, 0, 0],
+            Self::Started(pid) => [5, pid, 0, 0],
             Self::Exited(status) => [6, status, 0, 0],
             Self::Stopped(signal) => [7, signal, 0, 0],
             Self::Terminal => [8, 0, 0, 0],
             Self::Listener => [9, 0, 0, 0],
             Self::Sockets => [10, 0, 0, 0],
             Self::Socket => [11, 0, 0, 0],
+            Self::Untold(errno) => [12, errno, 0, 0],
+            Self::Proxy => [13, 0, 0, 0],
         }
     }
 
@@ -90,13 +96,15 @@ impl Message {
                 };
                 Self::Failed { phase, index, errno }
             }
-            5 => Self::Started,
+            5 => Self::Started(a),
             6 => Self::Exited(a),
             7 => Self::Stopped(a),
             8 => Self::Terminal,
             9 => Self::Listener,
             10 => Self::Sockets,
             11 => Self::Socket,
+            12 => Self::Untold(a),
+            13 => Self::Proxy,
             _ => return None,
         })
     }

@@ -174,8 +174,14 @@ pub enum Op {
     },
     /// Marks every descriptor from 3 up to be closed at exec.
     CloseDescriptors,
-    /// Installs the filter with this number.
-    SyscallFilter(u32),
+    /// Installs the filter with the number `told`, which asks the starter where it denies; where the kernel doesn't let it
+    /// ask, or there is none, the one with the number `plain`, which answers the same by itself.
+    SyscallFilter {
+        /// Answers by itself.
+        plain: u32,
+        /// Asks.
+        told: Option<u32>,
+    },
 }
 
 /// One Landlock rule: these rights below this path (inside).

@@ -2,7 +2,8 @@
 //!
 //! A copy of the memory would cost a launch its page tables and a fault for each page touched, only to be thrown away at
 //! `execve`. As with vfork(2) the first process stands still meanwhile, so that the two never run in it at once; unlike
-//! vfork(2) the second has a stack of its own, so that it can't return into frames that the first one still needs.
+//! vfork(2) the second has a stack of its own, so that it can't return into frames that the first one still needs. They
+//! share descriptors too, for what the second one can't send itself ([`crate::listener`]); exec ends that.
 
 use crate::sys::Result;
 use core::arch::asm;
@@ -30,7 +31,8 @@ pub(crate) fn until_exec<T>(main: fn(&T) -> !, argument: &T, own_memory: bool) -
     let mut stack = MaybeUninit::<Stack>::uninit();
     let start = Start { main, argument };
     let share = if own_memory { 0 } else { libc::CLONE_VM };
-    let flags = (share | libc::CLONE_VFORK | libc::SIGCHLD).cast_unsigned() as usize;
+    let flags =
+        (share | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD).cast_unsigned() as usize;
     let top = stack.as_mut_ptr().wrapping_add(1);
     // SAFETY: the stack, `start` and what it points to outlive the second process's use of them, since this call returns
     // only when that has left this memory (CLONE_VFORK). `enter` is made for a `Start<T>` and never returns.

@@ -3,6 +3,7 @@
 pub(crate) mod sockets;
 
 use crate::Message;
+use crate::listener::Slot;
 use core::ptr;
 use syscalls::{Errno, Sysno, raw};
 
@@ -24,6 +25,9 @@ const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_BENEATH: u64 = 0x08;
 const CLOSE_RANGE_CLOEXEC: usize = 4;
 const SECCOMP_SET_MODE_FILTER: usize = 1;
+const SECCOMP_FILTER_FLAG_NEW_LISTENER: usize = 1 << 3;
+/// Once the starter has a denied call in hand, no signal but a kill takes it away again (Linux 5.19).
+const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: usize = 1 << 5;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 /// As netdevice(7) has it; its type in libc differs by target.
 const SIOCSIFFLAGS: usize = 0x8914;
@@ -439,11 +443,40 @@ pub(crate) fn close_range(first: u32, last: u32, at_exec: bool) -> Result<()> {
 }
 
 pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> Result<()> {
+    install_filter_as(filter, 0).map(drop)
+}
+
+/// Installs a filter, and gives the descriptor where it asks; that is closed at exec.
+pub(crate) fn install_filter_with_listener(filter: &[libc::sock_filter]) -> Result<i32> {
+    let flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    match install_filter_as(filter, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        Err(libc::EINVAL) => install_filter_as(filter, flags),
+        other => other,
+    }
+}
+
+fn install_filter_as(filter: &[libc::sock_filter], flags: usize) -> Result<i32> {
     let len = u16::try_from(filter.len()).map_err(|_| libc::EINVAL)?;
     let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
-    let args = [SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program) as usize, 0, 0, 0];
+    let args = [SECCOMP_SET_MODE_FILTER, flags, ptr::from_ref(&program) as usize, 0, 0, 0];
     // SAFETY: the program and its instructions outlive the call; the kernel only reads them.
-    unsafe { call(Sysno::seccomp, args) }.map(drop)
+    unsafe { call(Sysno::seccomp, args) }.map(small)
+}
+
+/// A slot that a process with memory of its own shares all the same, if that is `wanted`.
+pub(crate) fn shared(wanted: bool) -> Result<Option<&'static Slot>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let access = int(libc::PROT_READ | libc::PROT_WRITE);
+    let kind = int(libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, which nothing else uses.
+    let page = unsafe { call(Sysno::mmap, [0, size_of::<Slot>(), access, kind, int(-1), 0]) }?;
+    let slot = ptr::with_exposed_provenance_mut::<Slot>(page);
+    // SAFETY: the page is writable, larger than a slot, aligned, and unmapped only at the end of the process.
+    unsafe { slot.write(Slot::new()) };
+    // SAFETY: as above, and initialised; all its accesses are atomic.
+    Ok(Some(unsafe { &*slot }))
 }
 
 pub(crate) fn execute(

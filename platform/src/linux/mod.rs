@@ -14,6 +14,7 @@ pub mod fuzz;
 mod identity;
 mod kernel_log;
 mod landlock;
+mod listener;
 mod mounts;
 mod ownership;
 mod prepare;
@@ -28,11 +29,12 @@ mod text;
 mod view;
 
 use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Control, Decision, Dialer, Enforcement, Gate};
+use crate::{Control, Decision, Dialer, Enforcement, Gate, State};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use prepare::Prepared;
 use running::LinuxRunning;
 use rustix::io::Errno;
+use spawn::Untold;
 use std::sync::OnceLock;
 use streams::Streams;
 
@@ -41,7 +43,7 @@ use streams::Streams;
 /// # Errors
 /// With [`crate::ErrorKind::Invalid`], when the list can't be made into programs.
 pub fn filters(syscalls: &crate::Syscalls) -> Result<Vec<Box<[libc::sock_filter]>>, PlatformError> {
-    seccomp::compile(syscalls)
+    Ok(vec![seccomp::compile(syscalls)?])
 }
 
 /// Launches into control groups and namespaces.
@@ -108,14 +110,18 @@ impl Backend for LinuxBackend {
         if let Some(error) = spawned.moved {
             tell_move(&mut enforcement, error);
         }
+        if let Err(untold) = &spawned.listener {
+            tell_untold(&mut enforcement, *untold);
+        }
         let mut spawned = spawned;
-        let spawn::Handed { terminal, listener, sockets } = std::mem::take(&mut spawned.handed);
+        let spawn::Handed { terminal, proxy, sockets } = std::mem::take(&mut spawned.handed);
         let dialer = sockets.map(dialer::Sockets::new).transpose()?;
         let gate = Gate {
-            proxy: listener.map(Into::into),
+            proxy: proxy.map(Into::into),
             dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
         };
-        let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement)?;
+        let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
+        let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, filter)?;
         running.hold(claim);
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
@@ -131,6 +137,22 @@ fn tell_move(enforcement: &mut [Enforcement], error: Errno) {
         if entry.control == Control::Lifetime || of_group(entry.control) {
             entry.how +=
                 &format!("; moved into its cgroup after the clone, which refused it ({error})");
+        }
+    }
+}
+
+/// Tells that denied system calls are denied and no more.
+fn tell_untold(enforcement: &mut [Enforcement], untold: Untold) {
+    let why = match untold {
+        Untold::NotAsked => {
+            "without an init, and with sendmsg(2) denied, nobody can be told of them"
+        }
+        Untold::Refused(Errno::BUSY) => "a filter around Stockade is told of its own",
+        Untold::Refused(_) => "the kernel refused to tell of them",
+    };
+    for entry in enforcement.iter_mut().filter(|entry| entry.control == Control::Syscalls) {
+        if entry.state == State::Enforced {
+            entry.how += &format!("; denials aren't counted: {why}");
         }
     }
 }

@@ -316,13 +316,13 @@ impl Prepared {
             self.held(Control::Descriptors, "close_range at exec");
         }
         if enforced(plan, Control::Syscalls) {
-            self.script.filters = seccomp::compile(&plan.syscalls)?;
-            ops.extend(
-                (0u32..).zip(&self.script.filters).map(|(number, _)| Op::SyscallFilter(number)),
-            );
-            let instructions: usize = self.script.filters.iter().map(|filter| filter.len()).sum();
-            let how = format!("seccomp filter of {instructions} instructions");
+            let (filter, may_send) = seccomp::compile_with(&plan.syscalls, "sendmsg")?;
+            let how = format!("seccomp filter of {} instructions", filter.len());
             self.held(Control::Syscalls, &how);
+            // Where the program is the first process, it sends the listener itself, behind the filter.
+            let told = (plan.init || may_send).then(|| seccomp::told(&filter));
+            ops.push(Op::SyscallFilter { plain: 0, told: told.as_ref().map(|_| 1) });
+            self.script.filters = [Some(filter), told].into_iter().flatten().collect();
         }
         self.script.program = ops;
         self.script.set_vectors(&plan.command, &plan.environment)?;

@@ -3,11 +3,12 @@
 use super::cgroup::{Cgroup, traffic};
 use super::disk::DiskQuota;
 use super::identity::Claim;
+use super::listener::{Listener, Program};
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
-    BoxFuture, Control, Decision, Ended, Enforcement, Hits, HowEnded, LaunchPlan, NetworkUsage,
-    OomKill, PlatformError, Process, Running, Signal, Usage, Watcher,
+    BoxFuture, Control, Decision, Denials, Ended, Enforcement, Hits, HowEnded, LaunchPlan,
+    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -31,6 +32,9 @@ pub(crate) struct LinuxRunning {
     alone: Option<u32>,
     /// Whether a system call filter is in force.
     filtered: bool,
+    /// What answers denied system calls, where they are told.
+    listener: Option<Listener>,
+    denials: Arc<Denials>,
     cgroup: Option<Cgroup>,
     disk: Option<DiskQuota>,
     sampler: Sampler,
@@ -60,6 +64,7 @@ impl LinuxRunning {
         cgroup: Option<Cgroup>,
         disk: Option<DiskQuota>,
         enforcement: Vec<Enforcement>,
+        filter: Option<Box<[libc::sock_filter]>>,
     ) -> Result<Self, PlatformError> {
         let register = |fd: OwnedFd| {
             // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
@@ -73,6 +78,13 @@ impl LinuxRunning {
             OomKill::Process if plan.init => first_child(spawned.pid),
             OomKill::Process => Some(spawned.pid),
         };
+        let denials = Arc::<Denials>::default();
+        let listener = spawned.listener.ok().zip(filter).map(|(listener, filter)| {
+            // The program's process as the namespace counts, or as the host does where there is none.
+            let inner = plan.controls.get(&Control::Processes) == Some(&Decision::Enforce);
+            let program = Program { inner, pid: spawned.program };
+            Listener::start(listener, filter, &plan.syscalls, program, denials.clone())
+        });
         let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
             && plan.network.is_own();
         Ok(Self {
@@ -82,6 +94,8 @@ impl LinuxRunning {
             init: plan.init,
             alone,
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
+            listener: listener.transpose()?,
+            denials,
             cgroup,
             disk,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
@@ -132,11 +146,13 @@ impl LinuxRunning {
         if libc::WIFEXITED(status) {
             return HowEnded::Exited(libc::WEXITSTATUS(status));
         }
-        match libc::WTERMSIG(status) {
-            // Nothing but the filter sends it unasked: for a forbidden call, or one of a foreign architecture.
-            libc::SIGSYS if self.filtered => HowEnded::Denied,
-            signal => HowEnded::Signaled(signal),
-        }
+        let signal = libc::WTERMSIG(status);
+        let denied = match &self.listener {
+            Some(listener) => listener.has_ended_program(signal),
+            // Where the kernel itself ends it, nothing else sends this signal unasked.
+            None => self.filtered && signal == libc::SIGSYS,
+        };
+        if denied { HowEnded::Denied(signal) } else { HowEnded::Signaled(signal) }
     }
 
     async fn watch(&mut self) -> Result<Ended, PlatformError> {
@@ -363,6 +379,10 @@ impl Running for LinuxRunning {
             }
             _ => Ok(None),
         }
+    }
+
+    fn denials(&self) -> Arc<Denials> {
+        self.denials.clone()
     }
 
     fn enforcement(&self) -> &[Enforcement] {

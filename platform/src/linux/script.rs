@@ -150,6 +150,7 @@ impl OwnedScript {
                     "unblock signals",
                     "watch for the end of children",
                     "drop init's rights",
+                    "hand over what tells of denied system calls",
                 ];
                 let step = step.get(place).copied().unwrap_or("an unknown step");
                 PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())
@@ -231,9 +232,10 @@ impl OwnedScript {
                 format!("restrict files with Landlock ({} rules)", self.access.len())
             }
             Op::CloseDescriptors => "close descriptors from 3 up".into(),
-            Op::SyscallFilter(number) => {
-                let filter = self.filters.get(number as usize).map_or(0, |filter| filter.len());
-                format!("install system call filter ({filter} instructions)")
+            Op::SyscallFilter { plain, told } => {
+                let filter = self.filters.get(plain as usize).map_or(0, |filter| filter.len());
+                let told = if told.is_some() { ", denials told" } else { "" };
+                format!("install system call filter ({filter} instructions{told})")
             }
         }
     }

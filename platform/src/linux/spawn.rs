@@ -44,6 +44,10 @@ pub(crate) struct Spawned {
     pub(crate) pidfd: OwnedFd,
     pub(crate) control: OwnedFd,
     pub(crate) handed: Handed,
+    /// Where denied system calls are told, or why they aren't.
+    pub(crate) listener: Result<OwnedFd, Untold>,
+    /// The program's own process, as its first one counts.
+    pub(crate) program: i32,
     pub(crate) started: Instant,
     /// Why it came into its cgroup only after the clone, where it did.
     pub(crate) moved: Option<Errno>,
@@ -54,9 +58,18 @@ pub(crate) struct Spawned {
 pub(crate) struct Handed {
     pub(crate) terminal: Option<Terminal>,
     /// Listens for the proxy.
-    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) proxy: Option<OwnedFd>,
     /// Where sockets can be asked for.
     pub(crate) sockets: Option<OwnedFd>,
+}
+
+/// Why nobody is told of denied system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Untold {
+    /// There is no filter, or it can't be handed over.
+    NotAsked,
+    /// The kernel refused.
+    Refused(Errno),
 }
 
 /// Kills and reaps a child on the way out of a failed launch.
@@ -120,11 +133,11 @@ pub(crate) fn spawn(
     }
     send(ours.as_fd(), Message::Go)
         .map_err(|error| PlatformError::system("failed to start the child", error))?;
-    let handed = wait_for_exec(prepared, ours.as_fd(), cgroup)?;
+    let Heard { handed, listener, program } = wait_for_exec(prepared, ours.as_fd(), cgroup)?;
     guard.armed = false;
     let pidfd = rustix::io::fcntl_dupfd_cloexec(&guard.pidfd, 3)
         .map_err(|error| PlatformError::system("failed to keep the process descriptor", error))?;
-    Ok(Spawned { pid, pidfd, control: ours, handed, started, moved })
+    Ok(Spawned { pid, pidfd, control: ours, handed, listener, program, started, moved })
 }
 
 /// A child that waits for its `Go`.
@@ -242,28 +255,48 @@ fn check_place(cgroup: &Cgroup, pid: u32) -> Result<(), PlatformError> {
     Err(PlatformError::launch(Stage::Setup, message, None))
 }
 
+/// What the child said until its program was executed.
+struct Heard {
+    handed: Handed,
+    listener: Result<OwnedFd, Untold>,
+    program: i32,
+}
+
 fn wait_for_exec(
     prepared: &Prepared,
     control: BorrowedFd<'_>,
     cgroup: Option<&Cgroup>,
-) -> Result<Handed, PlatformError> {
-    let mut handed = Handed::default();
+) -> Result<Heard, PlatformError> {
+    let mut heard =
+        Heard { handed: Handed::default(), listener: Err(Untold::NotAsked), program: 1 };
     loop {
         let received = receive(control, RecvFlags::empty());
         match received
             .map_err(|error| PlatformError::system("failed to hear from the child", error))?
         {
             (Some(Message::Terminal), Some(side)) => {
-                handed.terminal = Some(Terminal::new(side));
+                heard.handed.terminal = Some(Terminal::new(side));
             }
-            (Some(Message::Listener), Some(socket)) => handed.listener = Some(socket),
-            (Some(Message::Sockets), Some(socket)) => handed.sockets = Some(socket),
+            (Some(Message::Proxy), Some(socket)) => heard.handed.proxy = Some(socket),
+            (Some(Message::Sockets), Some(socket)) => heard.handed.sockets = Some(socket),
+            (Some(Message::Listener), Some(listener)) => heard.listener = Ok(listener),
+            // Without it a denied call would get another answer than the policy's.
+            (Some(Message::Listener), None) => {
+                let message = "failed to take over what tells of denied system calls";
+                return Err(PlatformError::system(message, Errno::MFILE));
+            }
+            (Some(Message::Untold(errno)), _) => {
+                heard.listener = Err(Untold::Refused(Errno::from_raw_os_error(errno)));
+            }
             (Some(Message::Failed { phase, index, errno }), _) => {
                 return Err(prepared.script.failure(phase, index, errno));
             }
-            (Some(Message::Started), _) => return Ok(handed),
+            (Some(Message::Started(program)), _) => {
+                heard.program = program;
+                return Ok(heard);
+            }
             // Without an init nobody says so: the socket closes at exec.
-            (None, _) if !prepared.script.init => return Ok(handed),
+            (None, _) if !prepared.script.init => return Ok(heard),
             (None, _) => return Err(died(cgroup)),
             (Some(_), _) => {}
         }

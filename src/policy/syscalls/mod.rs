@@ -7,16 +7,31 @@
 //!
 //! * `socket`: the call, within the rules that the base list has for its arguments;
 //! * `socket:any`: the call with any arguments;
-//! * `@sockets`: all calls of a group of the base list.
+//! * `@network`: all calls of a group (`policies/syscalls/groups.toml`).
+//!
+//! What the layers of a policy say of calls, and which of them wins, is in [`said`]; their rules in [`written`].
 
-// The base list's rules are read by its test alone: policies have no rules of their own yet.
+mod constants;
+mod explained;
+mod remedy;
+// The base list's rules are read by its test alone.
 #[cfg(test)]
 mod rule;
+mod said;
 #[rustfmt::skip]
 mod table;
+mod written;
 
-use crate::platform::{self, ArgumentTest, OnViolation, SyscallRule, Syscalls};
-use table::{ENTRIES, RULES};
+pub(crate) use explained::explain;
+pub use explained::{CallRuling, ExplainedCall};
+pub(crate) use remedy::denial;
+pub(crate) use said::Calls;
+pub(crate) use written::{ACTIONS, CallRule, Field, TESTS};
+
+use super::problem::quoted;
+use super::suggest::did_you_mean;
+use crate::platform::{self, ArgumentTest};
+use table::{ENTRIES, GROUPS, RULES};
 
 /// What follows the name of a call that may have any arguments.
 const ANY: &str = ":any";
@@ -25,8 +40,6 @@ const ANY: &str = ":any";
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     verdict: Verdict,
-    /// The group's name without `@`; empty when there is none.
-    group: &'static str,
     why: &'static str,
     names: &'static [&'static str],
 }
@@ -38,61 +51,21 @@ enum Verdict {
     Deny,
 }
 
+/// A part of a group.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    /// Without its `@`.
+    name: &'static str,
+    why: &'static str,
+    names: &'static [&'static str],
+}
+
 /// A rule of the base list: it forbids the calls when all tests hold.
 #[derive(Debug, PartialEq, Eq)]
 struct Rule {
     why: &'static str,
     names: &'static [&'static str],
     tests: &'static [ArgumentTest],
-}
-
-/// The whole list of system calls for a policy.
-///
-/// `base` is `default` or `none` (only what starting a program needs). `allow` adds, `deny` takes away and wins. With
-/// either base, calls that the base list wants absent stay absent unless allowed by name, and its rules hold for all calls
-/// that aren't allowed with `:any`. Names that don't exist are passed on as they are: the policy's checker tells them
-/// ([`known`]), and no backend accepts them.
-///
-/// `None` when there is no such base.
-pub(crate) fn expand(
-    base: &str,
-    allow: &[String],
-    deny: &[String],
-    on_violation: OnViolation,
-) -> Option<Syscalls> {
-    let in_base = |entry: &&Entry| match base {
-        "none" => entry.group == "start",
-        _ => entry.verdict == Verdict::Allow,
-    };
-    if !bases().any(|known| known == base) {
-        return None;
-    }
-    let denied: Vec<&str> = deny.iter().flat_map(|name| resolve(name)).collect();
-    let added: Vec<&str> = allow.iter().flat_map(|name| resolve(name)).collect();
-    let any: Vec<&str> = allow.iter().filter_map(|name| name.strip_suffix(ANY)).collect();
-
-    let mut allowed: Vec<&str> =
-        ENTRIES.iter().filter(in_base).flat_map(|entry| entry.names).copied().collect();
-    for name in &added {
-        if !allowed.contains(name) {
-            allowed.push(name);
-        }
-    }
-    allowed.retain(|name| !denied.contains(name));
-
-    let absent = ENTRIES.iter().filter(|entry| entry.verdict == Verdict::Absent);
-    let absent = absent.flat_map(|entry| entry.names).filter(|name| !allowed.contains(name));
-    let rules = RULES.iter().flat_map(|rule| {
-        let names = rule.names.iter().filter(|name| !any.contains(name));
-        names.map(|&name| SyscallRule { name: name.to_owned(), tests: rule.tests.to_vec() })
-    });
-    // `Syscalls` may gain fields in the platform, so it can't be built in one expression here.
-    let mut syscalls = Syscalls::default();
-    syscalls.absent = absent.map(|&name| name.to_owned()).collect();
-    syscalls.rules = rules.collect();
-    syscalls.allow = allowed.into_iter().map(str::to_owned).collect();
-    syscalls.on_violation = on_violation;
-    Some(syscalls)
 }
 
 /// The names of the base lists.
@@ -113,12 +86,45 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
     groups().map(|group| format!("@{group}")).chain(platform::syscall_names().map(str::to_owned))
 }
 
-/// The groups of the base list, each once.
+/// What is said of a name that means nothing.
+fn unknown(name: &str) -> String {
+    let names: Vec<String> = names().collect();
+    // A group is meant for a group, a call for a call.
+    let same = |known: &&String| known.starts_with('@') == name.starts_with('@');
+    let suggestion = did_you_mean(name, names.iter().filter(same).map(String::as_str));
+    let what = if name.starts_with('@') { "a group of system calls" } else { "a system call" };
+    format!("{} is not {what}{suggestion}", quoted(name))
+}
+
+/// The subject of a name in `allow` or `deny`, when it means something.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(crate) fn subject(name: &str) -> Result<&str, String> {
+    if known(name) { Ok(name.strip_suffix(ANY).unwrap_or(name)) } else { Err(unknown(name)) }
+}
+
+/// The groups, each once.
 pub(crate) fn groups() -> impl Iterator<Item = &'static str> {
-    let first = |(at, entry): &(usize, &Entry)| {
-        !entry.group.is_empty() && ENTRIES[..*at].iter().all(|before| before.group != entry.group)
+    let first = |(at, group): &(usize, &Group)| {
+        GROUPS[..*at].iter().all(|before| before.name != group.name)
     };
-    ENTRIES.iter().enumerate().filter(first).map(|(_, entry)| entry.group)
+    GROUPS.iter().enumerate().filter(first).map(|(_, group)| group.name)
+}
+
+/// The calls of a group.
+fn members(group: &str) -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().filter(move |part| part.name == group).flat_map(|part| part.names).copied()
+}
+
+/// Whether an entry of a policy means this call.
+pub(crate) fn means(entry: &str, call: &str) -> bool {
+    resolve(entry.strip_suffix(ANY).unwrap_or(entry)).contains(&call)
+}
+
+/// Calls without which no program can be started.
+pub(crate) fn needed() -> impl Iterator<Item = &'static str> {
+    members("start")
 }
 
 /// Why the base list of system calls answers as it does to this call: the reason for the answer, and those of the rules
@@ -136,13 +142,9 @@ pub fn syscall_reasons(name: &str) -> Vec<&'static str> {
 
 /// The calls that a name of a policy means. What is not a known group is taken for a call.
 fn resolve(name: &str) -> Vec<&str> {
-    let members = |group| {
-        let entries = ENTRIES.iter().filter(move |entry| entry.group == group);
-        entries.flat_map(|entry| entry.names).copied().collect()
-    };
     match name.strip_prefix('@') {
-        Some(group) if groups().any(|known| known == group) => members(group),
-        _ => vec![name.strip_suffix(ANY).unwrap_or(name)],
+        Some(group) => members(group).collect(),
+        None => vec![name],
     }
 }
 

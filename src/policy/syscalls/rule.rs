@@ -1,12 +1,12 @@
-//! Rules about arguments, as they are written in a file.
+//! Rules about arguments, as they are written in `policies/syscalls/default.toml`.
 
-use crate::platform::{ArgumentTest, Compare, SyscallRule};
+use crate::platform::{ArgumentTest, Compare};
 use serde::Deserialize;
 
 /// One rule: these calls are violations when all of `when` holds.
 ///
 /// ```toml
-/// [[syscalls.rules]]
+/// [[rule]]
 /// why = "only ROUTE"
 /// names = ["socket"]
 /// when = [{ argument = 0, is = 16 }, { argument = 2, is_not = 0 }]
@@ -48,16 +48,6 @@ pub(crate) struct TestFile {
 }
 
 impl RuleFile {
-    /// The plain rules, one for each call.
-    ///
-    /// # Errors
-    /// What is wrong with a test, in words for people.
-    pub(crate) fn expand(&self) -> Result<Vec<SyscallRule>, String> {
-        let tests = self.tests()?;
-        let rule = |name: &String| SyscallRule { name: name.clone(), tests: tests.clone() };
-        Ok(self.names.iter().map(rule).collect())
-    }
-
     /// The tests, all of which must hold.
     pub(super) fn tests(&self) -> Result<Vec<ArgumentTest>, String> {
         let tests: Vec<_> = self.when.iter().map(TestFile::tests).collect::<Result<_, _>>()?;
@@ -144,15 +134,6 @@ mod tests {
             rule("[{ argument = 0, none_of = [1, 2] }]").unwrap(),
             [test(0, Compare::NotEqual(1)), test(0, Compare::NotEqual(2))]
         );
-    }
-
-    #[test]
-    fn a_rule_is_made_for_each_call() {
-        let text = "names = [\"chmod\", \"fchmod\"]\nwhen = [{ argument = 1, has = 0o4000 }]";
-        let rules = toml::from_str::<RuleFile>(text).unwrap().expand().unwrap();
-        let tests = vec![test(1, Compare::Masked { mask: 0o4000, value: 0o4000 })];
-        let rule = |name: &str| SyscallRule { name: name.to_owned(), tests: tests.clone() };
-        assert_eq!(rules, [rule("chmod"), rule("fchmod")]);
     }
 
     #[test]

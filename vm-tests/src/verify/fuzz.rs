@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Every target has its file in `vm-tests/fuzz/targets` and its seeds in `vm-tests/fuzz/corpus`.
-const TARGETS: [&str; 5] = ["kernel_files", "units", "policy", "requests", "proxy"];
+const TARGETS: [&str; 6] = ["kernel_files", "units", "policy", "requests", "proxy", "syscalls"];
 
 /// How many run side by side.
 const AT_ONCE: usize = 2;

@@ -4,35 +4,40 @@
 
 use super::assembly::{always, answer, jump, load};
 use super::list::List;
-use super::{entry, violation};
+use super::{answer_of, entry};
 use crate::names::Arch;
 use crate::{ArgumentTest, Compare, PlatformError, SyscallRule, Syscalls};
-use libc::{BPF_JSET, SECCOMP_RET_ALLOW, sock_filter};
+use libc::{BPF_JSET, sock_filter};
 use seccompiler::{BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// For each number that has rules, the instructions that answer it.
 pub(super) type Rules = BTreeMap<u32, Vec<sock_filter>>;
 
-/// The instructions for the rules of calls that the list allows; the others can only forbid what is forbidden.
+/// The instructions for the rules of each number: the first rule whose tests hold answers, and the list where none does.
 pub(super) fn compile(
     arch: Arch,
     syscalls: &Syscalls,
     list: &List,
 ) -> Result<Rules, PlatformError> {
-    let forbid = answer(violation(syscalls.on_violation));
     let mut rules = Rules::new();
+    // Numbers of which a rule says something else than the list; the rules of others cost nothing.
+    let mut differ = BTreeSet::new();
     for rule in &syscalls.rules {
         let tests = tests(rule)?;
-        let number = entry(&rule.name)?.number(arch);
-        if let Some(number) = number.filter(|number| list.allows(*number)) {
+        if let Some(number) = entry(&rule.name)?.number(arch) {
+            let given = answer_of(rule.answer, syscalls.on_violation);
+            if given != list.answer(number) {
+                differ.insert(number);
+            }
             let instructions = rules.entry(number).or_default();
             instructions.extend(tests);
-            instructions.push(forbid);
+            instructions.push(answer(given));
         }
     }
-    for instructions in rules.values_mut() {
-        instructions.push(answer(SECCOMP_RET_ALLOW));
+    rules.retain(|number, _| differ.contains(number));
+    for (number, instructions) in &mut rules {
+        instructions.push(answer(list.answer(*number)));
     }
     Ok(rules)
 }

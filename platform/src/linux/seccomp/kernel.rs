@@ -1,7 +1,7 @@
 //! The programs in force: a child of the test installs them, makes one call, and tells what came back.
 
 use super::*;
-use crate::{ArgumentTest, Compare, SyscallRule};
+use crate::{ArgumentTest, Compare, SyscallAnswer, SyscallRule};
 use libc::c_long;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -74,12 +74,13 @@ fn syscalls(allow: &[&str]) -> Syscalls {
     let rules = vec![SyscallRule {
         name: "socket".to_owned(),
         tests: vec![ArgumentTest { index: 0, compare: Compare::NotEqual(1), wide: false }],
+        answer: SyscallAnswer::Violation,
     }];
     Syscalls { allow, rules, absent: vec!["clone3".to_owned()], ..Syscalls::default() }
 }
 
 fn programs(on_violation: OnViolation) -> Vec<Program> {
-    compile(&Syscalls { on_violation, ..syscalls(&["socket", "getppid"]) }).unwrap()
+    vec![compile(&Syscalls { on_violation, ..syscalls(&["socket", "getppid"]) }).unwrap()]
 }
 
 const UNIX: [usize; 3] = [1, 1, 0];
@@ -148,8 +149,9 @@ fn the_kernel_takes_long_rules_and_long_lists() {
     syscalls.allow.extend(all);
     let compare = |value| ArgumentTest { index: 1, compare: Compare::NotEqual(value), wide: true };
     let tests = (0..100).map(compare).collect();
-    syscalls.rules.push(SyscallRule { name: "socket".to_owned(), tests });
-    let programs = compile(&syscalls).unwrap();
+    let answer = SyscallAnswer::Violation;
+    syscalls.rules.push(SyscallRule { name: "socket".to_owned(), tests, answer });
+    let programs = [compile(&syscalls).unwrap()];
     let socket = |kind| under(&programs, || call(libc::SYS_socket, [1, kind, 0]));
     assert_eq!(socket(1), Outcome::Done);
     assert_eq!(socket(99), Outcome::Failed(libc::EINVAL));

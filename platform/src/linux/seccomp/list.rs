@@ -47,6 +47,11 @@ impl List {
         self.answers.get(number as usize) == Some(&SECCOMP_RET_ALLOW)
     }
 
+    /// What a number that the list knows gets, whatever its arguments.
+    pub(super) fn answer(&self, number: u32) -> u32 {
+        self.answers.get(number as usize).copied().unwrap_or(ABSENT)
+    }
+
     /// The maximal ranges of one answer, from zero upwards; a number with rules is a range of its own.
     pub(super) fn ranges(&self, rules: &Rules) -> Vec<Range> {
         let mut ranges: Vec<Range> = Vec::with_capacity(128);

@@ -9,16 +9,22 @@
 //! | call | answer |
 //! |---|---|
 //! | of another processor mode (32-bit x86, x32) | the process ends, whatever the policy says: numbers mean other things there |
-//! | not allowed, or all tests of one of its rules hold | [`OnViolation`]: `EPERM`, or the process ends |
+//! | all tests of one of its rules hold | what the first such rule says |
 //! | `absent`, and every number without a name | `ENOSYS`, even where a violation ends the process |
-//! | any other allowed one | the kernel carries it out |
+//! | not allowed | [`OnViolation`]: `EPERM`, or the process ends |
+//! | any other | the kernel carries it out |
 //!
 //! A number without a name is newer than this program. A library that tries it first expects to hear that the kernel
 //! doesn't have it, and then takes the older call; ending the process for that would break programs whenever a C library
 //! is updated, and protect nothing.
+//!
+//! A denied call isn't answered by the kernel but by the starter, who is told of it ([`told`], `crate::linux::listener`):
+//! the answer is the same, since the starter runs the same program for it ([`verdict`]).
 
 mod arguments;
 mod assembly;
+#[cfg(fuzzing)]
+mod fuzz;
 #[cfg(test)]
 mod kernel;
 mod list;
@@ -26,11 +32,16 @@ mod list;
 mod machine;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use crate::names::{self, Arch, Entry};
-use crate::{OnViolation, PlatformError, Syscalls};
-use libc::sock_filter;
+use crate::{OnViolation, PlatformError, SyscallAnswer, Syscalls};
+use libc::{BPF_K, BPF_RET, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG, sock_filter};
 use list::List;
+
+#[cfg(fuzzing)]
+pub(crate) use fuzz::fuzz;
+pub(crate) use told::{Verdict, told, verdict};
 
 /// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 pub(crate) type Program = Box<[sock_filter]>;
@@ -42,33 +53,58 @@ pub(super) const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exi
 /// The most instructions that the kernel takes (`BPF_MAXINSNS`).
 const MOST: usize = 4096;
 
-/// The programs for `syscalls`, to be installed in this order. There is one today: each costs a launch some 25 µs before
-/// its first instruction is looked at.
+/// The program for `syscalls`.
 ///
 /// # Errors
 /// With [`crate::ErrorKind::Invalid`]: a name that no processor has, a test of an argument that doesn't exist or of a
 /// value that doesn't fit, more rules than the kernel takes, or a list without one of the calls that start the program
 /// ([`LAUNCH`]).
-pub(crate) fn compile(syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
-    compile_for(NATIVE, syscalls)
+pub(crate) fn compile(syscalls: &Syscalls) -> Result<Program, PlatformError> {
+    compile_for(NATIVE, syscalls).map(|compiled| compiled.program)
+}
+
+/// The same, and whether this call is carried out whatever its arguments.
+pub(crate) fn compile_with(
+    syscalls: &Syscalls,
+    name: &str,
+) -> Result<(Program, bool), PlatformError> {
+    let compiled = compile_for(NATIVE, syscalls)?;
+    let always = compiled.always(NATIVE, name)?;
+    Ok((compiled.program, always))
 }
 
 /// The processor this was built for.
-const NATIVE: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+pub(crate) const NATIVE: Arch =
+    if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the numbers of this processor's system calls must be added to `names.rs` first");
 
-/// The processor is an argument, so that the programs of each are tested on all.
-fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Vec<Program>, PlatformError> {
-    let list = List::new(arch, syscalls)?;
-    for name in LAUNCH {
-        if !entry(name)?.number(arch).is_some_and(|number| list.allows(number)) {
-            return Err(PlatformError::invalid(format!(
-                "the system call `{name}` isn't allowed, and no program can be started without it"
-            )));
-        }
+/// A program, and what it was made of.
+#[derive(Debug)]
+struct Compiled {
+    program: Program,
+    list: List,
+    rules: arguments::Rules,
+}
+
+impl Compiled {
+    /// Whether a call is carried out whatever its arguments.
+    fn always(&self, arch: Arch, name: &str) -> Result<bool, PlatformError> {
+        let passes = |one: &sock_filter| {
+            u32::from(one.code) != BPF_RET | BPF_K
+                || matches!(one.k, SECCOMP_RET_ALLOW | SECCOMP_RET_LOG)
+        };
+        Ok(entry(name)?.number(arch).is_some_and(|number| match self.rules.get(&number) {
+            Some(instructions) => instructions.iter().all(passes),
+            None => self.list.allows(number),
+        }))
     }
+}
+
+/// The processor is an argument, so that the programs of each are tested on all.
+fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Compiled, PlatformError> {
+    let list = List::new(arch, syscalls)?;
     let rules = arguments::compile(arch, syscalls, &list)?;
     let program = assembly::assemble(arch, &list.ranges(&rules), &rules);
     if program.len() > MOST {
@@ -77,7 +113,15 @@ fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Vec<Program>, Platform
             "the system call rules need {len} instructions, and the kernel takes {MOST}"
         )));
     }
-    Ok(vec![program])
+    let compiled = Compiled { program, list, rules };
+    for name in LAUNCH {
+        if !compiled.always(arch, name)? {
+            return Err(PlatformError::invalid(format!(
+                "the system call `{name}` isn't allowed, and no program can be started without it"
+            )));
+        }
+    }
+    Ok(compiled)
 }
 
 /// The system call of this name.
@@ -91,6 +135,17 @@ const fn violation(on_violation: OnViolation) -> u32 {
     match on_violation {
         OnViolation::Error => errno(libc::EPERM),
         OnViolation::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+    }
+}
+
+/// What the kernel answers where a rule decides.
+const fn answer_of(answer: SyscallAnswer, on_violation: OnViolation) -> u32 {
+    match answer {
+        SyscallAnswer::Violation => violation(on_violation),
+        SyscallAnswer::Allow => SECCOMP_RET_ALLOW,
+        SyscallAnswer::Log => SECCOMP_RET_LOG,
+        SyscallAnswer::Error(error) => errno(error.number() as i32),
+        SyscallAnswer::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     }
 }
 
