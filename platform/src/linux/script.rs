@@ -137,8 +137,20 @@ impl OwnedScript {
         let place = usize::try_from(index).unwrap_or(usize::MAX);
         let cause = || Some(std::io::Error::from_raw_os_error(errno));
         let step = |list: &[Op]| {
-            let step = list.get(place).map_or_else(|| "an unknown step".into(), |op| self.op(op));
-            PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())
+            let op = list.get(place);
+            let step = op.map_or_else(|| "an unknown step".into(), |op| self.op(op));
+            let error =
+                PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause());
+            match op {
+                // Nobody under Landlock rules may change what is mounted, whatever the rules (landlock(7)); and filters
+                // of system calls forbid it to most.
+                Some(Op::PrivateMounts | Op::NewRoot { .. } | Op::Hostname { .. })
+                    if errno == libc::EPERM =>
+                {
+                    error.with_hint("a sandbox around this one may forbid it: start it outside")
+                }
+                _ => error,
+            }
         };
         match phase {
             Phase::Setup => step(&self.setup),
