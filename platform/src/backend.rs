@@ -3,7 +3,7 @@
 use crate::{
     Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
 };
-use crate::{Denials, Hits, InputPipe, OutputPipe, Process, Watcher};
+use crate::{Denials, Hits, InputPipe, OutputPipe, Process, Watcher, Wishes};
 use serde::Serialize;
 use std::fmt::Debug;
 use std::future::Future;
@@ -164,6 +164,11 @@ pub trait Running: Send + Debug {
 
     /// The system calls that were denied so far; empty where the platform doesn't tell.
     fn denials(&self) -> Arc<Denials> {
+        Arc::default()
+    }
+
+    /// What a watched program wished for so far; nothing where it isn't watched.
+    fn wishes(&self) -> Arc<Wishes> {
         Arc::default()
     }
 

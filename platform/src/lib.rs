@@ -37,6 +37,7 @@ mod stdio;
 mod support;
 mod units;
 mod usage;
+mod wishes;
 
 pub mod fake;
 
@@ -78,6 +79,8 @@ pub use usage::{
     CpuUsage, DeviceNumber, DeviceUsage, DiskUsage, IoUsage, MemoryUsage, NetworkUsage, PidsUsage,
     Pressure, PressureUsage, Usage,
 };
+
+pub use wishes::{Wished, Wishes};
 
 /// The backend of the platform this was built for.
 ///

@@ -45,6 +45,8 @@ pub struct LaunchPlan {
     pub init: bool,
     /// Whether the program gets a terminal of its own.
     pub terminal: bool,
+    /// Whether everything that it wishes for is taken note of, which makes each of its system calls slow.
+    pub watch: bool,
     /// What was decided for each control that the policy asks for.
     pub controls: BTreeMap<Control, Decision>,
     /// Controls that may be missing where only the launch finds out that they can't be held.
@@ -72,6 +74,7 @@ impl LaunchPlan {
             clock: ClockOffsets::default(),
             init: true,
             terminal: false,
+            watch: false,
             controls: BTreeMap::new(),
             accepted: BTreeSet::new(),
         }

@@ -5,6 +5,7 @@ mod audit;
 mod bars;
 mod doctor;
 mod judge;
+mod learn;
 mod output;
 mod overrides;
 mod policy;

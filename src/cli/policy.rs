@@ -1,6 +1,6 @@
 //! `stockade policy`: check policies, list and explain them, and describe their form; `judge` has the rest.
 
-use super::{FAILED, judge, output, overrides};
+use super::{FAILED, judge, learn, output, overrides};
 use crate::error::Error;
 use crate::plan::{LaunchRequest, compile, new_id};
 use crate::platform::{LaunchPlan, Probe, native};
@@ -27,6 +27,7 @@ pub(super) fn command() -> Command {
                 show_command(),
                 schema_command(),
                 explain_command(),
+                learn::command(),
                 judge::score_command(),
                 judge::lint_command(),
                 judge::diff_command(),
@@ -95,6 +96,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         Some(("show", matches)) => show(matches),
         Some(("schema", _)) => print_json(&policy::schema()),
         Some(("explain", matches)) => explain(matches),
+        Some(("learn", matches)) => learn::run(matches),
         Some(("score", matches)) => judge::score(matches),
         Some(("lint", matches)) => judge::lint(matches),
         Some(("diff", matches)) => judge::diff(matches),

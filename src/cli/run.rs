@@ -140,7 +140,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     Ok(report.exit_status())
 }
 
-fn event_loop() -> Result<tokio::runtime::Runtime, Error> {
+pub(super) fn event_loop() -> Result<tokio::runtime::Runtime, Error> {
     // tokio panics where it can't have the descriptors that it needs; this tries first, and can say so.
     let room = [(); 4].map(|()| std::io::pipe());
     room.into_iter()

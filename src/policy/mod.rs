@@ -19,6 +19,7 @@ mod exposure;
 mod key;
 pub(crate) mod keys;
 mod layer;
+mod learn;
 mod lint;
 mod overrides;
 mod paths;
@@ -33,6 +34,7 @@ mod value;
 pub use diff::{Difference, Wider, diff};
 pub use explain::{Explained, explain, explain_syscalls};
 pub use exposure::{Exposure, Finding, exposure};
+pub use learn::{Files, HostFiles, Learned};
 pub use lint::{Warning, lint};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
@@ -272,6 +274,15 @@ impl Policy {
     #[must_use]
     pub fn degrade(mut self, control: Control) -> Self {
         self.degrade.insert(control);
+        self
+    }
+
+    /// Shows a path for reading, where nothing is said of it.
+    pub(crate) fn read_too(mut self, path: PathBuf) -> Self {
+        if !self.filesystem.binds.iter().any(|bind| bind.target == path) {
+            let target = path.clone();
+            self.bind(Bind { source: path, target, access: Access::Read, optional: true });
+        }
         self
     }
 

@@ -38,6 +38,7 @@ pub struct SandboxBuilder {
     id: Option<String>,
     stdio: StdioSet,
     terminal: bool,
+    watch: bool,
     backend: Option<Arc<dyn Backend>>,
 }
 
@@ -50,6 +51,7 @@ impl SandboxBuilder {
             id: None,
             stdio: StdioSet::default(),
             terminal: false,
+            watch: false,
             backend: None,
         }
     }
@@ -110,6 +112,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Takes note of everything that the program wishes for ([`Sandbox::wishes`]), which makes each of its system calls slow.
+    #[must_use]
+    pub fn watch(mut self) -> Self {
+        self.watch = true;
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -135,7 +144,8 @@ impl SandboxBuilder {
             working_directory: std::env::current_dir().ok(),
             terminal: self.terminal,
         };
-        let plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
+        let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
+        plan.watch = self.watch;
         // Before anything runs: a port may be taken.
         let published = Published::bind(&plan)?;
         let started_at = jiff::Timestamp::now().to_string();

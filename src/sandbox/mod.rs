@@ -16,7 +16,7 @@ use crate::network::Passage;
 use crate::output;
 use crate::platform::{
     Control, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
-    Running, Signal, Terminal, Usage,
+    Running, Signal, Terminal, Usage, Wished,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -109,6 +109,11 @@ impl Sandbox {
     /// What is in force, from what was read back.
     pub fn enforcement(&self) -> &[Enforcement] {
         self.running.enforcement()
+    }
+
+    /// What the program wished for so far, where it is watched ([`SandboxBuilder::watch`]).
+    pub fn wishes(&self) -> Wished {
+        self.running.wishes().all()
     }
 
     /// Sends a signal to the program.

@@ -3,6 +3,7 @@
 use super::capabilities;
 use super::identity::{Caller, Ids};
 use super::landlock;
+use super::listener::NATIVE_AUDIT;
 use super::ownership::Ownership;
 use super::script::OwnedScript;
 use super::seccomp;
@@ -320,7 +321,11 @@ impl Prepared {
             let how = format!("seccomp filter of {} instructions", filter.len());
             self.held(Control::Syscalls, &how);
             // Where the program is the first process, it sends the listener itself, behind the filter.
-            let told = (plan.init || may_send).then(|| seccomp::told(&filter));
+            let ask = |filter: &[libc::sock_filter]| match plan.watch {
+                true => seccomp::watched(NATIVE_AUDIT, filter),
+                false => seccomp::told(filter),
+            };
+            let told = (plan.init || may_send).then(|| ask(&filter));
             ops.push(Op::SyscallFilter { plain: 0, told: told.as_ref().map(|_| 1) });
             self.script.filters = [Some(filter), told].into_iter().flatten().collect();
         }

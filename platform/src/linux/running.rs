@@ -8,7 +8,7 @@ use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Hits, HowEnded, LaunchPlan,
-    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher,
+    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher, Wishes,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -35,6 +35,7 @@ pub(crate) struct LinuxRunning {
     /// What answers denied system calls, where they are told.
     listener: Option<Listener>,
     denials: Arc<Denials>,
+    wishes: Arc<Wishes>,
     cgroup: Option<Cgroup>,
     disk: Option<DiskQuota>,
     sampler: Sampler,
@@ -78,12 +79,13 @@ impl LinuxRunning {
             OomKill::Process if plan.init => first_child(spawned.pid),
             OomKill::Process => Some(spawned.pid),
         };
-        let denials = Arc::<Denials>::default();
+        let (denials, wishes) = (Arc::<Denials>::default(), Arc::<Wishes>::default());
         let listener = spawned.listener.ok().zip(filter).map(|(listener, filter)| {
             // The program's process as the namespace counts, or as the host does where there is none.
             let inner = plan.controls.get(&Control::Processes) == Some(&Decision::Enforce);
             let program = Program { inner, pid: spawned.program };
-            Listener::start(listener, filter, &plan.syscalls, program, denials.clone())
+            let wishes = plan.watch.then(|| wishes.clone());
+            Listener::start(listener, filter, &plan.syscalls, program, denials.clone(), wishes)
         });
         let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
             && plan.network.is_own();
@@ -96,6 +98,7 @@ impl LinuxRunning {
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             listener: listener.transpose()?,
             denials,
+            wishes,
             cgroup,
             disk,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
@@ -383,6 +386,10 @@ impl Running for LinuxRunning {
 
     fn denials(&self) -> Arc<Denials> {
         self.denials.clone()
+    }
+
+    fn wishes(&self) -> Arc<Wishes> {
+        self.wishes.clone()
     }
 
     fn enforcement(&self) -> &[Enforcement] {

@@ -113,7 +113,7 @@ pub(crate) fn groups() -> impl Iterator<Item = &'static str> {
 }
 
 /// The calls of a group.
-fn members(group: &str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn members(group: &str) -> impl Iterator<Item = &'static str> {
     GROUPS.iter().filter(move |part| part.name == group).flat_map(|part| part.names).copied()
 }
 

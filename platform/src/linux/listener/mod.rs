@@ -10,9 +10,10 @@
 
 mod notice;
 mod process;
+mod watch;
 
 use super::seccomp::{self, NATIVE, Verdict};
-use crate::{Denials, DeniedCall, PlatformError, Syscalls};
+use crate::{Denials, DeniedCall, PlatformError, Syscalls, Wishes};
 use libc::{seccomp_notif, sock_filter};
 use notice::Waiting;
 use process::Condemned;
@@ -27,9 +28,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
+use watch::Watch;
 
 /// How the kernel names this processor (linux/audit.h).
-const NATIVE_AUDIT: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
+pub(crate) const NATIVE_AUDIT: u32 =
+    if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
 
 /// Arguments that say what a call is about. Of those that a rule tests that is true too.
 const TELLING: &[(&str, &[u8])] = &[
@@ -75,6 +78,7 @@ impl Listener {
         syscalls: &Syscalls,
         program: Program,
         denials: Arc<Denials>,
+        wishes: Option<Arc<Wishes>>,
     ) -> Result<Self, PlatformError> {
         // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
@@ -89,6 +93,7 @@ impl Listener {
             denials,
             ended_program: ended_program.clone(),
             condemned: VecDeque::new(),
+            watch: wishes.map(|wishes| (Watch::default(), wishes)),
         };
         Ok(Self { task: tokio::spawn(listen(listener, desk)), ended_program })
     }
@@ -152,6 +157,8 @@ struct Desk {
     ended_program: Arc<AtomicBool>,
     /// Processes that got the signal of a forbidden call, and when they get one that can't be stood in the way of.
     condemned: VecDeque<(Condemned, Instant)>,
+    /// Where every call is told: what is learned from it.
+    watch: Option<(Watch, Arc<Wishes>)>,
 }
 
 /// How long a process has to end of the signal for a forbidden call.
@@ -198,9 +205,18 @@ impl Desk {
             Err(Errno::NOENT | Errno::INTR) => return Ok(()),
             Err(error) => return Err(error),
         };
-        // Before the answer, so that whatever the program does next, this is counted.
-        self.denials.count(call(&self.telling, &notice));
-        match seccomp::verdict(&self.filter, &notice.data) {
+        if let Some((watch, wishes)) = &mut self.watch {
+            watch.note(&notice, wishes);
+        }
+        let verdict = seccomp::verdict(&self.filter, &notice.data);
+        if verdict != Verdict::Passes {
+            // Before the answer, so that whatever the program does next, this is counted.
+            self.denials.count(call(&self.telling, &notice));
+        }
+        match verdict {
+            // Nobody asks about what the filter allows, unless everything is watched.
+            Verdict::Passes if self.watch.is_some() => notice::let_go_on(listener, notice.id),
+            Verdict::Passes => self.end(listener, &notice),
             Verdict::Fails(errno) => notice::answer(listener, notice.id, errno),
             Verdict::Ends => self.end(listener, &notice),
         }

@@ -55,6 +55,21 @@ pub(super) fn answer(listener: BorrowedFd<'_>, id: u64, errno: i32) -> Result<()
     }
 }
 
+/// Has the kernel carry a call out, which is only for calls that the filter would have allowed: what they point to
+/// may have changed since, and a filter looks at nothing of that.
+pub(super) fn let_go_on(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
+    let flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).map_err(|_| Errno::INVAL)?;
+    let mut answer = seccomp_notif_resp { id, val: 0, error: 0, flags };
+    // SAFETY: the structure is of the size that is part of the request, and outlives the call.
+    let result = unsafe {
+        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer)
+    };
+    match checked(result) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}
+
 /// Whether a call still waits.
 pub(super) fn is_waiting(listener: BorrowedFd<'_>, id: u64) -> bool {
     // SAFETY: the number outlives the call, which only reads it.

@@ -41,7 +41,7 @@ use list::List;
 
 #[cfg(fuzzing)]
 pub(crate) use fuzz::fuzz;
-pub(crate) use told::{Verdict, told, verdict};
+pub(crate) use told::{Verdict, told, verdict, watched};
 
 /// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 pub(crate) type Program = Box<[sock_filter]>;

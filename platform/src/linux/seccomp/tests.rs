@@ -433,6 +433,7 @@ proptest! {
                 let verdict = match verdict(&program, &data) {
                     Verdict::Fails(number) => errno(number),
                     Verdict::Ends => SECCOMP_RET_KILL_PROCESS,
+                    Verdict::Passes => SECCOMP_RET_ALLOW,
                 };
                 prop_assert_eq!(verdict, expected, "{} {:?}", number, arguments);
             }

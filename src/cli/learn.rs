@@ -1,0 +1,97 @@
+//! `stockade policy learn`: runs a program with everything that it wishes for taken note of, and writes the policy that is just
+//! enough for it.
+
+use super::policy::word;
+use super::{output, overrides};
+use crate::error::Error;
+use crate::platform::{IncomingSignals, LaunchPlan};
+use crate::policy::{HostFiles, Learned, Policy};
+use crate::report::ExitReport;
+use crate::sandbox::Sandbox;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::fs::{DirEntry, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const AFTER: &str = "\
+The program runs behind all walls but may read what you may, /run aside; what it may change or reach follows from the flags, as
+with `run`. Whatever it tries is learned from, allowed or not. Every system call waits to be looked at, so that it takes many times
+as long. Exit codes are those of `run`.
+
+Example: stockade policy learn -o job.toml --write ./out -- python3 job.py && stockade run -p job.toml -- python3 job.py";
+
+pub(super) fn command() -> Command {
+    let file = Arg::new("output-file")
+        .short('o')
+        .long("output-file")
+        .value_name("FILE")
+        .default_value("learned.toml")
+        .value_parser(value_parser!(OsString))
+        .help("Where to write the policy; a file that is there already stays as it is");
+    Command::new("learn")
+        .about("Run a program, and write a policy that is just enough for it")
+        .after_help(AFTER)
+        .arg(file)
+        .args(overrides::flags())
+        .arg(word("command", "CMD").num_args(1..).last(true).help("The program and its arguments"))
+}
+
+/// Runs it, and gives the exit code.
+pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
+    let words = |name: &str| matches.get_many::<OsString>(name).into_iter().flatten().cloned();
+    let command: Vec<OsString> = words("command").collect();
+    let place = PathBuf::from(words("output-file").next().unwrap_or_default());
+    let shown = LaunchPlan::readable(&place);
+    let directory = output::current_directory()?;
+    // Made first: what can't be written is told before anything runs.
+    let mut file = File::create_new(&place)
+        .map_err(|error| Error::io(format!("failed to make `{shown}` for the policy"), error))?;
+    let (learned, report) = observe(&command, matches, &directory).inspect_err(|_| {
+        // Nothing was learned, so nothing is left; the error to tell is the first one.
+        std::fs::remove_file(&place).unwrap_or(());
+    })?;
+    let told: Vec<String> = command.iter().map(LaunchPlan::readable).collect();
+    file.write_all(learned.text(&told.join(" ")).as_bytes())
+        .map_err(|error| Error::io(format!("failed to write `{shown}`"), error))?;
+    output::note(format_args!("stockade: learned `{shown}`; read it before you use it"));
+    Ok(report.exit_status())
+}
+
+fn observe(
+    command: &[OsString],
+    matches: &ArgMatches,
+    directory: &Path,
+) -> Result<(Learned, ExitReport), Error> {
+    let base = Policy::load("base", &[], directory)?;
+    let mut policy = Policy::load("default", &overrides::overrides(matches), directory)?;
+    policy.filesystem.workdir.get_or_insert_with(|| directory.to_owned());
+    for path in top_level() {
+        policy = policy.read_too(path);
+    }
+    super::run::event_loop()?.block_on(async {
+        let failed = |error| Error::io("failed to catch signals", error);
+        let mut signals = IncomingSignals::catch().map_err(failed)?;
+        let builder = Sandbox::builder(policy.clone()).command(command);
+        let mut sandbox = builder.watch().start()?;
+        let report = loop {
+            tokio::select! {
+                report = sandbox.wait() => break report?,
+                signal = signals.next() => sandbox.signal(signal)?,
+            }
+        };
+        let seen = (&sandbox.wishes(), &report);
+        Ok((Learned::new(seen, &policy, &base, &HostFiles), report))
+    })
+}
+
+/// What stands right below the root and can be shown as it is. Not `/run`: its sockets do things for whoever connects.
+fn top_level() -> Vec<PathBuf> {
+    const NOT: [&str; 5] = ["proc", "dev", "sys", "tmp", "run"];
+    let is_shown = |entry: &DirEntry| !NOT.iter().any(|name| entry.file_name() == *name);
+    let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
+    let mut all: Vec<PathBuf> = entries.filter(is_shown).map(|entry| entry.path()).collect();
+    all.retain(|path| path.is_dir());
+    all.sort();
+    all
+}
