@@ -28,9 +28,9 @@ fn the_program_has_a_terminal_of_its_own() {
 #[test]
 fn its_size_is_the_callers_from_the_start_and_follows_it() {
     let mut desk = Desk::new();
-    // `stty` on the caller's side sets rows and columns one after the other, which is two changes.
-    let line = "stty size; trap 'stty size | grep 132 && exit' WINCH; echo ready; \
-                while :; do read -t 1; done";
+    // `stty` on the caller's side sets rows and columns one after the other, which is two changes, told as one or two.
+    let line = "stty size; trap told=yes WINCH; echo ready; \
+                until [ \"$told $(stty size)\" = 'yes 40 132' ]; do sleep 0.1; done; stty size";
     let run = desk.run(&["bash", "-c", line]);
     desk.shows("30 100\r\n");
     desk.shows("ready");

@@ -253,18 +253,26 @@ fn time_held_back_by_the_cpu_limit_is_told_with_its_periods() {
 #[test]
 fn time_in_the_program_is_told_from_time_in_the_kernel() {
     let scene = Scene::new();
-    let inside = |code| {
+    let inside = |code: &str| {
         let run = scene.python(&[], code).expect_code(0);
         let [user, system] =
             ["/cpu/user_s", "/cpu/system_s"].map(|name| run.reported(name).as_f64().unwrap());
         assert!(user + system > 0.5, "{}", run.told());
         user / (user + system)
     };
-    let outside = |code| {
+    let outside = |code: &str| {
         let told = "import os\nuser, system = os.times()[:2]\nprint(user / (user + system))";
         support::python_outside(&format!("{code}\n{told}")).trim().parse::<f64>().unwrap()
     };
-    let [own, kernel] = [BUSY, BUSY_KERNEL].map(|code| (inside(code), outside(code)));
+    // By the CPU's time, not the clock's: a machine that does other things besides gives little of that.
+    let worked = |code: &str| {
+        code.replace("end = time.monotonic() + 2", "end = time.process_time() + 1")
+            .replace("time.monotonic() <", "time.process_time() <")
+    };
+    let [own, kernel] = [BUSY, BUSY_KERNEL].map(|code| {
+        let code = worked(code);
+        (inside(&code), outside(&code))
+    });
     assert!(own.0 > 0.6, "{own:?} of a loop's time was its own");
     // User-mode Linux itself takes nearly all of its time for the program's.
     for (inside, outside) in [own, kernel] {
@@ -406,7 +414,7 @@ fn without_a_control_group_figures_are_unknown_and_not_zero() {
     ] {
         assert!(run.reported(place).is_null(), "{place}{}", run.told());
     }
-    assert!(run.reported("/cpu/user_s").as_f64() > Some(0.5), "{}", run.told());
+    assert!(run.reported("/cpu/user_s").as_f64() > Some(0.1), "{}", run.told());
     assert!(run.reported("/memory/peak_bytes").as_u64() > Some(MEBIBYTE), "{}", run.told());
     // The default policy's limits are watched here, so that it was looked at.
     assert!(run.reported("/pids/peak").as_u64() >= Some(2), "{}", run.told());
