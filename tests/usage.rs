@@ -392,7 +392,7 @@ fn without_a_control_group_figures_are_unknown_and_not_zero() {
         skip!("root: only root may cover the cgroup tree and still map ids");
     }
     let scene = Scene::new();
-    let code = "import time\nwhile time.process_time() < 0.5: pass";
+    let code = "import time\nwhile time.process_time() < 0.5:\n    for _ in range(20000): pass";
     let inner = scene.command(&[], &[PYTHON, "-c", code]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "--", "sh", "-c"]).current_dir(scene.path()).stdin(Stdio::null());
