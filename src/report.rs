@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, DiskUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan, MemoryUsage,
-    NetworkUsage, PidsUsage, PressureUsage, State, Victim,
+    Control, CpuUsage, Decision, DiskUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan,
+    MemoryUsage, NetworkUsage, Overlay, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -81,6 +81,9 @@ pub struct ExitReport {
     pub io: Option<IoUsage>,
     /// What the directories hold that it could write, where that was limited.
     pub disk: Option<DiskUsage>,
+    /// The directory that keeps what it changed of copies, where they are kept; `stockade diff` lists it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<String>,
     /// What went over its own interfaces.
     pub network: Option<NetworkUsage>,
     /// Time that it waited for what others had.
@@ -147,6 +150,15 @@ pub struct MemoryKills {
 fn memory_kills(ended: &Ended) -> Option<MemoryKills> {
     let (processes, tree) = (ended.hits.memory_kills, ended.hits.tree_kills > 0);
     (processes > 0).then(|| MemoryKills { processes, tree, victim: ended.victim.clone() })
+}
+
+/// The directory that keeps changes.
+fn kept(plan: &LaunchPlan) -> Option<String> {
+    let copies = plan.controls.get(&Control::Overlay) == Some(&Decision::Enforce);
+    match &plan.filesystem.overlay {
+        Some(Overlay::Keep(path)) if copies => Some(LaunchPlan::readable(path)),
+        _ => None,
+    }
 }
 
 /// The limits that were reached.
@@ -228,6 +240,7 @@ impl ExitReport {
             memory: ended.usage.memory,
             io: ended.usage.io.clone(),
             disk: ended.usage.disk,
+            changes: kept(plan),
             network: ended.usage.network,
             pressure: ended.usage.pressure,
             output_bytes: None,
@@ -261,6 +274,7 @@ impl ExitReport {
             memory: MemoryUsage::default(),
             io: None,
             disk: None,
+            changes: None,
             network: None,
             pressure: PressureUsage::default(),
             output_bytes: None,

@@ -13,6 +13,7 @@
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
 mod backend;
+mod changes;
 pub mod console;
 mod control;
 #[cfg(unix)]
@@ -41,6 +42,7 @@ pub mod fake;
 pub mod linux;
 
 pub use backend::{Backend, BoxFuture, Ended, HowEnded, Launched, Running, Victim};
+pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
@@ -56,7 +58,7 @@ pub use names::{capability_names, known_capability, known_syscall, syscall_names
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, Network, OnViolation, OomKill,
-    ProcView, SyscallRule, Syscalls, Tmp,
+    Overlay, ProcView, SysView, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
 pub use secret::{Hidden, Secret, SecretSource};

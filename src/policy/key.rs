@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Switch(fn(&mut Draft, bool)),
     Choice(&'static [Choice]),
     Path(fn(&mut Draft, PathBuf)),
+    /// A path, or a word that stands for none.
+    PathOr(&'static str, fn(&mut Draft, Option<PathBuf>)),
     /// A list of host paths.
     Paths(fn(&mut Draft, PathBuf)),
     /// A list of names.
@@ -135,6 +137,8 @@ impl Key {
             Kind::Switch(_) => "true|false",
             Kind::Choice(_) => "WORD",
             Kind::Path(_) | Kind::Paths(_) => "PATH",
+            Kind::PathOr("discard", _) => "discard|PATH",
+            Kind::PathOr(..) => "PATH",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
             Kind::Pairs(_, Values::Texts, _) => "NAME=VALUE",

@@ -6,11 +6,13 @@
 mod capabilities;
 
 mod cgroup;
+mod changes;
 mod detect;
 mod disk;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
+mod kept;
 mod kernel_log;
 mod landlock;
 mod mounts;
@@ -26,12 +28,14 @@ mod streams;
 mod text;
 mod view;
 
-use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Control, Decision, Enforcement};
+use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
+use crate::{Control, Decision, Enforcement, Overlay};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
+use kept::Kept;
 use prepare::Prepared;
 use running::LinuxRunning;
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 use streams::Streams;
 
@@ -83,17 +87,25 @@ impl Backend for LinuxBackend {
     }
 
     fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError> {
-        Ok(Prepared::new(plan)?.script.describe())
+        Ok(Prepared::new(plan, None)?.script.describe())
+    }
+
+    fn changes(&self, word: &OsStr) -> Result<Changes, PlatformError> {
+        changes::find(word)
     }
 
     fn launch(&self, plan: &LaunchPlan, stdio: StdioSet) -> Result<Launched, PlatformError> {
-        let mut prepared = Prepared::new(plan)?;
+        let mut kept = kept_for(plan)?;
+        let mut prepared = Prepared::new(plan, kept.as_mut())?;
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
         self.sweep();
         let (disk, space) = disk::hold(plan, &prepared.writable)?;
         let (cgroup, quotas) = group_for(self.tree(), plan)?;
         let spawned = spawn::spawn(&prepared, cgroup.as_ref())?;
+        if let Some(kept) = &mut kept {
+            kept.settle(&plan.id)?;
+        }
         streams.close_theirs();
         let mut enforcement = prepared.enforcement;
         enforcement.extend(quotas);
@@ -104,9 +116,18 @@ impl Backend for LinuxBackend {
         }
         let mut spawned = spawned;
         let terminal = spawned.terminal.take();
-        let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, disk, enforcement)?);
+        let running = Box::new(LinuxRunning::new(spawned, plan, cgroup, disk, kept, enforcement)?);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal })
+    }
+}
+
+/// The directory in which a launch keeps changes, taken for it alone.
+fn kept_for(plan: &LaunchPlan) -> Result<Option<Kept>, PlatformError> {
+    let copies = plan.controls.get(&Control::Overlay) == Some(&Decision::Enforce);
+    match &plan.filesystem.overlay {
+        Some(Overlay::Keep(path)) if copies => Kept::take(path).map(Some),
+        _ => Ok(None),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::cgroup::{Cgroup, traffic};
 use super::disk::DiskQuota;
+use super::kept::Kept;
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct LinuxRunning {
     filtered: bool,
     cgroup: Option<Cgroup>,
     disk: Option<DiskQuota>,
+    /// Held until nothing of the tree is left.
+    kept: Option<Kept>,
     sampler: Sampler,
     /// `/proc/PID/net/dev`, where its network is its own, so that the interfaces' counts are its own too.
     interfaces: Option<File>,
@@ -56,6 +59,7 @@ impl LinuxRunning {
         plan: &LaunchPlan,
         cgroup: Option<Cgroup>,
         disk: Option<DiskQuota>,
+        kept: Option<Kept>,
         enforcement: Vec<Enforcement>,
     ) -> Result<Self, PlatformError> {
         let register = |fd: OwnedFd| {
@@ -81,6 +85,7 @@ impl LinuxRunning {
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             cgroup,
             disk,
+            kept,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
             // Opened now, because it can't be any more when the process has ended; kept open it shows the same network.
             interfaces: own_network
@@ -182,6 +187,9 @@ impl LinuxRunning {
         if let Some(disk) = &mut self.disk {
             ended.usage.disk = disk.usage();
             disk.remove()?;
+        }
+        if let Some(kept) = self.kept.take() {
+            drop(kept);
         }
         ended.usage.network = self.traffic();
         ended.usage = ended.usage.or(&reaped);
