@@ -4,8 +4,8 @@ pub use crate::network::Connections;
 
 use crate::error::Error;
 use crate::platform::{
-    Control, CpuUsage, Denial, DiskUsage, Ended, Enforcement, HowEnded, IoUsage, LaunchPlan,
-    MemoryUsage, NetworkUsage, PidsUsage, PressureUsage, State, Victim,
+    Control, CpuUsage, Decision, Denial, DiskUsage, Ended, Enforcement, HowEnded, IoUsage,
+    LaunchPlan, MemoryUsage, NetworkUsage, Overlay, PidsUsage, PressureUsage, State, Victim,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -83,6 +83,9 @@ pub struct ExitReport {
     pub io: Option<IoUsage>,
     /// What the directories hold that it could write, where that was limited.
     pub disk: Option<DiskUsage>,
+    /// The directory that keeps what it changed of copies, where they are kept; `stockade diff` lists it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<String>,
     /// What went over its own interfaces.
     pub network: Option<NetworkUsage>,
     /// Connections through its filtered network; `None` where it has none.
@@ -153,6 +156,15 @@ pub struct MemoryKills {
 fn memory_kills(ended: &Ended) -> Option<MemoryKills> {
     let (processes, tree) = (ended.hits.memory_kills, ended.hits.tree_kills > 0);
     (processes > 0).then(|| MemoryKills { processes, tree, victim: ended.victim.clone() })
+}
+
+/// The directory that keeps changes.
+fn kept(plan: &LaunchPlan) -> Option<String> {
+    let copies = plan.controls.get(&Control::Overlay) == Some(&Decision::Enforce);
+    match &plan.filesystem.overlay {
+        Some(Overlay::Keep(path)) if copies => Some(LaunchPlan::readable(path)),
+        _ => None,
+    }
 }
 
 /// The limits that were reached.
@@ -235,6 +247,7 @@ impl ExitReport {
             memory: ended.usage.memory,
             io: ended.usage.io.clone(),
             disk: ended.usage.disk,
+            changes: kept(plan),
             network: ended.usage.network,
             connections: None,
             denials: Vec::new(),
@@ -270,6 +283,7 @@ impl ExitReport {
             memory: MemoryUsage::default(),
             io: None,
             disk: None,
+            changes: None,
             network: None,
             connections: None,
             denials: Vec::new(),

@@ -1,10 +1,13 @@
 //! What every platform answers.
 
+use crate::plan::readable;
 use crate::{
-    Bytes, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet, Support, Usage,
+    Bytes, Changes, Control, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet,
+    Support, Usage,
 };
 use crate::{Denials, Hits, InputPipe, OutputPipe, Process, Watcher, Wishes};
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -32,6 +35,16 @@ pub trait Backend: Send + Sync + Debug {
     /// # Errors
     /// When the plan can't be prepared on this host.
     fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError>;
+
+    /// What sandboxes changed of copies, where that is kept: in a directory, or the one of the sandbox with this id.
+    ///
+    /// # Errors
+    /// When there is nothing of this name, it can't be read, or the platform keeps no changes.
+    fn changes(&self, word: &OsStr) -> Result<Changes, PlatformError> {
+        let reason =
+            format!("the {} backend keeps no changes of `{}`", self.name(), readable(word));
+        Err(PlatformError::unsupported(Control::Overlay, reason))
+    }
 
     /// Starts the program and returns once it runs (its `exec` succeeded).
     ///

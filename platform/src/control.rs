@@ -84,6 +84,8 @@ pub enum Control {
     Filesystem,
     /// A second wall of the same file rules, held by the kernel for the program's process and its children.
     AccessRules,
+    /// Changes to what is copied on write stay away from the host's files.
+    Overlay,
     /// What of the network can be reached.
     Network,
     /// An unprivileged host identity.
@@ -146,6 +148,11 @@ const TABLE: &[(Control, &str, &str)] = &[
         Control::AccessRules,
         "filesystem.access_rules",
         "the same file rules again, as a second wall",
+    ),
+    (
+        Control::Overlay,
+        "filesystem.overlay",
+        "what is changed of a copy stays as it is on the host",
     ),
     (Control::Network, "network.mode", "what of the network can be reached"),
     (Control::User, "identity.user", "an unprivileged host identity"),

@@ -13,6 +13,7 @@
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
 mod backend;
+mod changes;
 pub mod console;
 mod control;
 mod denial;
@@ -45,6 +46,7 @@ pub mod fake;
 pub mod linux;
 
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
+pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, DeniedCall, Wall};
 #[cfg(unix)]
@@ -62,8 +64,8 @@ pub use names::{capability_names, known_capability, known_syscall, syscall_names
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
-    Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, ProcView,
-    SyscallAnswer, SyscallRule, Syscalls, Tmp,
+    Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, Overlay,
+    ProcView, SysView, SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
 pub use secret::{Hidden, Secret, SecretSource};

@@ -228,6 +228,13 @@ pub enum OomKill {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Filesystem {
+    /// Directory of the host that is the root inside; when `None`, a fresh root with nothing but what is named here.
+    #[serde(serialize_with = "maybe_path")]
+    pub root: Option<PathBuf>,
+    /// Where changes go to what is copied on write. When `None`, the root can't be changed and other changes are discarded.
+    pub overlay: Option<Overlay>,
+    /// Most bytes of discarded changes.
+    pub overlay_size: Option<Bytes>,
     /// Host paths that exist inside, at the same place unless told otherwise.
     pub binds: Vec<Bind>,
     /// Host paths below those that look as if nothing were there, or can't be opened.
@@ -244,9 +251,41 @@ pub struct Filesystem {
     pub tmp_files: Option<u32>,
     /// View of the process information file system.
     pub proc: ProcView,
+    /// View of the device information file system.
+    pub sys: SysView,
     /// Where the program starts; `/` when `None`.
     #[serde(serialize_with = "maybe_path")]
     pub workdir: Option<PathBuf>,
+}
+
+impl Filesystem {
+    /// Whether the root is a directory of the host that is copied on write.
+    pub fn copies_root(&self) -> bool {
+        self.root.is_some() && self.overlay.is_some()
+    }
+
+    /// Whether anything is copied on write.
+    pub fn copies(&self) -> bool {
+        self.copies_root() || self.binds.iter().any(|bind| bind.access == Access::Copy)
+    }
+}
+
+/// Where changes go to what is copied on write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// Into memory, and away with the sandbox.
+    Discard,
+    /// Into this directory, from which a later sandbox goes on.
+    Keep(PathBuf),
+}
+
+impl Serialize for Overlay {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Discard => serializer.serialize_str("discard"),
+            Self::Keep(directory) => path(directory, serializer),
+        }
+    }
 }
 
 /// One host path made visible inside.
@@ -258,7 +297,7 @@ pub struct Bind {
     /// Absolute path inside.
     #[serde(serialize_with = "path")]
     pub target: PathBuf,
-    /// Read or write.
+    /// Read, write, or write to a copy.
     pub access: Access,
     /// Whether a missing source is passed over instead of refused.
     pub optional: bool,
@@ -292,6 +331,8 @@ pub enum Access {
     Read,
     /// Read, execute, write, create, delete.
     Write,
+    /// The same, to a copy: what the host has stays as it is.
+    Copy,
 }
 
 /// A private temporary directory in memory.
@@ -312,6 +353,17 @@ pub enum ProcView {
     Pids,
     /// Nothing.
     None,
+}
+
+/// What of device information is visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SysView {
+    /// Nothing.
+    #[default]
+    None,
+    /// The system's devices and the sandbox's own network, to be read.
+    Read,
 }
 
 /// Who the program is.

@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod bars;
+mod diff;
 mod doctor;
 mod judge;
 mod learn;
@@ -36,6 +37,7 @@ fn command() -> Command {
         .subcommand(stats::command())
         .subcommand(top::command())
         .subcommand(update::command())
+        .subcommand(diff::command())
         .subcommands(ask::commands())
 }
 
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Some(("stats", matches)) => stats::run(matches),
         Some(("top", matches)) => top::run(matches),
         Some(("update", matches)) => update::run(matches),
+        Some(("diff", matches)) => diff::run(matches),
         Some((name, matches)) => match ask::request(name, matches) {
             Some(request) => ask::run(&request, matches),
             None => Ok(FAILED),

@@ -2,13 +2,15 @@
 
 use super::draft::Draft;
 use super::layer::{Findings, Note, Place, Spot, not_visible};
+use super::paths;
 use super::problem::quoted;
 use super::shown::mode_of;
 use super::source::Source;
 use super::syscalls::{self, Calls};
 use crate::network::PROXY_PORT;
 use crate::platform::{
-    Bytes, LaunchPlan, Network, OnViolation, SecretSource, SyscallAnswer, Syscalls,
+    Bytes, LaunchPlan, Network, OnViolation, Overlay, SecretSource, SysView, SyscallAnswer,
+    Syscalls,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -91,6 +93,10 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
             problem("filesystem.devices", &entry, message);
         }
     }
+    for (key, message) in of_files(draft) {
+        let spot = spot_of(&findings.notes, sources, key, "");
+        findings.problems.add(|| spot.problem(key, message));
+    }
     temporary(draft, findings, sources);
     network(draft, findings, sources);
 }
@@ -165,6 +171,34 @@ fn needed_and_denied(calls: &Calls) -> Option<(&'static str, &'static str, Strin
         .find(|name| rules.iter().any(|rule| rule.name == **name && denies(rule.answer)))?;
     let rule = calls.rules().filter(|rule| syscalls::means(rule.name(), name)).last();
     Some((name, "syscalls.rules", rule.map_or_else(String::new, |rule| rule.text().to_owned())))
+}
+
+/// What of the root and its copies can't be, with the key that is to be changed.
+fn of_files(draft: &Draft) -> Vec<(&'static str, String)> {
+    let filesystem = &draft.policy.filesystem;
+    let mut problems = Vec::new();
+    if let Some(root) = &filesystem.root
+        && paths::reserved(root).is_some()
+    {
+        let shown = quoted(&LaunchPlan::readable(root));
+        let message =
+            format!("{shown} can't be the root (name a directory with a system of its own)");
+        problems.push(("filesystem.root", message));
+    }
+    if filesystem.overlay.is_some() && !filesystem.copies() {
+        let message =
+            "nothing is copied (set `filesystem.root`, or name directories in `filesystem.copy`)";
+        problems.push(("filesystem.overlay", message.into()));
+    }
+    if filesystem.overlay_size.is_some() && matches!(filesystem.overlay, Some(Overlay::Keep(_))) {
+        let message = "only what is discarded has a size (`limits.disk` holds what is kept)";
+        problems.push(("filesystem.overlay_size", message.into()));
+    }
+    if filesystem.sys == SysView::Read && draft.policy.network == Network::Host {
+        let message = "the kernel shows `/sys` only with a network of one's own (set `network.mode` to `none`)";
+        problems.push(("filesystem.sys", message.into()));
+    }
+    problems
 }
 
 /// A private `/tmp` and the host's can't both be at `/tmp`.

@@ -40,10 +40,11 @@ const DENIALS: [&str; 3] = ["syscalls.deny", "filesystem.hide", "filesystem.deny
 const NO_PERMISSION: [&str; 5] =
     ["description", "extends", "syscalls.base", "syscalls.allow", "syscalls.deny"];
 /// Lists whose entries permit something each.
-const PERMISSIONS: [&str; 9] = [
+const PERMISSIONS: [&str; 10] = [
     "filesystem.read",
     "filesystem.read_optional",
     "filesystem.write",
+    "filesystem.copy",
     "filesystem.devices",
     "capabilities.keep",
     "environment.keep",

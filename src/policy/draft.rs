@@ -14,6 +14,8 @@ use std::path::PathBuf;
 pub(super) struct Draft {
     pub(super) policy: Policy,
     pub(super) calls: Calls,
+    /// Host paths that the layer which is being read shows.
+    shown: Vec<PathBuf>,
 }
 
 impl Draft {
@@ -39,11 +41,27 @@ impl Draft {
                 warnings: Vec::new(),
             },
             calls: Calls::default(),
+            shown: Vec::new(),
         }
+    }
+
+    /// The next layer begins.
+    pub(super) fn begin_layer(&mut self) {
+        self.calls.begin_layer();
+        self.shown.clear();
+    }
+
+    /// Makes a directory the root. The host paths that earlier layers show were meant for a root without anything: `/usr` of
+    /// the host over that of the directory would be a mixture that nobody asked for. What this layer and later ones show is.
+    pub(super) fn set_root(&mut self, path: PathBuf) {
+        let shown = &self.shown;
+        self.policy.filesystem.binds.retain(|bind| shown.contains(&bind.target));
+        self.policy.filesystem.root = Some(path);
     }
 
     /// Shows a host path at the same place inside. What an earlier layer said of that place no longer counts.
     pub(super) fn bind(&mut self, path: PathBuf, access: Access, optional: bool) {
+        self.shown.push(path.clone());
         self.policy.filesystem.masks.retain(|known| known.path != path);
         self.policy.bind(Bind { source: path.clone(), target: path, access, optional });
     }

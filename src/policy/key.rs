@@ -45,6 +45,8 @@ pub(super) enum Kind {
     Switch(fn(&mut Draft, bool)),
     Choice(&'static [Choice]),
     Path(fn(&mut Draft, PathBuf)),
+    /// A path, or a word that stands for none.
+    PathOr(&'static str, fn(&mut Draft, Option<PathBuf>)),
     /// A list of host paths.
     Paths(fn(&mut Draft, PathBuf)),
     /// A list of names.
@@ -144,6 +146,8 @@ impl Key {
             Kind::Path(_) | Kind::Paths(_) => "PATH",
             Kind::Names(Names::Destinations, _) => "HOST[:PORT]",
             Kind::Names(Names::Published, _) => "[ADDRESS:]PORT:PORT",
+            Kind::PathOr("discard", _) => "discard|PATH",
+            Kind::PathOr(..) => "PATH",
             Kind::Names(..) => "NAME",
             Kind::Io(_) => "path=PATH,LIMIT=VALUE",
             Kind::Rules(_) => "name=CALL,arg0=VALUE,action=WORD",

@@ -6,10 +6,10 @@
 use super::draft::Draft;
 pub(crate) use super::key::Key;
 use super::key::{Choice, Count, Kind, Names, Size, UNLIMITED, Values};
-use super::shown::{masks_of, mode_of, one, paths_of, secrets_of, time, times};
+use super::shown::{masks_of, mode_of, one, overlay_of, paths_of, secrets_of, time, times};
 use crate::platform::{
     Access, AllowRule, Bytes, Control, LaunchPlan, MaskKind, Network, OnViolation, OomKill,
-    ProcView, Publish, SecretSource, Tmp,
+    Overlay, ProcView, Publish, SecretSource, SysView, Tmp,
 };
 
 /// The key with this path.
@@ -337,6 +337,44 @@ pub(crate) static KEYS: &[Key] = &[
         show: |draft| vec![time(draft.policy.limits.grace)],
     },
     Key {
+        path: "filesystem.root",
+        flag: "root",
+        kind: Kind::Path(Draft::set_root),
+        doc: "host directory that is the root inside, for reading; of host paths only those named beside it or later are shown in it",
+        example: "\"/srv/images/alpine\"",
+        show: |draft| draft.policy.filesystem.root.iter().map(LaunchPlan::readable).collect(),
+    },
+    Key {
+        path: "filesystem.overlay",
+        flag: "overlay",
+        kind: Kind::PathOr("discard", |draft, path| {
+            draft.policy.filesystem.overlay = Some(path.map_or(Overlay::Discard, Overlay::Keep));
+        }),
+        doc: "lets the program change a copy of `root` and of the paths in `copy`: where the changes go, a directory or `discard`",
+        example: "\"/srv/changes\"",
+        show: |draft| one(draft.policy.filesystem.overlay.as_ref().map(overlay_of)),
+    },
+    Key {
+        path: "filesystem.overlay_size",
+        flag: "overlay-size",
+        kind: Kind::Size(Size {
+            least: Bytes(64 << 10),
+            off: "default",
+            set: |draft, size| draft.policy.filesystem.overlay_size = size,
+        }),
+        doc: "size of all discarded changes together, in memory; `default` for 64 MiB",
+        example: "\"1GiB\"",
+        show: |draft| one(draft.policy.filesystem.overlay_size),
+    },
+    Key {
+        path: "filesystem.copy",
+        flag: "copy",
+        kind: Kind::Paths(|draft, path| draft.bind(path, Access::Copy, false)),
+        doc: "host directories that can be changed inside, and stay as they are on the host; the changes go where `overlay` says, else away",
+        example: "[\".\"]",
+        show: |draft| paths_of(draft, Access::Copy, false),
+    },
+    Key {
         path: "filesystem.read",
         flag: "read",
         kind: Kind::Paths(|draft, path| draft.bind(path, Access::Read, false)),
@@ -446,6 +484,25 @@ pub(crate) static KEYS: &[Key] = &[
         doc: "what `/proc` shows",
         example: "\"private\"",
         show: |draft| vec![mode_of(&draft.policy.filesystem.proc)],
+    },
+    Key {
+        path: "filesystem.sys",
+        flag: "sys",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "none",
+                doc: "nothing",
+                set: |draft| draft.policy.filesystem.sys = SysView::None,
+            },
+            Choice {
+                word: "read",
+                doc: "the system's devices, for reading, but for firmware and the use of energy",
+                set: |draft| draft.policy.filesystem.sys = SysView::Read,
+            },
+        ]),
+        doc: "what `/sys` shows",
+        example: "\"read\"",
+        show: |draft| vec![mode_of(&draft.policy.filesystem.sys)],
     },
     Key {
         path: "filesystem.workdir",

@@ -105,7 +105,7 @@ impl<'d> Layer<'d> {
         base: Base<'d>,
         shipped: bool,
     ) -> Self {
-        draft.calls.begin_layer();
+        draft.begin_layer();
         Self { draft, findings, base, shipped, seen: HashMap::new() }
     }
 
@@ -257,6 +257,11 @@ impl<'d> Layer<'d> {
                 (choices[value::choice(scalar, &words)?].set)(self.draft);
             }
             Kind::Path(set) => set(self.draft, paths::resolve(&scalar.system_text()?, self.base)?),
+            Kind::PathOr(word, set) => {
+                let text = scalar.system_text()?;
+                let path = (*text != **word).then(|| paths::resolve(&text, self.base));
+                set(self.draft, path.transpose()?);
+            }
             Kind::Paths(set) => {
                 let text = scalar.system_text()?;
                 let path = paths::resolve(&text, self.base)?;

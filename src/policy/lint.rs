@@ -89,6 +89,7 @@ fn repeated(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
         if shows(policy, above) == Some(bind.access) && !bind.optional {
             let key = match bind.access {
                 Access::Read => "filesystem.read",
+                Access::Copy => "filesystem.copy",
                 Access::Write => "filesystem.write",
             };
             let path = shown(&bind.target);

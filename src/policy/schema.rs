@@ -53,7 +53,9 @@ fn keys_of(section: &str) -> Map<String, Value> {
 
 fn schema_of(key: &Key) -> Value {
     let mut schema = match &key.kind {
-        Kind::Extends | Kind::Text(_) | Kind::Path(_) => json!({ "type": "string" }),
+        Kind::Extends | Kind::Text(_) | Kind::Path(_) | Kind::PathOr(..) => {
+            json!({ "type": "string" })
+        }
         Kind::HostName(_) => {
             json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$" })
         }

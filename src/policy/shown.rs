@@ -1,7 +1,7 @@
 //! Values of a policy as people read them.
 
 use super::draft::Draft;
-use crate::platform::{Access, LaunchPlan, MaskKind, SecretSource};
+use crate::platform::{Access, LaunchPlan, MaskKind, Overlay, SecretSource};
 use serde::Serialize;
 use std::fmt::Display;
 use std::time::Duration;
@@ -35,6 +35,14 @@ pub(super) fn paths_of(draft: &Draft, access: Access, optional: bool) -> Vec<Str
     let binds = draft.policy.filesystem.binds.iter();
     let matching = binds.filter(|bind| bind.access == access && bind.optional == optional);
     matching.map(|bind| LaunchPlan::readable(&bind.target)).collect()
+}
+
+/// Where changes go.
+pub(super) fn overlay_of(overlay: &Overlay) -> String {
+    match overlay {
+        Overlay::Discard => "discard".into(),
+        Overlay::Keep(path) => LaunchPlan::readable(path),
+    }
 }
 
 /// The masked paths of one kind.

@@ -130,12 +130,16 @@ fn overrides_have_the_last_word() {
         ["--wall-time", "1m"],
         ["--cpu-time", "3s"],
         ["--grace", "0s"],
+        ["--root", "/srv/image"],
+        ["--overlay", "/srv/changes"],
+        ["--copy", "/srv/copied"],
         ["--read", "/opt"],
         ["--read-optional", "/srv"],
         ["--write", "."],
         ["--tmp", "none"],
         ["--tmp-files", "100"],
         ["--proc", "none"],
+        ["--sys", "none"],
         ["--workdir", "/usr"],
         ["--net", "filtered"],
         ["--allow", "*.example.org:443"],
@@ -181,7 +185,34 @@ fn overrides_have_the_last_word() {
     let help = place.stockade(["run", "--help"]);
     let help = help.good().split("Policy overrides:").nth(1).unwrap();
     let flags = help.lines().filter(|line| line.trim_start().starts_with("--")).count();
-    assert_eq!(flags, all.len(), "{help}");
+    // One says how much is discarded, and here it is kept.
+    assert_eq!(flags, all.len() + 1, "{help}");
+}
+
+#[test]
+fn a_root_takes_away_the_host_paths_of_what_it_extends_and_none_named_beside_it() {
+    let place = Place::new();
+    place.write(
+        "image.toml",
+        "extends = 'worker'\n[filesystem]\nread = ['/srv/data']\nroot = '/srv/image'\n",
+    );
+    let shown = |arguments: &[&str]| {
+        let ended = place.stockade([&["policy", "explain"], arguments].concat());
+        let text = ended.good();
+        [explained(text, "filesystem.read "), explained(text, "filesystem.read_optional")].concat()
+    };
+    assert!(shown(&["worker"]).iter().any(|line| line.starts_with("/usr ")));
+    assert_eq!(shown(&["worker", "--root", "/srv/image"]), [""; 0]);
+    assert_eq!(shown(&["./image.toml"]), ["/srv/data ./image.toml:3"]);
+    assert_eq!(
+        shown(&["./image.toml", "--read", "/opt"]),
+        ["/srv/data ./image.toml:3", "/opt command line"]
+    );
+    // A root of a later layer is another one again.
+    assert_eq!(
+        shown(&["./image.toml", "--root", "/srv/other", "--read", "/x"]),
+        ["/x command line"]
+    );
 }
 
 #[test]
@@ -294,6 +325,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             let basis = match name.as_str() {
                 "memory" => "",
                 "allow" | "publish" if section == "network" => "network.mode = 'filtered'\n",
+                "overlay" => "filesystem.copy = ['.']\n",
                 "cpu" => "limits.memory = '1GiB'\n",
                 _ => "limits.memory = '1GiB'\nlimits.cpu = 1\n",
             };
@@ -305,7 +337,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 62);
+    assert_eq!(keys, 67);
 }
 
 /// A JSON value as TOML; the two differ in tables.

@@ -76,6 +76,37 @@ fn wrong_types_are_told_with_what_was_expected() {
 }
 
 #[test]
+fn roots_and_copies_that_can_not_be_are_told_with_the_key() {
+    all_refused(&[
+        (
+            "filesystem.root = '/'",
+            "1:19: filesystem.root: `/` can't be the root (name a directory with a system of its own)",
+        ),
+        (
+            "filesystem.root = '/proc/1/root'",
+            "1:19: filesystem.root: `/proc/1/root` can't be the root (name a directory with a system of its own)",
+        ),
+        (
+            "filesystem.overlay = 'discard'",
+            "1:22: filesystem.overlay: nothing is copied (set `filesystem.root`, or name directories in `filesystem.copy`)",
+        ),
+        (
+            "[filesystem]\ncopy = ['./x']\noverlay = './kept'\noverlay_size = '1MiB'",
+            "4:16: filesystem.overlay_size: only what is discarded has a size (`limits.disk` holds what is kept)",
+        ),
+        (
+            "[filesystem]\ncopy = ['./x']\nwrite = ['./x']",
+            "3:10: filesystem.write: `./x` is named in `filesystem.copy` too (name it once)",
+        ),
+        (
+            "[filesystem]\nsys = 'read'\n[network]\nmode = 'host'",
+            "2:7: filesystem.sys: the kernel shows `/sys` only with a network of one's own (set `network.mode` to `none`)",
+        ),
+        ("filesystem.sys = 'write'", "1:18: filesystem.sys: `write` is not one of `none`, `read`"),
+    ]);
+}
+
+#[test]
 fn wrong_units_are_told_with_the_right_ones() {
     all_refused(&[
         (

@@ -22,7 +22,14 @@ const SECUREBITS_NOROOT_LOCKED: usize = 0b11;
 /// What operations leave for later ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State<'a> {
+    /// What targets are in.
     root: i32,
+    /// The file system in memory that the root is, or was made on: nobody else has it.
+    bench: i32,
+    /// The one before, with layers.
+    layers: i32,
+    /// How many mounts are stacked on the host's root, the new root included.
+    stacked: u32,
     /// Where the starter asks for sockets; negative where it doesn't.
     pub(crate) sockets: i32,
     /// Where the program's process leaves what its first one hands over.
@@ -31,7 +38,8 @@ pub(crate) struct State<'a> {
 
 impl<'a> State<'a> {
     pub(crate) const fn new(listener: &'a Slot) -> Self {
-        Self { root: libc::AT_FDCWD, sockets: -1, listener }
+        let (root, bench, layers) = (libc::AT_FDCWD, libc::AT_FDCWD, libc::AT_FDCWD);
+        Self { root, bench, layers, stacked: 0, sockets: -1, listener }
     }
 }
 
@@ -69,32 +77,36 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
             hand_out(script.control, Message::Sockets, theirs)
         }
         Op::NewRoot { size } => new_root(script, size, state),
-        Op::Directory { path, mode } => sys::make_directory(state.root, at(path), mode),
-        Op::EmptyFile(path) => sys::make_file(state.root, at(path)),
+        Op::Directory { within, path, mode } => {
+            in_mount(script, within, state, |mount| sys::make_directory(mount, at(path), mode))
+        }
+        Op::EmptyFile { within, path } => {
+            in_mount(script, within, state, |mount| sys::make_file(mount, at(path)))
+        }
         Op::Content { target, content, len, mode } => match script.bytes(content, len) {
-            Some(bytes) => put_content(script, bytes, mode, target, state.root),
+            Some(bytes) => put_content(script, bytes, mode, target, state),
             None => Err(libc::EINVAL),
         },
-        Op::Symlink { target, path } => sys::make_symlink(at(target), state.root, at(path)),
+        Op::Symlink { target, within, path } => {
+            in_mount(script, within, state, |mount| sys::make_symlink(at(target), mount, at(path)))
+        }
         Op::Bind { source, target, attributes, device } => {
-            bind(script, source, target, attributes, device, state.root)
+            bind(script, source, target, attributes, device, state)
         }
         Op::Mount { kind, options, target, attributes } => {
             let fs = open_filesystem(script, kind, &options)?;
             let tree = sys::make_mount(fs, attributes)?;
             sys::close(fs);
-            attach(script, tree, target, state.root)
+            attach(script, tree, target, state)
         }
-        Op::RootReadOnly => sys::set_mount_attributes(state.root, MOUNT_ATTR_RDONLY, 0, false),
-        Op::PivotRoot => {
-            sys::change_directory_to(state.root)?;
-            sys::pivot_root_here()?;
-            sys::detach_mount_here()?;
-            sys::change_directory(c"/".as_ptr().cast())?;
-            sys::close(state.root);
-            state.root = libc::AT_FDCWD;
-            Ok(())
+        Op::Overlay { lower, lacking, upper, work, target, attributes } => {
+            let tree = overlay(script, [lower, lacking, upper, work], attributes, state.layers)?;
+            attach(script, tree, target, state)
         }
+        Op::ReadOnly(mount) => in_mount(script, mount, state, |mount| {
+            sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY, 0, false)
+        }),
+        Op::PivotRoot => pivot_root(state),
         Op::Terminal { rows, columns } => terminal(script.control, rows, columns),
         Op::NewSession => sys::new_session(),
         Op::ForegroundGroup => {
@@ -156,8 +168,45 @@ fn new_root(script: &Script<'_>, size: Text, state: &mut State<'_>) -> Result<()
     let place = sys::open(c"/".as_ptr().cast(), libc::O_PATH)?;
     sys::move_mount(root, place)?;
     sys::close(place);
-    state.root = root;
+    let stacked = state.stacked.wrapping_add(1);
+    *state = State { root, bench: root, layers: state.bench, stacked, ..*state };
     Ok(())
+}
+
+/// The old root is then on top of the new one, with what was stacked on it on top of that, and `..` of the root leads there:
+/// it goes only when as many mounts are detached as there are.
+fn pivot_root(state: &mut State) -> Result<()> {
+    sys::change_directory_to(state.root)?;
+    sys::pivot_root_here()?;
+    for _ in 0..state.stacked {
+        sys::detach_mount_here()?;
+    }
+    sys::change_directory(c"/".as_ptr().cast())?;
+    for fd in [state.root, state.bench, state.layers] {
+        sys::close(fd);
+    }
+    *state = State { sockets: state.sockets, ..State::new(state.listener) };
+    // The wall that everything stands behind is looked at once more.
+    let (root, above) =
+        (sys::identity(c"/".as_ptr().cast())?, sys::identity(c"/..".as_ptr().cast())?);
+    if root == above { Ok(()) } else { Err(libc::EXDEV) }
+}
+
+/// Does something in a mount of the sandbox's own. In a root that is a directory of the host others may swap names while this
+/// runs, so the mount is opened anew, without symlinks; what is in it is out of their reach.
+fn in_mount(
+    script: &Script<'_>,
+    mount: Text,
+    state: &State,
+    make: impl FnOnce(i32) -> Result<()>,
+) -> Result<()> {
+    if script.is_empty(mount) {
+        return make(state.root);
+    }
+    let place = sys::open_path(state.root, script.at(mount), true)?;
+    let made = make(place);
+    sys::close(place);
+    made
 }
 
 fn bind(
@@ -166,12 +215,14 @@ fn bind(
     target: Text,
     attributes: u64,
     device: u64,
-    root: i32,
+    state: &mut State,
 ) -> Result<()> {
     let tree = match source {
         Source::Tree(tree) => tree,
-        Source::Path(path) => {
-            let place = sys::open_path(libc::AT_FDCWD, script.at(path), false)?;
+        Source::Path(path) | Source::Inside(path) => {
+            let inside = matches!(source, Source::Inside(_));
+            let top = if inside { state.root } else { libc::AT_FDCWD };
+            let place = sys::open_path(top, script.at(path), inside)?;
             // st_rdev alone proves nothing: a file of another type may carry the same number.
             if device != 0 && sys::character_device(place)? != Some(device) {
                 return Err(libc::ENODEV);
@@ -182,32 +233,116 @@ fn bind(
         }
     };
     sys::set_mount_attributes(tree, attributes, MS_PRIVATE, true)?;
-    attach(script, tree, target, root)
+    attach(script, tree, target, state)
 }
 
-/// The file is made in the new root, since before Linux 6.15 only what is mounted can be copied; it lives on where it is
-/// mounted when its name is gone.
+/// A copy on write, as a user namespace may make it since Linux 5.11: with its marks in attributes that users may set.
+///
+/// The kernel takes layers as texts only (as descriptors since 6.13). They name this process's own descriptors, each opened
+/// beneath a mount that nobody else has without following a symlink, so that no name can be swapped in between; as paths
+/// they would be looked up anew. `/proc` is still the host's here.
+fn overlay(
+    script: &Script<'_>,
+    [lower, lacking, upper, work]: [Text; 4],
+    attributes: u64,
+    layers: i32,
+) -> Result<i32> {
+    let open = |path| sys::open_path(layers, script.at(path), true);
+    let fs = sys::open_filesystem(c"overlay".as_ptr().cast())?;
+    sys::set_option(fs, c"userxattr".as_ptr().cast(), None)?;
+    // What is kept is used again by later runs, which an index would refuse after the lower directory was changed.
+    sys::set_option(fs, c"index".as_ptr().cast(), Some(c"off".as_ptr().cast()))?;
+    let mut name = Descriptors::of(open(lower)?);
+    if !script.is_empty(lacking) {
+        name.add(open(lacking)?);
+    }
+    sys::set_option(fs, c"lowerdir".as_ptr().cast(), Some(name.as_ptr()))?;
+    let name = Descriptors::of(open(upper)?);
+    sys::set_option(fs, c"upperdir".as_ptr().cast(), Some(name.as_ptr()))?;
+    let name = Descriptors::of(open(work)?);
+    sys::set_option(fs, c"workdir".as_ptr().cast(), Some(name.as_ptr()))?;
+    let tree = sys::make_mount(fs, attributes)?;
+    sys::close(fs);
+    Ok(tree)
+}
+
+/// Paths of descriptors of this process, with colons between them. They stay open until exec.
+struct Descriptors {
+    text: [u8; 64],
+    len: usize,
+}
+
+impl Descriptors {
+    fn of(fd: i32) -> Self {
+        let mut name = Self { text: [0; 64], len: 0 };
+        name.add(fd);
+        name
+    }
+
+    fn add(&mut self, fd: i32) {
+        if self.len > 0 {
+            self.push(b':');
+        }
+        for byte in b"/proc/self/fd/" {
+            self.push(*byte);
+        }
+        let fd = fd.cast_unsigned();
+        // Descriptors are far below: the kernel's own most is 2^30, and a process's usual most 2^20.
+        let mut place = 1_000_000_000_u32;
+        while place > 0 {
+            // Never a division by nothing, which the compiler doesn't see.
+            let upper = fd.checked_div(place).unwrap_or(0);
+            if upper > 0 || place == 1 {
+                let [digit, ..] = (upper % 10).to_le_bytes();
+                self.push(b'0' | digit);
+            }
+            place /= 10;
+        }
+    }
+
+    /// The last byte stays zero, which ends the text; two descriptors take 49 bytes at most.
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.text.iter_mut().take(63).nth(self.len) {
+            *place = byte;
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    fn as_ptr(&self) -> *const u8 {
+        self.text.as_ptr()
+    }
+}
+
+/// The file is made in memory of the sandbox's own, since before Linux 6.15 only what is mounted can be copied; it lives on
+/// where it is mounted when its name is gone.
 fn put_content(
     script: &Script<'_>,
     bytes: &[u8],
     mode: u32,
     target: Text,
-    root: i32,
+    state: &mut State,
 ) -> Result<()> {
-    let file = sys::create_file(root, WORKBENCH)?;
+    let bench = state.bench;
+    let file = sys::create_file(bench, WORKBENCH)?;
     let written = sys::write_all(file, bytes).and_then(|()| sys::set_mode(file, mode));
     sys::close(file);
     written?;
-    let place = sys::open_path(root, WORKBENCH, true)?;
+    let place = sys::open_path(bench, WORKBENCH, true)?;
     let tree = sys::clone_tree(place)?;
     sys::close(place);
     sys::set_mount_attributes(tree, MOUNT_ATTR_READ_ONLY_DATA, MS_PRIVATE, true)?;
-    attach(script, tree, target, root)?;
-    sys::remove_file(root, WORKBENCH)
+    attach(script, tree, target, state)?;
+    sys::remove_file(bench, WORKBENCH)
 }
 
-fn attach(script: &Script<'_>, tree: i32, target: Text, root: i32) -> Result<()> {
-    let place = sys::open_path(root, script.at(target), true)?;
+fn attach(script: &Script<'_>, tree: i32, target: Text, state: &mut State) -> Result<()> {
+    if script.is_empty(target) {
+        sys::move_mount(tree, state.root)?;
+        state.root = tree;
+        state.stacked = state.stacked.wrapping_add(1);
+        return Ok(());
+    }
+    let place = sys::open_path(state.root, script.at(target), true)?;
     let result = sys::move_mount(tree, place);
     sys::close(place);
     sys::close(tree);

@@ -9,6 +9,8 @@ pub struct Text(pub u32);
 pub enum Source {
     /// A path of the host without symlinks, opened by the child; the tree is copied with everything mounted below.
     Path(Text),
+    /// A path in the new root.
+    Inside(Text),
     /// A detached tree that the starter opened already (it had privileges that the child lacks).
     Tree(i32),
 }
@@ -47,20 +49,28 @@ pub enum Op {
     },
     /// Makes a pair of sockets and sends one end to the starter, who asks there for sockets of this network.
     OfferSockets,
-    /// Mounts an empty root of at most this many bytes (a text, as tmpfs takes it) over `/`; later targets are in it.
+    /// Mounts an empty root of at most this many bytes (a text, as tmpfs takes it) over `/`; later targets are in it. One
+    /// that was made before stays below, out of sight, with the layers that were put into it for [`Op::Overlay`].
     NewRoot {
         /// Size.
         size: Text,
     },
     /// Makes a directory.
     Directory {
-        /// Where.
+        /// The mount of the sandbox's own in which it is, empty for the root: nobody else makes symlinks there.
+        within: Text,
+        /// Where in that.
         path: Text,
         /// Permissions.
         mode: u32,
     },
     /// Makes an empty file, to mount on.
-    EmptyFile(Text),
+    EmptyFile {
+        /// As for a directory.
+        within: Text,
+        /// Where in that.
+        path: Text,
+    },
     /// Puts a file with this content, which only this sandbox has, at `target`, where something to mount on is. It can be
     /// read and no more.
     Content {
@@ -77,14 +87,16 @@ pub enum Op {
     Symlink {
         /// What it points to.
         target: Text,
-        /// Where.
+        /// As for a directory.
+        within: Text,
+        /// Where in that.
         path: Text,
     },
     /// Puts a tree of the host at `target`.
     Bind {
         /// What.
         source: Source,
-        /// Where; empty for the root itself.
+        /// Where; empty for the root itself: it is the root from then on.
         target: Text,
         /// `MOUNT_ATTR_*` to set on all of it.
         attributes: u64,
@@ -102,8 +114,24 @@ pub enum Op {
         /// `MOUNT_ATTR_*`.
         attributes: u64,
     },
-    /// Makes the new root itself read-only.
-    RootReadOnly,
+    /// Mounts a copy on write: what is in `lower` can be changed, and every change goes to `upper`. The layers are paths in
+    /// the root that was made before this one.
+    Overlay {
+        /// What is copied.
+        lower: Text,
+        /// What shows through where `lower` has nothing, such as directories to mount on; empty for nothing.
+        lacking: Text,
+        /// Where changes go.
+        upper: Text,
+        /// What the kernel needs beside it, on the same mount.
+        work: Text,
+        /// Where; empty for the root itself.
+        target: Text,
+        /// `MOUNT_ATTR_*`.
+        attributes: u64,
+    },
+    /// Makes a mount of the sandbox's own read-only; the root where the text is empty.
+    ReadOnly(Text),
     /// Makes the new root the root, and lets go of the old one.
     PivotRoot,
     /// Opens a terminal pair in the sandbox, makes it the standard streams and the controlling terminal of a new

@@ -233,6 +233,17 @@ pub(crate) fn character_device(fd: i32) -> Result<Option<u64>> {
     Ok((stat.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(stat.st_rdev))
 }
 
+/// Device and inode number of what is at a path.
+pub(crate) fn identity(path: *const u8) -> Result<(u64, u64)> {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    let args = [int(libc::AT_FDCWD), path as usize, stat.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: the path is NUL-terminated, and the buffer is of the structure's size.
+    unsafe { call(Sysno::newfstatat, args) }?;
+    // SAFETY: the kernel filled it, since the call succeeded.
+    let stat = unsafe { stat.assume_init() };
+    Ok((stat.st_dev, stat.st_ino))
+}
+
 pub(crate) fn change_directory_to(fd: i32) -> Result<()> {
     // SAFETY: no pointers.
     unsafe { call(Sysno::fchdir, [int(fd), 0, 0, 0, 0, 0]) }.map(drop)

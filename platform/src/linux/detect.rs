@@ -91,6 +91,10 @@ fn availability(host: &Host, control: Control) -> Availability {
         Control::Clock => namespace(Namespace::Time),
         Control::Groups => groups(host),
         Control::AccessRules => access_rules(host),
+        Control::Overlay => match &host.no_overlay {
+            None => namespace(Namespace::Mount),
+            Some(why) => unavailable(why.clone()),
+        },
         Control::Syscalls if host.filters => Availability::Enforced,
         Control::Syscalls => unavailable(NoTree {
             reason: "the kernel has no system call filters (CONFIG_SECCOMP_FILTER), or a filter \

@@ -143,7 +143,7 @@ fn wanted(purpose: Purpose) -> BitFlags<AccessFs> {
     match purpose {
         Purpose::Files(Access::Read) => read,
         // No device nodes, and no commands to those that are there: `/dev` has the ones a program needs.
-        Purpose::Files(Access::Write) => {
+        Purpose::Files(Access::Write | Access::Copy) => {
             read | change
                 | make_bitflags!(AccessFs::{
                     RemoveDir | RemoveFile | MakeDir | MakeReg | MakeSock | MakeFifo | MakeSym

@@ -6,12 +6,14 @@
 mod capabilities;
 
 mod cgroup;
+mod changes;
 mod detect;
 mod dialer;
 mod disk;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
+mod kept;
 mod kernel_log;
 mod landlock;
 mod listener;
@@ -28,13 +30,15 @@ mod streams;
 mod text;
 mod view;
 
-use crate::{Backend, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
-use crate::{Control, Decision, Dialer, Enforcement, Gate, State};
+use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
+use crate::{Control, Decision, Dialer, Enforcement, Gate, Overlay, State};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
+use kept::Kept;
 use prepare::Prepared;
 use running::LinuxRunning;
 use rustix::io::Errno;
 use spawn::Untold;
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 use streams::Streams;
 
@@ -86,12 +90,17 @@ impl Backend for LinuxBackend {
     }
 
     fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError> {
-        Ok(Prepared::new(plan)?.script.describe())
+        Ok(Prepared::new(plan, None)?.script.describe())
+    }
+
+    fn changes(&self, word: &OsStr) -> Result<Changes, PlatformError> {
+        changes::find(word)
     }
 
     fn launch(&self, plan: &LaunchPlan, stdio: StdioSet) -> Result<Launched, PlatformError> {
+        let mut kept = kept_for(plan)?;
         let (mut prepared, claim) = loop {
-            let prepared = Prepared::new(plan)?;
+            let prepared = Prepared::new(plan, kept.as_mut())?;
             if let Some(claim) = prepared.ids.claim()? {
                 break (prepared, claim);
             }
@@ -102,6 +111,9 @@ impl Backend for LinuxBackend {
         let (disk, space) = disk::hold(plan, &prepared.writable)?;
         let (cgroup, quotas) = group_for(self.tree(), plan)?;
         let spawned = spawn::spawn(&prepared, cgroup.as_ref())?;
+        if let Some(kept) = &mut kept {
+            kept.settle(&plan.id)?;
+        }
         streams.close_theirs();
         let mut enforcement = prepared.enforcement;
         enforcement.extend(quotas);
@@ -122,10 +134,19 @@ impl Backend for LinuxBackend {
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, filter)?;
-        running.hold(claim);
+        running.hold(claim, kept);
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal, gate })
+    }
+}
+
+/// The directory in which a launch keeps changes, taken for it alone.
+fn kept_for(plan: &LaunchPlan) -> Result<Option<Kept>, PlatformError> {
+    let copies = plan.controls.get(&Control::Overlay) == Some(&Decision::Enforce);
+    match &plan.filesystem.overlay {
+        Some(Overlay::Keep(path)) if copies => Kept::take(path).map(Some),
+        _ => Ok(None),
     }
 }
 

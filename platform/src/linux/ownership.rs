@@ -45,33 +45,38 @@ impl Ownership {
         path: &Path,
         access: Access,
     ) -> Result<OwnedFd, PlatformError> {
-        let failed = |verb: &str, error: Errno| {
-            let message = format!("failed to {verb} `{}`", readable(path.as_os_str()));
-            PlatformError::launch(Stage::Prepare, message, Some(error.into()))
-        };
-        let place = open_host(path)?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_EMPTY_PATH
-            | OpenTreeFlags::AT_RECURSIVE;
-        let tree =
-            open_tree(&place, "", flags).map_err(|error| failed("copy the mount of", error))?;
+        let (place, tree) = copy_mount(path)?;
         if access == Access::Read {
             return Ok(tree);
         }
-        let stat = rustix::fs::fstat(&place).map_err(|error| failed("look at", error))?;
+        let failed = |error| failed("map the owner of files in", path, error);
+        let stat = rustix::fs::fstat(&place).map_err(failed)?;
         let map = self.map(stat.st_uid, stat.st_gid)?;
         match set_owner_map(tree.as_fd(), map) {
             Ok(()) => Ok(tree),
             // Everybody may write there, so it works without.
             Err(Errno::INVAL) if stat.st_mode & 0o007 == 0o007 => Ok(tree),
-            Err(Errno::INVAL) => {
-                let error = failed("map the owner of files in", Errno::INVAL);
-                Err(error.with_hint(
-                    "its file system can't do that (tmpfs can since Linux 6.3): start as its owner",
-                ))
-            }
-            Err(error) => Err(failed("map the owner of files in", error)),
+            Err(Errno::INVAL) => Err(failed(Errno::INVAL).with_hint(
+                "its file system can't do that (tmpfs can since Linux 6.3): start as its owner",
+            )),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A detached copy of a tree that is to be the root, and whether its owner's files look like the sandbox's own. Where
+    /// the file system can't map owners, they look like nobody's.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub(crate) fn open_root(&mut self, path: &Path) -> Result<(OwnedFd, bool), PlatformError> {
+        let (place, tree) = copy_mount(path)?;
+        let failed = |error| failed("map the owner of files in", path, error);
+        let stat = rustix::fs::fstat(&place).map_err(failed)?;
+        let map = self.map(stat.st_uid, stat.st_gid)?;
+        match set_owner_map(tree.as_fd(), map) {
+            Ok(()) => Ok((tree, true)),
+            Err(Errno::INVAL) => Ok((tree, false)),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -85,6 +90,24 @@ impl Ownership {
         let namespace = user_namespace(&users, &groups)?;
         self.maps.push(((owner, group), namespace));
         Ok(&self.maps[self.maps.len() - 1].1)
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: Errno) -> PlatformError {
+    let message = format!("failed to {verb} `{}`", readable(path.as_os_str()));
+    PlatformError::launch(Stage::Prepare, message, Some(error.into()))
+}
+
+/// A path of the host, open, and a detached copy of the tree that is mounted there.
+fn copy_mount(path: &Path) -> Result<(OwnedFd, OwnedFd), PlatformError> {
+    let place = open_host(path)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    match open_tree(&place, "", flags) {
+        Ok(tree) => Ok((place, tree)),
+        Err(error) => Err(failed("copy the mount of", path, error)),
     }
 }
 

@@ -2,14 +2,16 @@
 
 use super::capabilities;
 use super::identity::{Caller, Ids};
+use super::kept::Kept;
 use super::landlock;
 use super::listener::NATIVE_AUDIT;
 use super::ownership::Ownership;
 use super::script::OwnedScript;
 use super::seccomp;
-use super::view::View;
+use super::view::{Standing, View};
 use crate::{
-    ClockOffsets, Control, Decision, Enforcement, LaunchPlan, Network, PlatformError, Stage, State,
+    Access, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Network,
+    PlatformError, Stage, State,
 };
 use rustix::process::Resource;
 use std::ffi::OsStr;
@@ -38,11 +40,11 @@ pub(crate) struct Prepared {
 const WATCHED_ROOM: u64 = 64 << 20;
 
 impl Prepared {
-    /// Prepares a plan on this host.
+    /// Prepares a plan on this host. Without the directory in which it keeps changes, it can only be explained.
     ///
     /// # Errors
     /// When a path, name or list of the plan can't be used here.
-    pub(crate) fn new(plan: &LaunchPlan) -> Result<Self, PlatformError> {
+    pub(crate) fn new(plan: &LaunchPlan, kept: Option<&mut Kept>) -> Result<Self, PlatformError> {
         let caller = Caller::find();
         let ids = Ids::choose(&plan.identity, &caller)?;
         let mut prepared = Self {
@@ -53,7 +55,7 @@ impl Prepared {
             writable: Vec::new(),
             enforcement: Vec::with_capacity(plan.controls.len()),
         };
-        prepared.first_process(plan, &caller)?;
+        prepared.first_process(plan, &caller, kept)?;
         prepared.limits(plan)?;
         prepared.program(plan)?;
         prepared.untouched(plan);
@@ -65,7 +67,12 @@ impl Prepared {
     }
 
     /// Operations of the sandbox's first process.
-    fn first_process(&mut self, plan: &LaunchPlan, caller: &Caller) -> Result<(), PlatformError> {
+    fn first_process(
+        &mut self,
+        plan: &LaunchPlan,
+        caller: &Caller,
+        kept: Option<&mut Kept>,
+    ) -> Result<(), PlatformError> {
         let enforced = |control| enforced(plan, control);
         let mut namespace = |flag: i32| self.namespaces |= u64::from(flag.cast_unsigned());
         // Everything else is made possible by the user namespace, so it is no choice.
@@ -118,27 +125,37 @@ impl Prepared {
                 self.script.setup.push(Op::OfferSockets);
             }
         }
-        let mut view = View::resolve(&plan.filesystem)?;
+        let standing = Standing {
+            is_caller: !caller.privileged,
+            has_power: self.ids.user == 0 || !plan.capabilities.keep.is_empty(),
+        };
+        let mut view = View::resolve(&filesystem(plan), standing)?;
         view.add_secrets(&plan.secrets)?;
-        self.writable = view.writable();
         let mut ownership = Ownership::new(self.ids);
-        view.build(&mut self.script, caller, &mut ownership)?;
+        view.build(&mut self.script, caller, &mut ownership, kept)?;
+        self.writable = view.writable();
         if plan.terminal {
             // As large as the caller's from the start; 0 by 0 says that nobody knows.
             let (rows, columns) = crate::console::size().unwrap_or_default();
             self.script.setup.push(Op::Terminal { rows, columns });
         }
-        self.walls(plan, caller);
+        self.walls(plan, caller, &view);
         self.access_rules(plan, &view)
     }
 
     /// What the namespaces hold, told.
-    fn walls(&mut self, plan: &LaunchPlan, caller: &Caller) {
+    fn walls(&mut self, plan: &LaunchPlan, caller: &Caller, view: &View) {
+        if enforced(plan, Control::Filesystem) {
+            let root = view.root_told().unwrap_or_else(|| "a root of its own".into());
+            self.held(Control::Filesystem, &format!("mount namespace with {root}"));
+        }
+        if let Some(how) = view.copies_told() {
+            self.held(Control::Overlay, &how);
+        }
         for (control, how) in [
             (Control::Processes, "pid namespace"),
             (Control::Ipc, "ipc namespace"),
             (Control::Hostname, "uts namespace"),
-            (Control::Filesystem, "mount namespace with a root of its own"),
         ] {
             if enforced(plan, control) {
                 self.held(control, how);
@@ -392,6 +409,18 @@ impl Prepared {
             }
         }
     }
+}
+
+/// What a plan shows of files. Where copies can't be had and it accepts that, they can be read and not changed.
+fn filesystem(plan: &LaunchPlan) -> Filesystem {
+    let mut filesystem = plan.filesystem.clone();
+    if !enforced(plan, Control::Overlay) {
+        filesystem.overlay = None;
+        for bind in filesystem.binds.iter_mut().filter(|bind| bind.access == Access::Copy) {
+            bind.access = Access::Read;
+        }
+    }
+    filesystem
 }
 
 fn enforced(plan: &LaunchPlan, control: Control) -> bool {

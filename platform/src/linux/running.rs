@@ -3,6 +3,7 @@
 use super::cgroup::{Cgroup, traffic};
 use super::disk::DiskQuota;
 use super::identity::Claim;
+use super::kept::Kept;
 use super::listener::{Listener, Program};
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
@@ -38,6 +39,8 @@ pub(crate) struct LinuxRunning {
     wishes: Arc<Wishes>,
     cgroup: Option<Cgroup>,
     disk: Option<DiskQuota>,
+    /// Held until nothing of the tree is left.
+    kept: Option<Kept>,
     sampler: Sampler,
     /// `/proc/PID/net/dev`, where its network is its own, so that the interfaces' counts are its own too.
     interfaces: Option<File>,
@@ -101,6 +104,7 @@ impl LinuxRunning {
             wishes,
             cgroup,
             disk,
+            kept: None,
             sampler: Sampler::new(spawned.pid, plan.limits.memory),
             // Opened now, because it can't be any more when the process has ended; kept open it shows the same network.
             interfaces: own_network
@@ -117,9 +121,10 @@ impl LinuxRunning {
         })
     }
 
-    /// Keeps its user taken for as long as there is something of it.
-    pub(crate) fn hold(&mut self, claim: Claim) {
+    /// Keeps its user, and the directory of its changes, taken for as long as there is something of it.
+    pub(crate) fn hold(&mut self, claim: Claim, kept: Option<Kept>) {
         self.claim = Some(claim);
+        self.kept = kept;
     }
 
     /// What went over the interfaces of its own network.
@@ -210,6 +215,9 @@ impl LinuxRunning {
         if let Some(disk) = &mut self.disk {
             ended.usage.disk = disk.usage();
             disk.remove()?;
+        }
+        if let Some(kept) = self.kept.take() {
+            drop(kept);
         }
         ended.usage.network = self.traffic();
         ended.usage = ended.usage.or(&reaped);

@@ -139,17 +139,20 @@ impl OwnedScript {
         let step = |list: &[Op]| {
             let op = list.get(place);
             let step = op.map_or_else(|| "an unknown step".into(), |op| self.op(op));
-            let error =
-                PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause());
+            let message = format!("launch failed at `{step}`");
+            let failed = PlatformError::launch(Stage::Setup, message, cause());
             match op {
                 // Nobody under Landlock rules may change what is mounted, whatever the rules (landlock(7)); and filters
                 // of system calls forbid it to most.
                 Some(Op::PrivateMounts | Op::NewRoot { .. } | Op::Hostname { .. })
                     if errno == libc::EPERM =>
                 {
-                    error.with_hint("a sandbox around this one may forbid it: start it outside")
+                    failed.with_hint("a sandbox around this one may forbid it: start it outside")
                 }
-                _ => error,
+                Some(Op::Overlay { .. }) => failed.with_hint(
+                    "users can copy on write since Linux 5.11, and root for its sandboxes since 5.19",
+                ),
+                _ => failed,
             }
         };
         match phase {
@@ -187,6 +190,14 @@ impl OwnedScript {
         }
     }
 
+    /// A path in a mount of the sandbox's own, as seen inside.
+    fn joined(&self, within: Text, path: Text) -> String {
+        match self.read(within) {
+            top if top.is_empty() => format!("/{}", self.read(path)),
+            top => format!("/{top}/{}", self.read(path)),
+        }
+    }
+
     fn op(&self, op: &Op) -> String {
         match *op {
             Op::OwnQuotaView => "hide the host's cgroup tree".into(),
@@ -201,19 +212,20 @@ impl OwnedScript {
             Op::Listen { port } => format!("listen on 127.0.0.1:{port} and hand the socket out"),
             Op::OfferSockets => "offer sockets of this network".into(),
             Op::NewRoot { size } => format!("mount a new root ({} bytes)", self.read(size)),
-            Op::Directory { path, mode } => {
-                format!("make directory /{} mode {mode:o}", self.read(path))
+            Op::Directory { within, path, mode } => {
+                format!("make directory {} mode {mode:o}", self.joined(within, path))
             }
-            Op::EmptyFile(path) => format!("make file /{}", self.read(path)),
+            Op::EmptyFile { within, path } => format!("make file {}", self.joined(within, path)),
             Op::Content { target, len, mode, .. } => {
                 format!("mount /{} (file of {len} bytes, mode {mode:o})", self.read(target))
             }
-            Op::Symlink { target, path } => {
-                format!("link /{} -> {}", self.read(path), self.read(target))
+            Op::Symlink { target, within, path } => {
+                format!("link {} -> {}", self.joined(within, path), self.read(target))
             }
             Op::Bind { source, target, attributes, .. } => {
                 let source = match source {
                     Source::Path(path) => self.read(path),
+                    Source::Inside(path) => format!("what is there, /{}", self.read(path)),
                     Source::Tree(fd) => format!("tree {fd}"),
                 };
                 let kind = if attributes & 1 == 1 { "read-only" } else { "writable" };
@@ -222,7 +234,14 @@ impl OwnedScript {
             Op::Mount { kind, target, .. } => {
                 format!("mount /{} ({})", self.read(target), self.read(kind))
             }
-            Op::RootReadOnly => "make the root read-only".into(),
+            Op::Overlay { lower, upper, target, .. } => {
+                let (lower, upper) = (self.read(lower), self.read(upper));
+                format!(
+                    "mount /{} (copy on write of {lower}, changes to {upper})",
+                    self.read(target)
+                )
+            }
+            Op::ReadOnly(mount) => format!("make /{} read-only", self.read(mount)),
             Op::PivotRoot => "pivot to the new root".into(),
             Op::Terminal { .. } => "open a terminal".into(),
             Op::NewSession => "start a session".into(),

@@ -3,21 +3,34 @@
 //! The host is looked at once, here: a path's symlinks are followed and made again inside, and what is mounted is the
 //! path without symlinks, which the child opens with `RESOLVE_NO_SYMLINKS`. A symlink put into the path between the two
 //! moves nothing: it fails the launch.
+//!
+//! With a directory of the host as the root nothing is made in it. What the sandbox has of its own is mounted over what is
+//! there, at the path as written, with no symlink on the way; what it lacks to mount on, a copy on write has from a layer
+//! below (`layers`).
 
 mod contents;
+mod host_path;
+mod kernel_files;
+mod layers;
+mod original;
+mod root;
 
 use super::identity::Caller;
+use super::kept::Kept;
 use super::landlock::{Purpose, ResolvedPath};
 use super::ownership::Ownership;
 use super::script::OwnedScript;
-use crate::plan::readable;
-use crate::{Access, Filesystem, Hidden, MaskKind, PlatformError, ProcView, Stage};
-use rustix::fs::{FileType, Mode, OFlags, makedev};
+use crate::{Access, Filesystem, Hidden, MaskKind, PlatformError, ProcView};
+use host_path::{missing, resolve};
+pub(super) use host_path::{open_host, real};
+pub(super) use kernel_files::Standing;
+use layers::Layers;
+use original::Original;
+use rustix::fs::makedev;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use stockade_child::{Op, Source, Text};
 
 const RDONLY: u64 = 1;
@@ -25,11 +38,11 @@ const NOSUID: u64 = 2;
 const NODEV: u64 = 4;
 const NOEXEC: u64 = 8;
 
-/// As many symlinks as the kernel follows in one path (path_resolution(7)).
-const MOST_SYMLINKS: usize = 40;
-
 /// The new root holds directories and symlinks, and the content of files.
 const ROOT_SIZE: usize = 4 << 20;
+
+/// What is made where the root is a directory of the host, for the sandbox's own devices or secrets, holds no more.
+const OWN_SIZE: &str = "1m";
 
 /// Devices that every program may expect, with their numbers (Documentation/admin-guide/devices.txt).
 const DEVICES: &[(&str, u32, u32)] = &[
@@ -52,8 +65,8 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
 /// What stands at one place of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// A host path.
-    Bind { access: Access, is_dir: bool },
+    /// A host path, without symlinks. At `/` it is the root.
+    Bind { source: PathBuf, access: Access, is_dir: bool },
     /// A device of the host.
     Device(u64),
     /// A file with content of its own.
@@ -62,8 +75,14 @@ enum Place {
     Mask { kind: MaskKind, is_dir: bool },
     /// A private file system in memory.
     Tmpfs { size: u64, files: u64 },
+    /// One that only the launch fills, where the root is a directory of the host.
+    Own,
     /// Process information.
     Proc(ProcView),
+    /// Device information.
+    Sys,
+    /// A part of process information that is made read-only.
+    Frozen,
     /// Terminals.
     Terminals,
     /// A plain directory.
@@ -75,14 +94,42 @@ enum Place {
 impl Place {
     /// Whether something mounted here brings its own contents, so that nothing can be made below.
     fn is_foreign(&self) -> bool {
-        matches!(self, Self::Bind { .. } | Self::Device(_) | Self::Proc(_) | Self::Terminals)
+        matches!(
+            self,
+            Self::Bind { .. }
+                | Self::Device(_)
+                | Self::Proc(_)
+                | Self::Sys
+                | Self::Frozen
+                | Self::Terminals
+        )
+    }
+
+    /// Whether a directory is needed to mount it on; nothing where nothing is mounted.
+    fn wants_directory(&self) -> Option<bool> {
+        match self {
+            Self::Bind { is_dir, .. } | Self::Mask { is_dir, .. } => Some(*is_dir),
+            Self::Device(_) | Self::Content { .. } => Some(false),
+            Self::Tmpfs { .. }
+            | Self::Own
+            | Self::Proc(_)
+            | Self::Sys
+            | Self::Frozen
+            | Self::Terminals => Some(true),
+            Self::Directory | Self::Symlink(_) => None,
+        }
     }
 }
 
 /// The places of a view, by path: parents come before what is below them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct View {
     places: BTreeMap<PathBuf, Place>,
+    /// Directories of the host that are the root or are copied on write, by their place.
+    originals: BTreeMap<PathBuf, Original>,
+    layers: Layers,
+    /// How the files of a root that is the host's are shown, once it was opened.
+    root_owner: Option<&'static str>,
 }
 
 impl View {
@@ -90,8 +137,14 @@ impl View {
     ///
     /// # Errors
     /// When a path doesn't exist or can't be looked at.
-    pub(crate) fn resolve(filesystem: &Filesystem) -> Result<Self, PlatformError> {
-        let mut view = Self::default();
+    pub(crate) fn resolve(
+        filesystem: &Filesystem,
+        standing: Standing,
+    ) -> Result<Self, PlatformError> {
+        let mut view = Self { layers: Layers::new(filesystem), ..Self::default() };
+        if let Some(root) = &filesystem.root {
+            view.set_root(root, filesystem)?;
+        }
         for (name, major, minor) in DEVICES {
             view.places.insert(PathBuf::from(name), Place::Device(makedev(*major, *minor)));
         }
@@ -99,9 +152,6 @@ impl View {
             view.places.insert(PathBuf::from(link), Place::Symlink(PathBuf::from(target)));
         }
         view.places.insert(PathBuf::from("/dev/pts"), Place::Terminals);
-        if filesystem.proc != ProcView::None {
-            view.places.insert(PathBuf::from("/proc"), Place::Proc(filesystem.proc));
-        }
         match filesystem.tmp {
             Some(tmp) => {
                 // A file that holds anything has a page, so that this stands in nobody's way.
@@ -111,9 +161,10 @@ impl View {
                     view.places.insert(PathBuf::from(path), place.clone());
                 }
             }
-            None => {
+            None if view.has_own_root() => {
                 view.places.insert(PathBuf::from("/tmp"), Place::Directory);
             }
+            None => {}
         }
         for device in &filesystem.devices {
             let number = contents::device(device)?;
@@ -121,15 +172,24 @@ impl View {
         }
         let mut directories = BTreeSet::new();
         for bind in &filesystem.binds {
-            let resolved = resolve(&bind.source, &mut view.places, &mut directories);
-            let (path, is_dir) = match resolved {
-                Ok(found) => found,
-                Err(error) if bind.optional && is_missing(&error) => continue,
+            let mut links = BTreeMap::new();
+            let resolved = resolve(&bind.source, &mut links, &mut directories);
+            // What can't be made in the root needs not be: there the path is as it is written.
+            if view.has_own_root() {
+                links.into_iter().for_each(|(link, to)| _ = view.places.entry(link).or_insert(to));
+            }
+            let (source, is_dir) = match resolved.map(|found| (found.is_dir, found.path)) {
+                Ok((Some(is_dir), path)) => (path, is_dir),
+                Ok((None, _)) | Err(Errno::NOENT | Errno::NOTDIR) if bind.optional => continue,
+                Ok((None, _)) => return Err(missing(&bind.source, bind.access, Errno::NOENT)),
                 Err(error) => return Err(missing(&bind.source, bind.access, error)),
             };
-            let target = if bind.target == bind.source { path } else { bind.target.clone() };
-            view.add_bind(target, bind.access, is_dir)?;
+            let as_found = bind.target == bind.source && view.has_own_root();
+            let target = if as_found { source.clone() } else { bind.target.clone() };
+            view.add_bind(target, source, bind.access, is_dir)?;
         }
+        view.open_copies()?;
+        view.show_kernel_files(filesystem, standing);
         for mask in &filesystem.masks {
             view.mask(mask, &mut directories)?;
         }
@@ -142,6 +202,7 @@ impl View {
     fn add_bind(
         &mut self,
         path: PathBuf,
+        source: PathBuf,
         access: Access,
         is_dir: bool,
     ) -> Result<(), PlatformError> {
@@ -151,10 +212,10 @@ impl View {
             return Err(PlatformError::invalid(message));
         }
         match self.places.get_mut(&path) {
-            // The wider access wins: a policy that allows writing means it.
+            // The wider access wins: a policy that allows writing means it. But what is copied stays as it is on the host.
             Some(Place::Bind { access: before, .. }) => *before = access.max(*before),
             _ => {
-                self.places.insert(path, Place::Bind { access, is_dir });
+                self.places.insert(path, Place::Bind { source, access, is_dir });
             }
         }
         Ok(())
@@ -171,12 +232,16 @@ impl View {
 
     /// Whether a place only repeats what stands above it.
     fn is_redundant(&self, path: &Path, place: &Place) -> bool {
-        match (place, self.above(path).map(|(_, above)| above)) {
-            (Place::Bind { access, .. }, Some(Place::Bind { access: above, .. })) => {
-                access == above
+        match (place, self.above(path)) {
+            (
+                Place::Bind { source, access, .. },
+                Some((top, Place::Bind { source: above, access: same, .. })),
+            ) => {
+                access == same
+                    && path.strip_prefix(top).is_ok_and(|rest| *source == above.join(rest))
             }
             // The host's own symlink is there already.
-            (Place::Symlink(_), Some(above)) => above.is_foreign(),
+            (Place::Symlink(_), Some((_, above))) => above.is_foreign(),
             _ => false,
         }
     }
@@ -184,13 +249,16 @@ impl View {
     /// Adds the operations that build the view to the setup list.
     ///
     /// # Errors
-    /// When a path can't be expressed or a tree can't be opened.
+    /// When a path can't be expressed, a tree can't be opened, or there is nothing to mount on.
     pub(crate) fn build(
-        &self,
+        &mut self,
         script: &mut OwnedScript,
         caller: &Caller,
         ownership: &mut Ownership,
+        kept: Option<&mut Kept>,
     ) -> Result<(), PlatformError> {
+        self.check_mount_points()?;
+        self.add_layers(script, caller, ownership, kept)?;
         let contents = self.places.values().map(|place| match place {
             Place::Content { bytes, .. } => bytes.0.len(),
             _ => 0,
@@ -198,18 +266,34 @@ impl View {
         let size = script.text((ROOT_SIZE + contents.sum::<usize>()).to_string())?;
         script.setup.push(Op::NewRoot { size });
         let mut made = BTreeSet::new();
+        let mut owner = None;
         for (path, place) in &self.places {
             if self.is_redundant(path, place) {
                 continue;
             }
-            let own = !self.above(path).is_some_and(|(_, above)| above.is_foreign());
-            if own {
+            if !self.above(path).is_some_and(|(_, above)| above.is_foreign()) {
                 self.make_mount_point(path, place, &mut made, script)?;
             }
-            self.put(path, place, script, caller, ownership)?;
+            let op = match (path == Path::new("/"), place) {
+                (true, Place::Bind { source, access: Access::Read, .. }) => {
+                    let (op, how) = root::bind(source, script, caller, ownership)?;
+                    owner = Some(how);
+                    Some(op)
+                }
+                _ => self.put(path, place, script, caller, ownership)?,
+            };
+            script.setup.extend(op);
         }
-        script.setup.push(Op::RootReadOnly);
+        for (path, _) in self.places.iter().filter(|(_, place)| **place == Place::Own) {
+            let path = inside(script, path)?;
+            script.setup.push(Op::ReadOnly(path));
+        }
+        if self.has_own_root() {
+            let root = script.text("")?;
+            script.setup.push(Op::ReadOnly(root));
+        }
         script.setup.push(Op::PivotRoot);
+        self.root_owner = owner;
         Ok(())
     }
 
@@ -221,35 +305,26 @@ impl View {
         made: &mut BTreeSet<PathBuf>,
         script: &mut OwnedScript,
     ) -> Result<(), PlatformError> {
-        let is_directory = match place {
-            Place::Bind { is_dir, .. } => *is_dir,
-            Place::Mask { is_dir, .. } => *is_dir,
-            Place::Device(_) | Place::Content { .. } => false,
-            Place::Tmpfs { .. } | Place::Proc(_) | Place::Terminals | Place::Directory => true,
-            Place::Symlink(_) => false,
-        };
+        if path == Path::new("/") {
+            return Ok(());
+        }
+        let top = self.above(path).map_or(Path::new("/"), |(top, _)| top);
+        let within = inside(script, top)?;
+        let is_directory = place.wants_directory().unwrap_or(*place == Place::Directory);
         let mut above: Vec<&Path> =
-            path.ancestors().skip(1).filter(|path| path.parent().is_some()).collect();
+            path.ancestors().skip(1).take_while(|above| *above != top).collect();
         above.reverse();
-        let own = is_directory.then_some(path);
-        for directory in above.into_iter().chain(own) {
-            if !made.contains(directory) && !self.is_inside(directory, path) {
-                let path = inside(script, directory)?;
-                script.setup.push(Op::Directory { path, mode: 0o755 });
-                made.insert(directory.to_owned());
+        for directory in above.into_iter().chain(is_directory.then_some(path)) {
+            if made.insert(directory.to_owned()) {
+                let path = below(script, top, directory)?;
+                script.setup.push(Op::Directory { within, path, mode: 0o755 });
             }
         }
         if !is_directory && !matches!(place, Place::Symlink(_)) {
-            let path = inside(script, path)?;
-            script.setup.push(Op::EmptyFile(path));
+            let path = below(script, top, path)?;
+            script.setup.push(Op::EmptyFile { within, path });
         }
         Ok(())
-    }
-
-    /// Whether `directory`, on the way to `path`, exists since it is a mount of its own.
-    fn is_inside(&self, directory: &Path, path: &Path) -> bool {
-        directory != path
-            && self.places.get(directory).is_some_and(|place| matches!(place, Place::Tmpfs { .. }))
     }
 
     fn put(
@@ -259,22 +334,21 @@ impl View {
         script: &mut OwnedScript,
         caller: &Caller,
         ownership: &mut Ownership,
-    ) -> Result<(), PlatformError> {
+    ) -> Result<Option<Op>, PlatformError> {
         let target = inside(script, path)?;
-        let op = match place {
-            Place::Directory => return Ok(()),
-            Place::Symlink(to) => Op::Symlink { target: script.text(to)?, path: target },
-            Place::Bind { access, .. } => {
+        Ok(Some(match place {
+            Place::Directory => return Ok(None),
+            Place::Symlink(to) => {
+                let top = self.above(path).map_or(Path::new("/"), |(top, _)| top);
+                let (within, path) = (inside(script, top)?, below(script, top, path)?);
+                Op::Symlink { target: script.text(to)?, within, path }
+            }
+            Place::Bind { access: Access::Copy, .. } => {
+                self.layers.overlay(path, target, script)?
+            }
+            Place::Bind { source, access, .. } => {
                 let attributes = NOSUID | NODEV | if *access == Access::Read { RDONLY } else { 0 };
-                let source = if caller.privileged {
-                    // The child is no longer privileged when it mounts, so the path is opened here.
-                    let tree = ownership.open_tree(path, *access)?;
-                    let source = Source::Tree(tree.as_raw_fd());
-                    script.descriptors.push(tree);
-                    source
-                } else {
-                    Source::Path(script.text(path)?)
-                };
+                let source = tree(source, *access, script, caller, ownership)?;
                 Op::Bind { source, target, attributes, device: 0 }
             }
             Place::Device(number) => {
@@ -303,27 +377,35 @@ impl View {
                 ];
                 mount(script, "tmpfs", &options, target, NOSUID | NODEV)?
             }
+            Place::Own => {
+                let options = [("size", OWN_SIZE.to_owned()), ("mode", "0755".to_owned())];
+                mount(script, "tmpfs", &options, target, NOSUID | NODEV)?
+            }
             Place::Proc(view) => {
                 let only_pids = [("subset", "pid".to_owned())];
                 let options: &[(&str, String)] =
                     if *view == ProcView::Pids { &only_pids } else { &[] };
                 mount(script, "proc", options, target, NOSUID | NODEV | NOEXEC)?
             }
+            Place::Sys => mount(script, "sysfs", &[], target, RDONLY | NOSUID | NODEV | NOEXEC)?,
+            Place::Frozen => {
+                let attributes = RDONLY | NOSUID | NODEV | NOEXEC;
+                Op::Bind { source: Source::Inside(target), target, attributes, device: 0 }
+            }
             Place::Terminals => {
                 let options = [("ptmxmode", "0666".into()), ("mode", "0620".into())];
                 mount(script, "devpts", &options, target, NOSUID | NOEXEC)?
             }
-        };
-        script.setup.push(op);
-        Ok(())
+        }))
     }
 
     /// Paths of the host that can be written.
     pub(crate) fn writable(&self) -> Vec<PathBuf> {
-        let is_writable =
-            |place: &Place| matches!(place, Place::Bind { access: Access::Write, .. });
-        let paths = self.places.iter().filter(|(_, place)| is_writable(place));
-        paths.map(|(path, _)| path.clone()).collect()
+        let own = self.places.values().filter_map(|place| match place {
+            Place::Bind { source, access: Access::Write, .. } => Some(source),
+            _ => None,
+        });
+        own.chain(self.layers.kept()).cloned().collect()
     }
 
     /// The places as the second wall needs them.
@@ -336,22 +418,45 @@ impl View {
                 continue;
             }
             match place {
-                Place::Bind { access, is_dir } => {
+                Place::Bind { access, is_dir, .. } => {
                     paths.push(entry(path, *is_dir, Purpose::Files(*access)))
                 }
                 Place::Tmpfs { .. } => paths.push(entry(path, true, Purpose::Files(Access::Write))),
                 Place::Proc(_) => paths.push(entry(path, true, Purpose::Processes)),
+                Place::Sys => paths.push(entry(path, true, Purpose::Files(Access::Read))),
                 Place::Content { .. } => {
                     paths.push(entry(path, false, Purpose::Files(Access::Read)));
                 }
                 // A mask has the rights of what it stands in, and nothing to use them on.
-                Place::Mask { .. } => {}
+                Place::Mask { .. } | Place::Frozen => {}
                 // Below `/dev`, which has a rule; plain directories and links have no files.
-                Place::Device(_) | Place::Terminals | Place::Directory | Place::Symlink(_) => {}
+                Place::Device(_)
+                | Place::Own
+                | Place::Terminals
+                | Place::Directory
+                | Place::Symlink(_) => {}
             }
         }
         paths
     }
+}
+
+/// The tree of a host path, as the child takes it: of a privileged starter a copy that is open already, since the child
+/// is no longer privileged when it mounts.
+fn tree(
+    path: &Path,
+    access: Access,
+    script: &mut OwnedScript,
+    caller: &Caller,
+    ownership: &mut Ownership,
+) -> Result<Source, PlatformError> {
+    if !caller.privileged {
+        return Ok(Source::Path(script.text(path)?));
+    }
+    let tree = ownership.open_tree(path, access)?;
+    let source = Source::Tree(tree.as_raw_fd());
+    script.descriptors.push(tree);
+    Ok(source)
 }
 
 fn mount(
@@ -371,99 +476,10 @@ fn mount(
 
 /// An absolute path as the child takes it: relative to the new root.
 fn inside(script: &mut OwnedScript, path: &Path) -> Result<Text, PlatformError> {
-    script.text(path.strip_prefix("/").unwrap_or(path))
+    below(script, Path::new("/"), path)
 }
 
-/// Follows a path on the host. Every symlink on the way becomes a place of its own, so that the path as written works
-/// inside too. What was seen to be a directory for one path of a launch isn't looked at again for the next.
-fn resolve(
-    path: &Path,
-    places: &mut BTreeMap<PathBuf, Place>,
-    directories: &mut BTreeSet<OsString>,
-) -> rustix::io::Result<(PathBuf, bool)> {
-    let mut links = 0;
-    let mut rest: Vec<OsString> = components(path);
-    let mut found = PathBuf::from("/");
-    let mut is_dir = true;
-    while let Some(next) = rest.pop() {
-        if next == ".." {
-            found.pop();
-            continue;
-        }
-        let candidate = found.join(&next);
-        if directories.contains(candidate.as_os_str()) {
-            (found, is_dir) = (candidate, true);
-            continue;
-        }
-        let stat = rustix::fs::lstat(&candidate)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => {
-                links += 1;
-                if links > MOST_SYMLINKS {
-                    return Err(rustix::io::Errno::LOOP);
-                }
-                let target = rustix::fs::readlink(&candidate, Vec::new())?;
-                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
-                if target.is_absolute() {
-                    found = PathBuf::from("/");
-                }
-                rest.extend(components(&target));
-                places.entry(candidate).or_insert(Place::Symlink(target));
-            }
-            kind => {
-                is_dir = kind == FileType::Directory;
-                if is_dir {
-                    directories.insert(candidate.clone().into_os_string());
-                }
-                found = candidate;
-            }
-        }
-    }
-    Ok((found, is_dir))
-}
-
-/// The names of a path, last one first.
-fn components(path: &Path) -> Vec<OsString> {
-    let mut names: Vec<OsString> = path
-        .components()
-        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
-        .map(|component| component.as_os_str().to_owned())
-        .collect();
-    names.reverse();
-    names
-}
-
-fn is_missing(error: &rustix::io::Errno) -> bool {
-    matches!(*error, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR)
-}
-
-fn missing(path: &Path, access: Access, error: rustix::io::Errno) -> PlatformError {
-    let key = match access {
-        Access::Read => "filesystem.read",
-        Access::Write => "filesystem.write",
-    };
-    let shown = readable(path.as_os_str());
-    let error = PlatformError::launch(
-        Stage::Prepare,
-        format!("failed to look at `{shown}`, which `{key}` names"),
-        Some(error.into()),
-    );
-    match access {
-        Access::Read => {
-            error.with_hint("a path that may be missing belongs into `filesystem.read_optional`")
-        }
-        Access::Write => {
-            error.with_hint("make the directory first: the launcher makes nothing on the host")
-        }
-    }
-}
-
-/// Opens a path on the host without following any symlink.
-pub(super) fn open_host(path: &Path) -> Result<rustix::fd::OwnedFd, PlatformError> {
-    use rustix::fs::{CWD, ResolveFlags, openat2};
-    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(|error| {
-        let message = format!("failed to open `{}`", readable(path.as_os_str()));
-        PlatformError::launch(Stage::Prepare, message, Some(error.into()))
-    })
+/// An absolute path relative to one above it.
+fn below(script: &mut OwnedScript, top: &Path, path: &Path) -> Result<Text, PlatformError> {
+    script.text(path.strip_prefix(top).unwrap_or(path))
 }

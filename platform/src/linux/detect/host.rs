@@ -82,6 +82,8 @@ pub(super) struct Host {
     pub(super) io_shares: Option<NoTree>,
     /// Why no directory can be limited in what it holds.
     pub(super) no_disk_limits: Option<NoTree>,
+    /// Why nothing can be copied on write.
+    pub(super) no_overlay: Option<NoTree>,
     /// System call filters with all answers that are used.
     pub(super) filters: bool,
 }
@@ -116,6 +118,7 @@ impl Host {
             pressure: pressure(),
             io_shares: tree.as_ref().ok().and_then(Tree::no_io_shares),
             no_disk_limits: disk::lacking(caller.privileged),
+            no_overlay: no_overlay(),
             filters: has_filters(),
         }
     }
@@ -223,6 +226,25 @@ fn is_unconfined() -> bool {
 /// Whether `/proc/swaps` has a line below its heading.
 fn has_swap() -> bool {
     std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().nth(1).is_some())
+}
+
+/// A kernel module is loaded when it is first used, by whomever; `/sys` has the ones that are loaded or built in.
+fn no_overlay() -> Option<NoTree> {
+    if access("/sys/module/overlay", Access::EXISTS).is_ok() {
+        return None;
+    }
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let module = format!("/lib/modules/{release}/kernel/fs/overlayfs");
+    if known.lines().any(|line| line.ends_with("\toverlay"))
+        || access(&module, Access::EXISTS).is_ok()
+    {
+        return None;
+    }
+    Some(NoTree {
+        reason: "the kernel has no overlay file system (CONFIG_OVERLAY_FS)".into(),
+        remedy: "modprobe overlay (as root)".into(),
+    })
 }
 
 fn groups() -> usize {

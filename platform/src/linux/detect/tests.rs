@@ -18,6 +18,7 @@ fn whole() -> Host {
         pressure: Ok(()),
         io_shares: None,
         no_disk_limits: None,
+        no_overlay: None,
         filters: true,
     }
 }

@@ -88,7 +88,9 @@ fn launch(walls: &[Control]) -> Result<(), NoTree> {
     plan.filesystem.proc = if shows { ProcView::Private } else { ProcView::None };
     plan.identity.hostname = Some("trial".into());
     plan.syscalls.allow = seccomp::LAUNCH.map(str::to_owned).to_vec();
-    found_out(Prepared::new(&plan).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)))
+    found_out(
+        Prepared::new(&plan, None).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)),
+    )
 }
 
 /// Makes and removes a control group with one limit.
@@ -126,7 +128,7 @@ fn limit(tree: &Tree, control: Control) -> Result<(), NoTree> {
         // A clone straight into the group is one more thing that can be refused.
         plan.controls = BASE.iter().map(|base| (*base, Decision::Enforce)).collect();
         plan.filesystem.proc = ProcView::None;
-        let prepared = Prepared::new(&plan)?;
+        let prepared = Prepared::new(&plan, None)?;
         let launched = spawn::spawn(&prepared, Some(&group)).map(drop);
         group.remove()?;
         launched

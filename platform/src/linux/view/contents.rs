@@ -1,8 +1,9 @@
 //! What a view shows that isn't simply the host's: masks, files with content of their own, single devices, secrets.
 
-use super::{Place, View, resolve};
+use super::host_path::{Resolved, resolve};
+use super::{Original, Place, View};
 use crate::plan::readable;
-use crate::{Hidden, Mask, PlatformError, Secret, SecretSource, Stage};
+use crate::{Access, Hidden, Mask, PlatformError, Secret, SecretSource, Stage};
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -28,9 +29,15 @@ impl View {
         directories: &mut BTreeSet<OsString>,
     ) -> Result<(), PlatformError> {
         let shown = readable(mask.path.as_os_str());
-        let (path, is_dir) = match resolve(&mask.path, &mut self.places, directories) {
-            Ok(found) => found,
-            Err(Errno::NOENT | Errno::NOTDIR) => return self.absent(&mask.path),
+        let found = if self.has_own_root() {
+            resolve(&mask.path, &mut self.places, directories)
+        } else {
+            self.find(&mask.path)
+        };
+        let (path, is_dir) = match found {
+            Ok(Resolved { path, is_dir: Some(is_dir) }) => (path, is_dir),
+            Ok(Resolved { path, is_dir: None }) => return self.absent(path, mask),
+            Err(Errno::NOENT | Errno::NOTDIR) => return self.absent(mask.path.clone(), mask),
             Err(error) => {
                 let message = format!("failed to look at `{shown}`, which a mask names");
                 return Err(PlatformError::launch(Stage::Prepare, message, Some(error.into())));
@@ -54,18 +61,53 @@ impl View {
         Ok(())
     }
 
-    /// A masked path that doesn't exist: that is as wished, unless the program could make it, or what it leads to.
-    fn absent(&self, path: &Path) -> Result<(), PlatformError> {
-        match self.above(path) {
-            Some((above, Place::Bind { access: crate::Access::Write, .. })) => {
-                let (shown, above) = (readable(path.as_os_str()), readable(above.as_os_str()));
+    /// A masked path that doesn't exist: that is as wished, unless the program could make it, or what it leads to. In a
+    /// copy there is a file to put the mask on, which neither the host nor the changes have.
+    fn absent(&mut self, path: PathBuf, mask: &Mask) -> Result<(), PlatformError> {
+        match self.above(&path) {
+            // Something of the sandbox's own is mounted there.
+            _ if self.places.contains_key(&path) => Ok(()),
+            Some((above, Place::Bind { access: Access::Write, .. })) => {
+                let (shown, above) = (readable(mask.path.as_os_str()), readable(above.as_os_str()));
                 Err(PlatformError::invalid(format!(
                     "`{shown}` doesn't exist, so nothing can be put in front of it, and the program may write `{above}`"
                 ))
-                .with_hint("make it first: the launcher makes nothing on the host"))
+                .with_hint(
+                    "make it first, since the launcher makes nothing on the host; or copy the directory (`filesystem.copy`)",
+                ))
+            }
+            Some((_, Place::Bind { access: Access::Copy, .. })) => {
+                self.places.insert(path, Place::Mask { kind: mask.kind, is_dir: false });
+                Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// A path inside, where the root is a directory of the host: no symlink is followed there.
+    fn find(&self, path: &Path) -> rustix::io::Result<Resolved> {
+        let found = |is_dir| Ok(Resolved { path: path.to_owned(), is_dir });
+        let top = path.ancestors().find_map(|top| match self.places.get(top) {
+            Some(Place::Bind { source, is_dir, .. }) => Some((top, Some(source), *is_dir)),
+            Some(_) => Some((top, None, true)),
+            None => None,
+        });
+        let kind = match top {
+            Some((top, Some(_), is_dir)) if top == path => return found(Some(is_dir)),
+            Some((top, Some(source), true)) => {
+                let rest = path.strip_prefix(top).unwrap_or(path);
+                match self.originals.get(top) {
+                    Some(original) => original.kind(rest),
+                    None => match Original::open(source, "filesystem") {
+                        Ok(original) => original.kind(rest),
+                        Err(_) => Err(Errno::NOENT),
+                    },
+                }
+            }
+            // Of what the sandbox has of its own nothing needs to be masked.
+            _ => Ok(None),
+        };
+        found(kind?.map(|kind| kind == FileType::Directory))
     }
 
     /// Puts a file with content of its own at a path inside.
@@ -79,8 +121,12 @@ impl View {
         mode: u32,
     ) -> Result<(), PlatformError> {
         let shown = readable(path.as_os_str());
-        if let Some((above, Place::Bind { .. })) = self.above(path) {
-            let is_file = rustix::fs::lstat(path)
+        // In the root or a copy it is looked at with all that is mounted there.
+        if let Some((above, Place::Bind { source, .. })) = self.above(path)
+            && !self.originals.contains_key(above)
+        {
+            let host = source.join(path.strip_prefix(above).unwrap_or(path));
+            let is_file = rustix::fs::lstat(&host)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
             if !is_file {
                 let above = readable(above.as_os_str());
@@ -116,6 +162,9 @@ impl View {
     /// # Errors
     /// When one can't be read.
     pub(crate) fn add_secrets(&mut self, secrets: &[Secret]) -> Result<(), PlatformError> {
+        if !secrets.is_empty() && !self.has_own_root() {
+            self.places.insert(SECRETS.into(), Place::Own);
+        }
         for secret in secrets {
             let bytes = match &secret.source {
                 SecretSource::File(path) => read_secret(&secret.name, path)?,
