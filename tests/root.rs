@@ -155,6 +155,17 @@ fn host_paths_are_shown_in_it_only_when_named_beside_it() {
 }
 
 #[test]
+fn parts_of_the_root_can_be_denied_and_hidden() {
+    let image = Image::new();
+    let line = "cat /etc/motd; ls -A /run; echo done";
+    fs::write(image.0.at("image/run/x"), "").unwrap();
+    image.bash(&[], line).expect_text("welcome\nx\ndone\n");
+    let run = image.bash(&["--deny", "/etc/motd", "--hide", "/run"], line);
+    assert_eq!(run.text(), "done\n", "{}", run.told());
+    assert!(run.stderr.contains("Permission denied"), "{}", run.told());
+}
+
+#[test]
 fn what_the_root_lacks_is_named_and_never_made() {
     let image = Image::new();
     fs::remove_dir(image.0.at("image/tmp")).unwrap();
@@ -332,7 +343,8 @@ fn changes_to_a_copy_are_seen_inside_and_thrown_away() {
     needs_overlay!();
     let image = Image::new();
     let before = image.host();
-    let line = "echo more >> /etc/motd; rm /bin/dd; mkdir /srv; echo x > /srv/x; cat /etc/motd /srv/x; ls /bin/dd 2>/dev/null; \
+    let line = "test / -ef /.. || echo out; echo more >> /etc/motd; rm /bin/dd; mkdir /srv; echo x > /srv/x; \
+                cat /etc/motd /srv/x; ls /bin/dd 2>/dev/null; \
                 mv /etc/motd /etc/other && cat /etc/other";
     let run = image.bash(&["--overlay", "discard"], line);
     assert_eq!(run.text(), "welcome\nmore\nx\nwelcome\nmore\n", "{}", run.told());

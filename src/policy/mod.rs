@@ -44,7 +44,7 @@ pub use syscalls::{CallRuling, ExplainedCall, syscall_reasons};
 
 use crate::platform::{
     Access, AllowRule, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment,
-    Filesystem, Identity, Limits, Network, Publish, Secret, Syscalls,
+    Filesystem, Identity, Limits, Network, Overlay, Publish, Secret, Syscalls,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -229,6 +229,30 @@ impl Policy {
     #[must_use]
     pub fn write(mut self, path: impl AsRef<Path>) -> Self {
         self.bind(Bind::same(absolute(path.as_ref()), Access::Write));
+        self
+    }
+
+    /// The same policy with a directory of the host as the root, without the host paths that it showed before. A relative
+    /// one starts at the current directory.
+    #[must_use]
+    pub fn root(mut self, path: impl AsRef<Path>) -> Self {
+        self.filesystem.binds.clear();
+        self.filesystem.root = Some(absolute(path.as_ref()));
+        self
+    }
+
+    /// The same policy with a directory that can be changed inside and stays as it is on the host. A relative one starts at
+    /// the current directory.
+    #[must_use]
+    pub fn copy(mut self, path: impl AsRef<Path>) -> Self {
+        self.bind(Bind::same(absolute(path.as_ref()), Access::Copy));
+        self
+    }
+
+    /// The same policy with a place for the changes to copies; its root is one then.
+    #[must_use]
+    pub fn overlay(mut self, overlay: Overlay) -> Self {
+        self.filesystem.overlay = Some(overlay);
         self
     }
 

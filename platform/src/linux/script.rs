@@ -141,16 +141,20 @@ impl OwnedScript {
             let step = op.map_or_else(|| "an unknown step".into(), |op| self.op(op));
             let message = format!("launch failed at `{step}`");
             let failed = PlatformError::launch(Stage::Setup, message, cause());
-            match op {
+            match (op, errno) {
                 // Nobody under Landlock rules may change what is mounted, whatever the rules (landlock(7)); and filters
                 // of system calls forbid it to most.
-                Some(Op::PrivateMounts | Op::NewRoot { .. } | Op::Hostname { .. })
-                    if errno == libc::EPERM =>
-                {
-                    failed.with_hint("a sandbox around this one may forbid it: start it outside")
-                }
-                Some(Op::Overlay { .. }) => failed.with_hint(
-                    "users can copy on write since Linux 5.11, and root for its sandboxes since 5.19",
+                (
+                    Some(Op::PrivateMounts | Op::NewRoot { .. } | Op::Hostname { .. }),
+                    libc::EPERM,
+                ) => failed.with_hint("a sandbox around this one may forbid it: start it outside"),
+                // Linux 5.14, which is needed, has every call.
+                (_, libc::ENOSYS) => failed.with_hint(
+                    "a filter around this process forbids a call that building the sandbox needs",
+                ),
+                (Some(Op::Overlay { .. }), _) => failed.with_hint(
+                    "users can copy on write since Linux 5.11, and root for its sandboxes since 5.19; changes can be kept on a disk \
+                     or a tmpfs, not on another overlay",
                 ),
                 _ => failed,
             }
@@ -308,6 +312,17 @@ mod tests {
         let first = script.text("/usr");
         assert_eq!(first.as_ref().ok(), script.text("/usr").as_ref().ok());
         assert_eq!(script.read(first.unwrap()), "/usr");
+    }
+
+    #[test]
+    fn a_call_that_the_kernel_has_and_refuses_to_know_is_taken_for_filtered() {
+        let mut script = OwnedScript::default();
+        let size = script.text("4m").unwrap();
+        script.setup.push(Op::NewRoot { size });
+        let error = script.failure(Phase::Setup, 0, libc::ENOSYS);
+        assert_eq!(error.to_string(), "launch failed at `mount a new root (4m bytes)`");
+        assert!(error.hint().unwrap().contains("a filter around this process"));
+        assert_eq!(script.failure(Phase::Setup, 0, libc::ENOMEM).hint(), None);
     }
 
     #[test]
