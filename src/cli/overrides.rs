@@ -1,7 +1,7 @@
 //! The flags that override single keys of a policy, one for each key.
 
 use crate::policy::Override;
-use crate::policy::keys::{KEYS, Key};
+use crate::policy::keys::{self, Key};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::ffi::OsString;
 
@@ -19,7 +19,7 @@ pub(super) fn allow_flag() -> impl Iterator<Item = Arg> {
 }
 
 fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(|key| !key.flag.is_empty())
+    keys::all().filter(|key| !key.flag.is_empty())
 }
 
 /// One flag for each key.

@@ -1,6 +1,6 @@
 //! What one policy permits that another doesn't. Pure.
 
-use super::keys::KEYS;
+use super::keys;
 use super::{Explained, Policy};
 use crate::platform::{Control, Limits, Network};
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub fn diff(
     (second, of_second): (&Policy, &[Explained]),
 ) -> Vec<Difference> {
     let mut all = Vec::new();
-    for key in KEYS.iter().filter(|key| !NO_PERMISSION.contains(&key.path)) {
+    for key in keys::all().filter(|key| !NO_PERMISSION.contains(&key.path)) {
         let only = |these: &[Explained], those: &[Explained]| -> Vec<String> {
             let values = |of: &[Explained]| {
                 let of = of.iter().filter(|value| value.key == key.path);

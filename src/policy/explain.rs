@@ -3,7 +3,7 @@
 use super::chain::{self, Loaded};
 use super::check::note_of;
 use super::key::{Key, Kind};
-use super::keys::{self, KEYS};
+use super::keys;
 use super::layer::Place;
 use super::syscalls::{self, ExplainedCall};
 use super::{Override, Policy, PolicyError};
@@ -35,7 +35,7 @@ pub fn explain(
     directory: &Path,
 ) -> Result<(Policy, Vec<Explained>), PolicyError> {
     let loaded = chain::load(word.as_ref(), overrides, directory)?;
-    let values = KEYS.iter().flat_map(|key| values_of(key, &loaded)).collect();
+    let values = keys::all().flat_map(|key| values_of(key, &loaded)).collect();
     Ok((loaded.draft.policy, values))
 }
 

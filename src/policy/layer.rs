@@ -431,11 +431,11 @@ fn suggestion(near: Option<&str>) -> String {
 
 /// The path of the key that is most likely meant: one of the same section if any is near.
 fn near_key(section: &str, name: &str) -> Option<&'static str> {
-    let in_section = keys::KEYS.iter().filter(|key| key.section() == section).map(|key| key.name());
+    let in_section = keys::all().filter(|key| key.section() == section).map(|key| key.name());
     let here = nearest(name, in_section).and_then(|name| keys::find_in(section, name));
     let anywhere = || {
-        let near = nearest(name, keys::KEYS.iter().map(|key| key.name()))?;
-        keys::KEYS.iter().find(|key| key.name() == near)
+        let near = nearest(name, keys::all().map(|key| key.name()))?;
+        keys::all().find(|key| key.name() == near)
     };
     here.or_else(anywhere).map(|key| key.path)
 }

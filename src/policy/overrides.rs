@@ -40,7 +40,7 @@ impl Override {
     /// # Errors
     /// When there is no such key.
     pub fn new(path: &str, value: impl Into<OsString>) -> Result<Self, UnknownKey> {
-        let paths = || keys::KEYS.iter().filter(|key| !key.flag.is_empty()).map(|key| key.path);
+        let paths = || keys::all().filter(|key| !key.flag.is_empty()).map(|key| key.path);
         match keys::find(path).filter(|key| !key.flag.is_empty()) {
             Some(key) => Ok(Self::of(key, value.into())),
             None => {

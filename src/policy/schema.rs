@@ -1,7 +1,7 @@
 //! The JSON Schema of policy files, for editors: made from the table of keys.
 
 use super::key::{ALL, Key, Kind, Names, UNLIMITED};
-use super::keys::{KEYS, SECTIONS};
+use super::keys::{self, SECTIONS};
 use super::layer::LEAST_IOPS;
 use super::syscalls::{ACTIONS, TESTS};
 use crate::platform::{Control, capability_names};
@@ -47,7 +47,7 @@ pub fn schema() -> Value {
 }
 
 fn keys_of(section: &str) -> Map<String, Value> {
-    let keys = KEYS.iter().filter(|key| key.section() == section);
+    let keys = keys::all().filter(|key| key.section() == section);
     keys.map(|key| (key.name().to_owned(), schema_of(key))).collect()
 }
 
