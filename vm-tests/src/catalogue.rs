@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The guests that run when none is named: the host is not one of them, `other` needs an image.
-const BY_DEFAULT: [&str; 3] = ["uml", "qemu-6.1", "qemu-6.12"];
+const BY_DEFAULT: [&str; 3] = ["qemu-6.12", "uml", "qemu-6.1"];
 
 /// All that `kernels.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

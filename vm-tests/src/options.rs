@@ -12,7 +12,7 @@ Boots real kernels and runs Stockade's tests inside; each is shown as a test of 
 Usage: cargo vm [OPTIONS]
 
   --guest NAME           a guest of vm-tests/kernels.toml, or `host`; may be repeated
-                         (without: uml, qemu-6.1, qemu-6.12)
+                         (without: qemu-6.12, uml, qemu-6.1)
   --kernel PATH          boot this image instead (a bzImage, or a user-mode Linux program)
   --modules DIR          its modules, as in /lib/modules/RELEASE
   --filter SUBSTR        only tests whose whole name (uml::user::limits::...) contains this
