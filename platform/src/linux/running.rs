@@ -216,9 +216,8 @@ impl LinuxRunning {
             ended.usage.disk = disk.usage();
             disk.remove()?;
         }
-        if let Some(kept) = self.kept.take() {
-            drop(kept);
-        }
+        // The next sandbox may go on with its changes.
+        self.kept = None;
         ended.usage.network = self.traffic();
         ended.usage = ended.usage.or(&reaped);
         ended.usage.keep_peaks_of(&self.sampler.peaks());
