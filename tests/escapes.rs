@@ -6,7 +6,7 @@
 mod support;
 
 use std::process::{Command, Stdio};
-use support::{PYTHON, Scene, Started, is_root, python_outside, skip};
+use support::{PYTHON, Scene, Started, cgroup_of, is_root, lacks, python_outside, skip};
 
 /// Leaves something in every place that programs of a host share, and waits.
 const LEAVES: &str = "
@@ -173,6 +173,31 @@ os.close(os.open('own', os.O_WRONLY))
 print('opened')";
     let run = scene.python(&["--write", "."], own).expect_code(0);
     assert_eq!(run.text(), "Text file busy\nopened\n", "{}", run.told());
+}
+
+#[test]
+fn no_group_of_the_host_can_be_moved_to() {
+    if let Some(why) = lacks("limits.pids") {
+        skip!("pids: {why}");
+    }
+    let scene = Scene::new();
+    let own = cgroup_of(std::process::id()).unwrap();
+    let own = own.to_str().unwrap();
+    let code = format!(
+        "import os
+found = [place for place, _, names in os.walk('/sys') if 'cgroup.procs' in names]
+try: open('{own}/cgroup.procs', 'w').write('0')
+except OSError as error: print(bool(found), error.strerror)
+else: print(bool(found), 'moved')"
+    );
+    scene.python(&[], &code).expect_text("False No such file or directory\n");
+    // A policy that lets it be written gives that away; root's, whose owner would have to be mapped, can't be.
+    let shown = scene.python(&["--write", own], &code);
+    if is_root() {
+        shown.expect_refusal(&["failed to map the owner of files in `/sys/fs/cgroup"]);
+    } else {
+        shown.expect_text("True moved\n");
+    }
 }
 
 #[test]

@@ -294,15 +294,31 @@ fn the_tmp_inside_is_private_and_bounded() {
 #[test]
 fn nothing_can_be_mounted_or_unmounted() {
     let scene = Scene::new();
-    for attempt in [
+    let attempts = [
         "libc.mount(b'x', b'/tmp', b'tmpfs', 0, None)",
         "libc.umount2(b'/tmp', 2)",
-        "libc.chroot(b'/tmp')",
-    ] {
+        // The new root and where the old one goes: a mount that was just made.
+        "libc.mount(b'x', b'/tmp', b'tmpfs', 0, None) or libc.chdir(b'/tmp') or libc.syscall(155 if os.uname().machine == 'x86_64' else 41, b'.', b'.')",
+        "libc.chroot(b'/')",
+    ];
+    for attempt in attempts {
         scene
             .python(&["--user", "0"], &probe(&format!("code({attempt})")))
             .expect_text("Operation not permitted\n");
     }
+    // With namespaces of its own, and no wall.
+    let own: &[&str] =
+        if is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
+    let all: Vec<String> = attempts.iter().map(|attempt| format!("code({attempt})")).collect();
+    let code = probe(&format!("[{}]", all.join(", ")));
+    let mut command = Command::new("unshare");
+    let line = "mount -t tmpfs none /tmp && cd /tmp && exec \"$0\" \"$@\"";
+    command.args(own).args(["sh", "-c", line, PYTHON, "-c", &code]);
+    let outside = command.output().unwrap();
+    if !outside.status.success() && !is_root() {
+        skip!("unprivileged-userns: {}", String::from_utf8_lossy(&outside.stderr));
+    }
+    assert_eq!(String::from_utf8_lossy(&outside.stdout), "['ok', 'ok', 'ok', 'ok']\n");
 }
 
 // Descriptors.
