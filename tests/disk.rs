@@ -186,6 +186,21 @@ fn more_than_the_limit_is_there_and_nothing_is_written_or_removed() {
 }
 
 #[test]
+fn kept_changes_to_a_copy_count_and_the_original_does_not() {
+    let disk = disk!();
+    host(&disk.0, "head -c 6M /dev/zero > disk/out/old && mkdir disk/changes").expect_code(0);
+    // A policy that doesn't show the directory in which it starts, since the changes lie below.
+    let flags = ["--policy", "base", "--copy", "disk/out", "--overlay", "disk/changes"];
+    let code = format!("import os\nos.chdir('{}')\n{FILL}", disk.0.at(""));
+    let run = disk.0.python(&[&flags[..], &["--disk", "8MiB"]].concat(), &code);
+    run.expect_text("EDQUOT\n");
+    let held = disk.held("disk/changes");
+    assert!((8 * MEBIBYTE - (64 << 10)..=8 * MEBIBYTE).contains(&held), "{held}");
+    assert!(!fs::exists(disk.0.at("disk/out/fill")).unwrap());
+    disk.0.python(&flags, &code).expect_text("all\n");
+}
+
+#[test]
 fn several_directories_share_one_limit_and_a_file_alone_has_it_too() {
     let disk = disk!();
     host(&disk.0, "mkdir disk/more; touch disk/alone").expect_code(0);
