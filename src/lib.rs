@@ -17,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod report;
 mod sandbox;
+pub mod supervisor;
 
 #[cfg(fuzzing)]
 pub use network::fuzz::proxy_requests;

@@ -1,0 +1,94 @@
+//! What people ask of a program, state by state.
+
+use super::super::restart::Moment;
+use super::words::{Phase, State};
+use super::{Action, After, Lifecycle, Rules};
+
+impl Lifecycle {
+    pub(super) fn start(&mut self) -> Vec<Action> {
+        match self.state.phase() {
+            Phase::Resting => {
+                self.attempts.reset();
+                self.wait("asked to start")
+            }
+            Phase::Waiting if self.state == State::Backoff => {
+                self.attempts.reset();
+                self.wait("asked to start, sooner than it would have by itself")
+            }
+            // What was to come after the end is forgotten.
+            Phase::Ending => {
+                self.attempts.reset();
+                self.after = After::Again;
+                Vec::new()
+            }
+            Phase::Waiting | Phase::Live | Phase::Unknown => Vec::new(),
+        }
+    }
+
+    pub(super) fn stop(&mut self, rules: &Rules, now: Moment) -> Vec<Action> {
+        match self.state.phase() {
+            Phase::Waiting => self.rest("asked to stop while it waited"),
+            Phase::Live => self.end(rules, now, After::Rest, "asked to stop"),
+            Phase::Ending => {
+                self.after = After::Rest;
+                Vec::new()
+            }
+            Phase::Resting | Phase::Unknown => Vec::new(),
+        }
+    }
+
+    pub(super) fn kill(&mut self) -> Vec<Action> {
+        match self.state.phase() {
+            Phase::Waiting => self.rest("asked to stop while it waited"),
+            Phase::Live | Phase::Ending => self.end_at_once(After::Rest, "asked to be killed"),
+            Phase::Resting | Phase::Unknown => Vec::new(),
+        }
+    }
+
+    pub(super) fn restart(&mut self, rules: &Rules, now: Moment) -> Vec<Action> {
+        match self.state.phase() {
+            Phase::Live => {
+                self.attempts.reset();
+                self.end(rules, now, After::Again, "asked to restart")
+            }
+            Phase::Resting | Phase::Waiting | Phase::Ending | Phase::Unknown => self.start(),
+        }
+    }
+
+    pub(super) fn reload(&mut self, rules: &Rules, now: Moment) -> Vec<Action> {
+        if self.state != State::Running {
+            return Vec::new();
+        }
+        self.begin_reload(rules, now, "asked to reload");
+        vec![Action::Reload]
+    }
+
+    pub(super) fn pause(&mut self, now: Moment, why: &str) -> Vec<Action> {
+        if self.state != State::Running {
+            return Vec::new();
+        }
+        // Its time to run stands still too.
+        self.left = self.deadline.map(|deadline| deadline.since(now));
+        self.enter(State::Paused, None, why);
+        vec![Action::Freeze]
+    }
+
+    pub(super) fn resume(&mut self, now: Moment) -> Vec<Action> {
+        if self.state != State::Paused {
+            return Vec::new();
+        }
+        let deadline = self.left.take().map(|left| now.after(left));
+        self.enter(State::Running, deadline, "asked to go on");
+        vec![Action::Thaw]
+    }
+
+    pub(super) fn reset(&mut self) -> Vec<Action> {
+        self.attempts.reset();
+        match self.state.phase() {
+            // Whoever says so of an unknown one has looked.
+            Phase::Unknown => self.rest("found to be gone"),
+            Phase::Resting if self.state != State::Disabled => self.rest("asked to forget"),
+            Phase::Resting | Phase::Waiting | Phase::Live | Phase::Ending => Vec::new(),
+        }
+    }
+}
