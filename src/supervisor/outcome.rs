@@ -109,7 +109,7 @@ pub enum Trouble {
 /// An exit code or the number of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Status {
+pub enum ExitStatus {
     /// What a program exited with.
     Code(i32),
     /// What ended it.
@@ -119,24 +119,24 @@ pub enum Status {
 /// Which ends count as success, and which decide about a restart whatever else is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Statuses {
+pub struct ExitStatuses {
     /// Success, beside exit code 0 and the signals that end a program politely (systemd.service(5), `SuccessExitStatus=`).
-    pub success: BTreeSet<Status>,
+    pub success: BTreeSet<ExitStatus>,
     /// No restart after these.
-    pub prevent: BTreeSet<Status>,
+    pub prevent: BTreeSet<ExitStatus>,
     /// A restart after these.
-    pub force: BTreeSet<Status>,
+    pub force: BTreeSet<ExitStatus>,
 }
 
 /// SIGHUP, SIGINT, SIGPIPE and SIGTERM: somebody asked, or nobody reads any more.
 const POLITE: [i32; 4] = [1, 2, 13, 15];
 
-impl Statuses {
+impl ExitStatuses {
     /// Whether this is success.
     pub fn is_success(&self, outcome: &Outcome) -> bool {
         match status(outcome) {
-            Some(Status::Code(0)) => true,
-            Some(Status::Signal(number)) if POLITE.contains(&number) => true,
+            Some(ExitStatus::Code(0)) => true,
+            Some(ExitStatus::Signal(number)) if POLITE.contains(&number) => true,
             Some(status) => self.success.contains(&status),
             None => false,
         }
@@ -152,10 +152,10 @@ impl Statuses {
     }
 }
 
-fn status(outcome: &Outcome) -> Option<Status> {
+fn status(outcome: &Outcome) -> Option<ExitStatus> {
     match outcome {
-        Outcome::Exited(code) => Some(Status::Code(*code)),
-        Outcome::Signalled(number) => Some(Status::Signal(*number)),
+        Outcome::Exited(code) => Some(ExitStatus::Code(*code)),
+        Outcome::Signalled(number) => Some(ExitStatus::Signal(*number)),
         _ => None,
     }
 }

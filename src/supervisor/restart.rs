@@ -1,6 +1,6 @@
 //! Whether a program that ended is started again, and when. Pure.
 
-use super::outcome::{Outcome, Statuses, Trouble};
+use super::outcome::{ExitStatuses, Outcome, Trouble};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ pub struct Restart {
     /// After which ends.
     pub policy: RestartPolicy,
     /// Which exit codes and signals say more than the policy.
-    pub statuses: Statuses,
+    pub statuses: ExitStatuses,
     /// The first delay.
     pub delay: Duration,
     /// The longest one.
@@ -127,7 +127,7 @@ impl Default for Restart {
         let five_minutes = Duration::from_secs(300);
         Self {
             policy: RestartPolicy::default(),
-            statuses: Statuses::default(),
+            statuses: ExitStatuses::default(),
             delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(60),
             factor: 2.0,
@@ -143,6 +143,23 @@ impl Default for Restart {
 }
 
 impl Restart {
+    /// The same delay before each start, whatever end there was, and for ever.
+    pub fn every(delay: Duration) -> Self {
+        let endless = Budget::new(0, Duration::ZERO);
+        Self {
+            policy: RestartPolicy::Always,
+            delay,
+            max_delay: delay,
+            factor: 1.0,
+            jitter: 0.0,
+            start: endless,
+            run: endless,
+            health: endless,
+            limit: endless,
+            ..Self::default()
+        }
+    }
+
     /// The budget for one kind of trouble.
     pub fn budget(&self, trouble: Trouble) -> Budget {
         match trouble {
@@ -235,7 +252,7 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::Status;
+    use super::super::outcome::ExitStatus;
     use super::*;
     use proptest::prelude::*;
 
@@ -273,10 +290,10 @@ mod tests {
 
     #[test]
     fn lists_of_statuses_say_more_than_the_policy() {
-        let statuses = Statuses {
-            success: [Status::Code(3)].into(),
-            prevent: [Status::Code(4), Status::Signal(6)].into(),
-            force: [Status::Code(0), Status::Signal(6)].into(),
+        let statuses = ExitStatuses {
+            success: [ExitStatus::Code(3)].into(),
+            prevent: [ExitStatus::Code(4), ExitStatus::Signal(6)].into(),
+            force: [ExitStatus::Code(0), ExitStatus::Signal(6)].into(),
         };
         let restart = Restart { statuses, ..Restart::default() };
         let wants = |outcome| restart.wants(&outcome);

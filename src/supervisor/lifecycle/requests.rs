@@ -59,7 +59,9 @@ impl Lifecycle {
         if self.state != State::Running {
             return Vec::new();
         }
-        self.begin_reload(rules, now, "asked to reload");
+        if rules.tells_reload {
+            self.begin_reload(rules, now, "asked to reload");
+        }
         vec![Action::Reload]
     }
 

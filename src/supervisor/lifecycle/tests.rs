@@ -1,6 +1,6 @@
 //! Scenes that are told, and random ones against a model of the world.
 
-use super::super::outcome::Status;
+use super::super::outcome::ExitStatus;
 use super::super::restart::{Budget, Restart, RestartPolicy};
 use super::*;
 use proptest::prelude::*;
@@ -172,7 +172,7 @@ fn a_job_is_done_when_it_ends_and_a_service_that_ends_well_is_as_well() {
     }
     let mut always = Rules::default();
     always.restart.policy = RestartPolicy::Always;
-    always.restart.statuses.prevent = [Status::Code(3)].into();
+    always.restart.statuses.prevent = [ExitStatus::Code(3)].into();
     let mut scene = Scene::running(always);
     scene.happens(Happening::Ended(Outcome::Exited(0)));
     assert_eq!(scene.life.state(), State::Backoff);
@@ -218,6 +218,10 @@ fn a_restart_waits_for_the_end_of_the_run_before() {
 fn settings_are_read_anew_and_forever_is_no_answer() {
     let mut scene = Scene::running(Rules { started: Started::Ready, ..Rules::default() });
     scene.happens(Happening::Ready);
+    // Of one that tells nothing, nothing can be waited for.
+    assert_eq!(scene.event(Event::Reload), [Action::Reload]);
+    scene.is(State::Running, "it is ready");
+    scene.rules.tells_reload = true;
     assert_eq!(scene.event(Event::Reload), [Action::Reload]);
     scene.is(State::Reloading, "asked to reload");
     assert!(scene.life.is_ready(), "it goes on with its work");
@@ -327,6 +331,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         |(started, policy, start_timeout, run_timeout, grace, on_exhausted, probed)| Rules {
             started,
             probed,
+            tells_reload: probed,
             start_timeout,
             run_timeout,
             grace: Duration::from_secs(grace),

@@ -85,6 +85,8 @@ pub struct Rules {
     pub started: Started,
     /// Whether a probe says when it is ready; else it is as soon as it has started.
     pub probed: bool,
+    /// Whether it says itself when it has read its settings anew; else it has as soon as it was asked to.
+    pub tells_reload: bool,
     /// How it is started again.
     pub restart: Restart,
     /// How long starting and reloading may take; `None` for as long as they want.
@@ -100,6 +102,7 @@ impl Default for Rules {
         Self {
             started: Started::default(),
             probed: false,
+            tells_reload: false,
             restart: Restart::default(),
             start_timeout: Some(Duration::from_secs(60)),
             run_timeout: None,

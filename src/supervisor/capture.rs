@@ -1,0 +1,82 @@
+//! The last of what a program wrote, however much that was.
+
+use crate::platform::OutputPipe;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::AsyncReadExt;
+
+/// The last of what a program wrote, over all its runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Captured {
+    /// To its standard output and its standard error, as it came.
+    pub bytes: Vec<u8>,
+    /// Bytes before those, which weren't kept.
+    pub lost: u64,
+}
+
+/// Where both streams of all runs go. A program is never held up, and whatever it writes, no more than `most` is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Capture {
+    most: usize,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: VecDeque<u8>,
+    lost: u64,
+}
+
+impl Capture {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, kept: Arc::default() }
+    }
+
+    /// Reads a stream to its end, by itself.
+    pub(super) fn attach(&self, pipe: Option<OutputPipe>) {
+        let Some(mut pipe) = pipe else { return };
+        let capture = self.clone();
+        tokio::spawn(async move {
+            let mut chunk = [0; 8192];
+            // A stream that can't be read any more is at its end: the other side is a pipe of our own.
+            while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
+                capture.add(&chunk[..length]);
+            }
+        });
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        let mut kept = self.kept();
+        kept.bytes.extend(bytes);
+        let over = kept.bytes.len().saturating_sub(self.most);
+        kept.bytes.drain(..over);
+        kept.lost += u64::try_from(over).unwrap_or(u64::MAX);
+    }
+
+    pub(super) fn captured(&self) -> Captured {
+        let kept = self.kept();
+        Captured { bytes: kept.bytes.iter().copied().collect(), lost: kept.lost }
+    }
+
+    /// A poisoned lock only means that a thread panicked while it added; what is there is whole.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_is_kept_and_the_rest_is_counted() {
+        let capture = Capture::new(5);
+        capture.add(b"abc");
+        assert_eq!(capture.captured(), Captured { bytes: b"abc".to_vec(), lost: 0 });
+        capture.add(b"defg");
+        assert_eq!(capture.captured(), Captured { bytes: b"cdefg".to_vec(), lost: 2 });
+        capture.add(b"0123456789");
+        assert_eq!(capture.captured(), Captured { bytes: b"56789".to_vec(), lost: 12 });
+    }
+}

@@ -1,0 +1,347 @@
+//! One program that is kept running: the smallest supervisor there is.
+
+use super::capture::{Capture, Captured};
+use super::lifecycle::{Event, Rules};
+use super::restart::Restart;
+use super::service::{Actor, Launch, Request, Status};
+use crate::error::Error;
+use crate::platform::{Backend, Signal};
+use crate::policy::Policy;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Keeps one program running, in a new sandbox each time.
+///
+/// ```
+/// # fn main() -> Result<(), stockade::Error> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use stockade::Policy;
+/// use stockade::supervisor::Controller;
+///
+/// let controller = Controller::new(Policy::shipped("default")?, ["sleep", "1000"]).start();
+/// controller.ready().await?;
+/// controller.stop().await?;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+///
+/// It goes with its last handle: the program ends when nobody can ask for anything any more.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Status>,
+    capture: Capture,
+}
+
+/// What is kept running, and how.
+#[derive(Debug)]
+pub struct ControllerBuilder {
+    rules: Rules,
+    launch: Launch,
+    capture: usize,
+}
+
+/// How much of a program's output is kept, in bytes.
+const KEPT: usize = 64 << 10;
+
+impl ControllerBuilder {
+    /// How it is started again.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.rules.restart = restart;
+        self
+    }
+
+    /// The same delay before each new start, for ever, after whatever end.
+    #[must_use]
+    pub fn retry_every(mut self, delay: Duration) -> Self {
+        self.rules.restart = Restart::every(delay);
+        self
+    }
+
+    /// How long it has to end when it is asked to; else 30 seconds.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.rules.grace = grace;
+        self
+    }
+
+    /// How it is asked to end; else [`Signal::Terminate`].
+    #[must_use]
+    pub fn stop_signal(mut self, signal: Signal) -> Self {
+        self.launch.stop_signal = signal;
+        self
+    }
+
+    /// How it is asked to read its settings anew; else [`Signal::Hangup`].
+    #[must_use]
+    pub fn reload_signal(mut self, signal: Signal) -> Self {
+        self.launch.reload_signal = signal;
+        self
+    }
+
+    /// A name for its sandboxes; else the program's.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.launch.name = Some(name.into());
+        self
+    }
+
+    /// How much of its output is kept, in bytes; else 64 KiB.
+    #[must_use]
+    pub fn capture(mut self, bytes: usize) -> Self {
+        self.capture = bytes;
+        self
+    }
+
+    /// Launches through another backend than the platform's own.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.launch.backend = Some(backend);
+        self
+    }
+
+    /// Begins to keep it running. Must be called inside a tokio runtime.
+    pub fn start(self) -> Controller {
+        let capture = Capture::new(self.capture);
+        let (actor, requests, status) = Actor::new(self.rules, self.launch, capture.clone());
+        tokio::spawn(actor.act());
+        Controller { requests, status, capture }
+    }
+}
+
+impl Controller {
+    /// Describes a program to be kept running under this policy: after trouble it is started again, by [`Restart`]'s defaults.
+    #[expect(clippy::new_ret_no_self, reason = "what is described isn't running yet")]
+    pub fn new(
+        policy: Policy,
+        command: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> ControllerBuilder {
+        let launch = Launch {
+            policy,
+            command: command.into_iter().map(Into::into).collect(),
+            name: None,
+            stop_signal: Signal::Terminate,
+            reload_signal: Signal::Hangup,
+            backend: None,
+        };
+        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT }
+    }
+
+    /// Where it is, and why.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// The last of what it wrote, over all its runs.
+    pub fn output(&self) -> Captured {
+        self.capture.captured()
+    }
+
+    /// Waits until its status is such; at once if it is already.
+    ///
+    /// # Errors
+    /// When there is no supervisor any more: its runtime was shut down.
+    pub async fn wait_for(&self, is: impl Fn(&Status) -> bool) -> Result<Status, Error> {
+        let mut status = self.status.clone();
+        let found = status.wait_for(is).await.map(|status| status.clone());
+        found.map_err(|_| gone())
+    }
+
+    /// Waits until it can be used.
+    ///
+    /// # Errors
+    /// When it is at rest instead, with the reason.
+    pub async fn ready(&self) -> Result<Status, Error> {
+        let status = self.wait_for(|status| status.ready || status.is_at_rest()).await?;
+        if status.ready {
+            return Ok(status);
+        }
+        Err(Error::asked(format!("it isn't ready: {}", status.why), ""))
+    }
+
+    /// Starts it, or does so sooner than it would by itself; forgets what went wrong before.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn start(&self) -> Result<(), Error> {
+        self.ask(Event::Start).await
+    }
+
+    /// Asks it to end, and returns when nothing of it is left. It isn't started again by itself.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn stop(&self) -> Result<Status, Error> {
+        self.ask(Event::Stop).await?;
+        self.wait_for(Status::is_at_rest).await
+    }
+
+    /// Ends it at once, and returns when nothing of it is left. It isn't started again by itself.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn kill(&self) -> Result<Status, Error> {
+        self.ask(Event::Kill).await?;
+        self.wait_for(Status::is_at_rest).await
+    }
+
+    /// Asks it to end, and starts it anew when nothing of it is left.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn restart(&self) -> Result<(), Error> {
+        self.ask(Event::Restart).await
+    }
+
+    /// Has it read its settings anew.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn reload(&self) -> Result<(), Error> {
+        self.ask(Event::Reload).await
+    }
+
+    /// Lets all of it stand still.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn pause(&self) -> Result<(), Error> {
+        self.ask(Event::Pause).await
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn resume(&self) -> Result<(), Error> {
+        self.ask(Event::Resume).await
+    }
+
+    /// Returns when it is taken in: what was true before needn't be any more.
+    async fn ask(&self, event: Event) -> Result<(), Error> {
+        let (taken, done) = oneshot::channel();
+        self.requests.send(Request { event, taken }).await.map_err(|_| gone())?;
+        done.await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> Error {
+    Error::asked("nobody supervises it any more: the runtime was shut down", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lifecycle::State;
+    use super::super::outcome::Outcome;
+    use super::super::restart::Budget;
+    use super::*;
+    use crate::platform::fake::{FakeBackend, FakeHandle, Scripted};
+    use crate::platform::{Ended, HowEnded};
+    use tokio::time::{Instant, sleep};
+
+    /// A program on a backend that does what it is told, with a clock that moves when nothing else does.
+    fn controller(backend: &Arc<FakeBackend>, restart: Restart) -> Controller {
+        let policy = Policy::shipped("default").unwrap();
+        Controller::new(policy, ["true"]).restart(restart).backend(backend.clone()).start()
+    }
+
+    fn plain() -> Restart {
+        Restart { jitter: 0.0, ..Restart::default() }
+    }
+
+    fn newest(backend: &FakeBackend) -> FakeHandle {
+        backend.launched().pop().unwrap()
+    }
+
+    async fn runs_again(controller: &Controller, generation: u64) {
+        let is = |status: &Status| status.ready && status.generation.0 == generation;
+        controller.wait_for(is).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_started_again_after_growing_delays_until_it_is_given_up() {
+        let backend = Arc::new(FakeBackend::new());
+        let restart = Restart { run: Budget::new(3, Duration::from_secs(300)), ..plain() };
+        let controller = controller(&backend, restart);
+        let mut delays = Vec::new();
+        for generation in 1.. {
+            runs_again(&controller, generation).await;
+            let end = Instant::now();
+            newest(&backend).end(Ended::new(HowEnded::Exited(1)));
+            let next = |status: &Status| status.generation.0 > generation || status.is_at_rest();
+            if controller.wait_for(next).await.unwrap().is_at_rest() {
+                break;
+            }
+            delays.push(end.elapsed().as_millis());
+        }
+        assert_eq!(delays, [500, 1000, 2000]);
+        let status = controller.status();
+        assert_eq!((status.state, status.last), (State::Failed, Some(Outcome::Exited(1))));
+        assert_eq!(status.why, "exited with 1; no more than 3 attempts are made");
+        assert_eq!(status.report.unwrap().exit_code, Some(1));
+        assert!(controller.ready().await.is_err());
+        assert_eq!(backend.launched().len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_is_a_polite_request_then_a_kill_and_it_stays_so() {
+        let backend = Arc::new(FakeBackend::new());
+        let controller = controller(&backend, Restart::every(Duration::from_secs(1)));
+        controller.ready().await.unwrap();
+        let before = Instant::now();
+        let status = controller.stop().await.unwrap();
+        assert_eq!(before.elapsed().as_secs(), 30);
+        assert_eq!((status.state, status.last), (State::Inactive, Some(Outcome::StopTimedOut)));
+        let signals = newest(&backend).signals();
+        assert_eq!(signals, [Signal::Terminate, Signal::Continue, Signal::Kill]);
+        sleep(Duration::from_secs(1000)).await;
+        assert_eq!(backend.launched().len(), 1);
+        controller.start().await.unwrap();
+        runs_again(&controller, 2).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_launch_that_fails_is_an_attempt_and_its_reason_is_told() {
+        let backend = Arc::new(FakeBackend::new());
+        let failure = || crate::platform::PlatformError::invalid("no more processes");
+        for _ in 0..2 {
+            backend.script(Scripted::Fails(failure()));
+        }
+        let controller = controller(&backend, plain());
+        let waits = |status: &Status| status.state == State::Backoff;
+        let status = controller.wait_for(waits).await.unwrap();
+        assert!(status.why.contains("no more processes"), "{}", status.why);
+        assert_eq!(controller.ready().await.unwrap().attempts, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_stands_still_and_goes_on_and_reads_its_settings() {
+        let backend = Arc::new(FakeBackend::new());
+        let controller = controller(&backend, plain());
+        controller.ready().await.unwrap();
+        controller.pause().await.unwrap();
+        assert_eq!(controller.status().state, State::Paused);
+        controller.resume().await.unwrap();
+        controller.reload().await.unwrap();
+        assert_eq!(controller.status().state, State::Running);
+        let signals = newest(&backend).signals();
+        assert_eq!(signals, [Signal::Stop, Signal::Continue, Signal::Hangup]);
+        assert_eq!(controller.kill().await.unwrap().last, Some(Outcome::Signalled(9)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_is_another_run_and_no_attempt() {
+        let backend = Arc::new(FakeBackend::new());
+        let controller = controller(&backend, plain());
+        controller.ready().await.unwrap();
+        controller.restart().await.unwrap();
+        assert_eq!(controller.status().state, State::Stopping);
+        newest(&backend).end(Ended::new(HowEnded::Exited(0)));
+        runs_again(&controller, 2).await;
+        assert_eq!(controller.status().attempts, 0);
+    }
+}

@@ -1,0 +1,264 @@
+//! One supervised program as an actor: it alone owns the program's lifecycle and its sandbox, so that nothing that is asked
+//! of it and nothing that happens to it can overtake each other.
+
+use super::capture::Capture;
+use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
+use super::outcome::Outcome;
+use super::restart::Moment;
+use crate::error::Error;
+use crate::platform::{Backend, Signal, Stdio};
+use crate::policy::Policy;
+use crate::report::ExitReport;
+use crate::sandbox::Sandbox;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// Where a supervised program is, and why.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Where it is.
+    pub state: State,
+    /// Why it is there, for people.
+    pub why: String,
+    /// Whether it can be used.
+    pub ready: bool,
+    /// The number of its present or last run.
+    pub generation: Generation,
+    /// Starts since everything was well; 0 where nothing went wrong.
+    pub attempts: u32,
+    /// How its last run came out.
+    pub last: Option<Outcome>,
+    /// The report of its last run.
+    pub report: Option<Arc<ExitReport>>,
+    /// Process id of its sandbox's first process, as the host counts: for people, never for signalling.
+    pub pid: Option<u32>,
+    /// Since when it is in this state.
+    pub since: Instant,
+    /// What failed last of what was to be done with it, in one line.
+    pub error: Option<String>,
+}
+
+impl Status {
+    /// How long it has run, if it does.
+    pub fn uptime(&self) -> Option<Duration> {
+        (self.state == State::Running).then(|| self.since.elapsed())
+    }
+
+    /// Whether nothing of it runs, and nothing will by itself.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.state, State::Disabled | State::Inactive | State::Failed | State::Completed)
+    }
+}
+
+/// What is launched, each time.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    pub(super) policy: Policy,
+    pub(super) command: Vec<OsString>,
+    pub(super) name: Option<String>,
+    pub(super) stop_signal: Signal,
+    pub(super) reload_signal: Signal,
+    pub(super) backend: Option<Arc<dyn Backend>>,
+}
+
+impl Launch {
+    fn start(&self) -> Result<Sandbox, Error> {
+        let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
+        if let Some(name) = &self.name {
+            builder = builder.name(name);
+        }
+        if let Some(backend) = &self.backend {
+            builder = builder.backend(backend.clone());
+        }
+        builder.stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped).start()
+    }
+}
+
+/// The actor. It ends, and its sandbox with it, when nobody can ask it for anything any more.
+#[derive(Debug)]
+pub(super) struct Actor {
+    life: Lifecycle,
+    rules: Rules,
+    launch: Launch,
+    capture: Capture,
+    run: Option<Sandbox>,
+    /// The moment from which the lifecycle counts.
+    origin: Instant,
+    requests: mpsc::Receiver<Request>,
+    status: watch::Sender<Status>,
+}
+
+/// What somebody asks of it, and whom to tell when that is taken in.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) event: Event,
+    pub(super) taken: oneshot::Sender<()>,
+}
+
+/// Requests that may wait; more of them make who asks wait.
+const WAITING: usize = 16;
+
+impl Actor {
+    /// One that has been asked to start.
+    pub(super) fn new(
+        rules: Rules,
+        launch: Launch,
+        capture: Capture,
+    ) -> (Self, mpsc::Sender<Request>, watch::Receiver<Status>) {
+        let (mut life, origin) = (Lifecycle::new(true), Instant::now());
+        // What it depends on is looked at when it acts.
+        life.step(&rules, Event::Start, Moment::default(), 0.0);
+        let (sender, requests) = mpsc::channel(WAITING);
+        let (status, told) = watch::channel(Status {
+            state: life.state(),
+            why: life.why().to_owned(),
+            ready: false,
+            generation: life.generation(),
+            attempts: 0,
+            last: None,
+            report: None,
+            pid: None,
+            since: origin,
+            error: None,
+        });
+        let actor = Self { life, rules, launch, capture, run: None, origin, requests, status };
+        (actor, sender, told)
+    }
+
+    pub(super) async fn act(mut self) {
+        self.take_in(Event::DependenciesMet).await;
+        loop {
+            let deadline = self.life.deadline().map(|moment| self.origin + moment.0);
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request { event, taken }) => {
+                        self.take_in(event).await;
+                        // Who asked may no longer want to know.
+                        taken.send(()).unwrap_or(());
+                    }
+                    None => return,
+                },
+                report = ended(&mut self.run) => self.is_over(report).await,
+                () = due(deadline) => self.take_in(Event::Time).await,
+            }
+        }
+    }
+
+    /// Nothing of the run is left.
+    async fn is_over(&mut self, report: Result<ExitReport, Error>) {
+        // Where nobody can say how it ended, what may be left of it goes with this.
+        self.run = None;
+        let outcome = match report {
+            Ok(report) => {
+                let outcome = Outcome::of(&report);
+                self.status.send_modify(|status| status.report = Some(Arc::new(report)));
+                outcome
+            }
+            Err(error) => {
+                self.failed(&error);
+                Outcome::Unobserved
+            }
+        };
+        self.take_in(Event::Of(self.life.generation(), Happening::Ended(outcome))).await;
+    }
+
+    /// Takes in what happened, and all that follows from it.
+    async fn take_in(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = Moment(self.origin.elapsed());
+            for action in self.life.step(&self.rules, event, now, chance()) {
+                if let Some(event) = self.carry_out(action).await {
+                    events.push_back(event);
+                }
+            }
+            self.tell();
+        }
+    }
+
+    /// Does what is to be done. What is known at once is what comes back.
+    async fn carry_out(&mut self, action: Action) -> Option<Event> {
+        let done = match (action, &mut self.run) {
+            (Action::CheckDependencies, _) => return Some(Event::DependenciesMet),
+            (Action::Launch(generation), _) => {
+                return Some(Event::Of(generation, self.start()));
+            }
+            (Action::Escalate, _) | (_, None) => Ok(()),
+            // What it stands still for, by itself or by somebody else, mustn't keep it from hearing.
+            (Action::Ask, Some(run)) => {
+                run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue))
+            }
+            (Action::Kill, Some(run)) => run.kill(),
+            (Action::Reload, Some(run)) => run.signal(self.launch.reload_signal),
+            (Action::Freeze, Some(run)) => run.pause().await,
+            (Action::Thaw, Some(run)) => run.resume().await,
+        };
+        let error = done.err()?;
+        self.failed(&error);
+        match action {
+            // What can't be asked is killed when its time is over; what can't stand still goes on.
+            Action::Freeze => Some(Event::Resume),
+            _ => None,
+        }
+    }
+
+    fn start(&mut self) -> Happening {
+        match self.launch.start() {
+            Ok(mut sandbox) => {
+                self.capture.attach(sandbox.stdout.take());
+                self.capture.attach(sandbox.stderr.take());
+                self.run = Some(sandbox);
+                Happening::Launched
+            }
+            Err(error) => Happening::NotLaunched(error.chain()),
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        self.status.send_modify(|status| status.error = Some(error.chain()));
+    }
+
+    /// Lets everybody know where it is.
+    fn tell(&self) {
+        let (life, pid) = (&self.life, self.run.as_ref().map(Sandbox::pid));
+        self.status.send_modify(|status| {
+            if (status.state, status.generation) != (life.state(), life.generation()) {
+                status.since = Instant::now();
+            }
+            status.state = life.state();
+            life.why().clone_into(&mut status.why);
+            status.ready = life.is_ready();
+            status.generation = life.generation();
+            status.attempts = life.attempts();
+            status.last = life.last().cloned();
+            status.pid = pid;
+        });
+    }
+}
+
+/// The end of a run; never where there is none. Dropping the future loses nothing.
+async fn ended(run: &mut Option<Sandbox>) -> Result<ExitReport, Error> {
+    match run {
+        Some(run) => run.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A random number from 0 to 1. The standard library's hasher is keyed with random numbers of the system.
+fn chance() -> f64 {
+    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
+    f64::from(bits) / f64::from(u32::MAX)
+}
