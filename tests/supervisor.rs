@@ -7,8 +7,11 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 use stockade::Policy;
-use stockade::supervisor::{Controller, ControllerBuilder, Outcome, Restart, State, Status};
-use support::{processes_with, signal};
+use stockade::platform::Network;
+use stockade::supervisor::{
+    Controller, ControllerBuilder, Outcome, Probe, Restart, State, Status, TcpCheck,
+};
+use support::{PYTHON, processes_with, signal};
 
 fn keep(line: &str) -> ControllerBuilder {
     let policy = Policy::shipped("default").unwrap();
@@ -104,6 +107,35 @@ async fn what_can_not_be_launched_is_given_up_with_the_reason() {
     let error = controller.ready().await.unwrap_err().to_string();
     assert!(error.contains("/no/such/program") && error.contains("no more than 2"), "{error}");
     assert_eq!(controller.status().generation.0, 3);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_server_is_ready_when_it_takes_connections_and_started_again_when_it_no_longer_does() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let code = format!(
+        "import socket, time
+time.sleep(0.3)
+server = socket.create_server(('127.0.0.1', {port}), reuse_port=True)
+for _ in range(20): server.accept()
+server.close(); time.sleep(1000)"
+    );
+    let policy = Policy::shipped("default").unwrap().network(Network::Host);
+    let check = TcpCheck(([127, 0, 0, 1], port).into());
+    let mut probe = Probe::every(Duration::from_millis(50));
+    (probe.failure_threshold, probe.timeout) = (2, Duration::from_secs(20));
+    let mut startup = probe.clone();
+    startup.failure_threshold = 10_000;
+    let controller = Controller::new(policy, [PYTHON, "-c", &code])
+        .retry_every(Duration::from_millis(20))
+        .startup(check, startup)
+        .readiness(check, probe.clone())
+        .liveness(check, probe)
+        .start();
+    reaches(&controller, 1).await;
+    let status = reaches(&controller, 2).await;
+    assert_eq!(status.last, Some(Outcome::Liveness));
+    assert!(status.error.is_some_and(|error| error.contains("no connection to 127.0.0.1")));
+    controller.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "current_thread")]

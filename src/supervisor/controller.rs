@@ -1,7 +1,9 @@
 //! One program that is kept running: the smallest supervisor there is.
 
 use super::capture::{Capture, Captured};
-use super::lifecycle::{Event, Rules};
+use super::health::{HealthCheck, Look};
+use super::lifecycle::{Event, Rules, Started};
+use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Launch, Request, Status};
 use crate::error::Error;
@@ -83,6 +85,32 @@ impl ControllerBuilder {
         self
     }
 
+    /// It has started when this check says so; where it gives up, the program is ended and started again.
+    #[must_use]
+    pub fn startup(mut self, check: impl HealthCheck + 'static, probe: Probe) -> Self {
+        self.rules.started = Started::Ready;
+        self.look(Purpose::Startup, check, probe)
+    }
+
+    /// It is ready when and as long as this check says so; nothing else depends on it.
+    #[must_use]
+    pub fn readiness(mut self, check: impl HealthCheck + 'static, probe: Probe) -> Self {
+        self.rules.probed = true;
+        self.look(Purpose::Readiness, check, probe)
+    }
+
+    /// Where this check gives up, the program is ended and started again.
+    #[must_use]
+    pub fn liveness(self, check: impl HealthCheck + 'static, probe: Probe) -> Self {
+        self.look(Purpose::Liveness, check, probe)
+    }
+
+    fn look(mut self, purpose: Purpose, check: impl HealthCheck + 'static, probe: Probe) -> Self {
+        self.launch.looks.retain(|look| look.purpose != purpose);
+        self.launch.looks.push(Look { purpose, check: Arc::new(check), probe });
+        self
+    }
+
     /// A name for its sandboxes; else the program's.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -127,6 +155,7 @@ impl Controller {
             stop_signal: Signal::Terminate,
             reload_signal: Signal::Hangup,
             backend: None,
+            looks: Vec::new(),
         };
         ControllerBuilder { rules: Rules::default(), launch, capture: KEPT }
     }
@@ -235,12 +264,15 @@ fn gone() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::health::Vitals;
     use super::super::lifecycle::State;
     use super::super::outcome::Outcome;
     use super::super::restart::Budget;
     use super::*;
+    use crate::platform::BoxFuture;
     use crate::platform::fake::{FakeBackend, FakeHandle, Scripted};
     use crate::platform::{Ended, HowEnded};
+    use std::sync::Mutex;
     use tokio::time::{Instant, sleep};
 
     /// A program on a backend that does what it is told, with a clock that moves when nothing else does.
@@ -331,6 +363,97 @@ mod tests {
         let signals = newest(&backend).signals();
         assert_eq!(signals, [Signal::Stop, Signal::Continue, Signal::Hangup]);
         assert_eq!(controller.kill().await.unwrap().last, Some(Outcome::Signalled(9)));
+    }
+
+    /// Says what it is told to say, and counts how often it was asked.
+    #[derive(Clone, Debug, Default)]
+    struct Told(Arc<Mutex<(Option<String>, usize)>>);
+
+    impl Told {
+        fn say(&self, trouble: Option<&str>) {
+            self.0.lock().unwrap().0 = trouble.map(str::to_owned);
+        }
+
+        fn asked(&self) -> usize {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    impl HealthCheck for Told {
+        fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
+            let mut told = self.0.lock().unwrap();
+            told.1 += 1;
+            let answer = told.0.clone().map_or(Ok(()), Err);
+            let silent = answer == Err("silence".to_owned());
+            let same = vitals.last_error.is_none() || vitals.last_error == answer.clone().err();
+            assert!(same || told.1 < 3, "{vitals:?}");
+            Box::pin(async move {
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                answer
+            })
+        }
+    }
+
+    fn looked_at(backend: &Arc<FakeBackend>) -> ControllerBuilder {
+        let policy = Policy::shipped("default").unwrap();
+        Controller::new(policy, ["true"]).restart(plain()).backend(backend.clone())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_has_started_when_the_probe_says_so_and_is_tried_again_where_it_gives_up() {
+        let (backend, told) = (Arc::new(FakeBackend::new()), Told::default());
+        told.say(Some("not yet"));
+        let begin = Instant::now();
+        let controller = looked_at(&backend).startup(told.clone(), Probe::default()).start();
+        let stops = |status: &Status| status.state == State::Stopping;
+        let status = controller.wait_for(stops).await.unwrap();
+        // At once, after ten seconds, and after ten more.
+        assert_eq!((told.asked(), begin.elapsed().as_secs()), (3, 20));
+        assert_eq!(status.error.as_deref(), Some("not yet"));
+        newest(&backend).end(Ended::new(HowEnded::Exited(0)));
+        told.say(None);
+        let status = controller.ready().await.unwrap();
+        assert_eq!((status.generation.0, status.last), (2, Some(Outcome::StartupProbe)));
+        sleep(Duration::from_secs(1000)).await;
+        assert_eq!(told.asked(), 4, "it has started");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_comes_and_goes_and_liveness_ends_it() {
+        let backend = Arc::new(FakeBackend::new());
+        let (ready, alive) = (Told::default(), Told::default());
+        ready.say(Some("warming up"));
+        let controller = looked_at(&backend)
+            .readiness(ready.clone(), Probe::every(Duration::from_secs(1)))
+            .liveness(alive.clone(), Probe::default())
+            .start();
+        sleep(Duration::from_millis(3500)).await;
+        let status = controller.status();
+        assert_eq!((status.state, status.ready), (State::Running, false));
+        ready.say(None);
+        controller.ready().await.unwrap();
+        // A look that never comes back is a failure when its time is over.
+        ready.say(Some("silence"));
+        let status = controller.wait_for(|status| !status.ready).await.unwrap();
+        assert_eq!(
+            (status.state, status.error),
+            (State::Running, Some("no answer within 1s".into()))
+        );
+        // What stands still isn't looked at.
+        controller.pause().await.unwrap();
+        let asked = alive.asked();
+        sleep(Duration::from_secs(500)).await;
+        assert_eq!(alive.asked(), asked);
+        alive.say(Some("stuck"));
+        controller.resume().await.unwrap();
+        let stops = |status: &Status| status.state == State::Stopping;
+        let status = controller.wait_for(stops).await.unwrap();
+        assert_eq!(status.why, "its liveness probe failed");
+        newest(&backend).end(Ended::new(HowEnded::Exited(0)));
+        let status = controller.wait_for(|status| status.generation.0 == 2).await.unwrap();
+        assert_eq!(status.last, Some(Outcome::Liveness));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,21 +2,25 @@
 //!
 //! `lifecycle` decides, and is pure: from what happened and when to what to do. `restart` is its part that says whether and
 //! when a program that ended is started again, `outcome` how a run came out. `service` is the actor that owns one program, its
-//! lifecycle and its sandbox, and does what that says. `controller` is the way in for programs that supervise one other.
+//! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says. `controller` is the way in for programs that supervise one other.
 
 mod capture;
 mod controller;
+mod health;
 mod lifecycle;
 mod outcome;
+mod probe;
 mod restart;
 mod service;
 
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 
+pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
+pub use probe::{Probe, Purpose};
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;

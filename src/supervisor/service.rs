@@ -2,8 +2,10 @@
 //! of it and nothing that happens to it can overtake each other.
 
 use super::capture::Capture;
+use super::health::{Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::outcome::Outcome;
+use super::probe::Purpose;
 use super::restart::Moment;
 use crate::error::Error;
 use crate::platform::{Backend, Signal, Stdio};
@@ -65,6 +67,7 @@ pub(super) struct Launch {
     pub(super) stop_signal: Signal,
     pub(super) reload_signal: Signal,
     pub(super) backend: Option<Arc<dyn Backend>>,
+    pub(super) looks: Vec<Look>,
 }
 
 impl Launch {
@@ -88,6 +91,7 @@ pub(super) struct Actor {
     launch: Launch,
     capture: Capture,
     run: Option<Sandbox>,
+    looks: Looks,
     /// The moment from which the lifecycle counts.
     origin: Instant,
     requests: mpsc::Receiver<Request>,
@@ -127,7 +131,9 @@ impl Actor {
             since: origin,
             error: None,
         });
-        let actor = Self { life, rules, launch, capture, run: None, origin, requests, status };
+        let looks = Looks::new(&[]);
+        let actor =
+            Self { life, rules, launch, capture, run: None, looks, origin, requests, status };
         (actor, sender, told)
     }
 
@@ -135,6 +141,7 @@ impl Actor {
         self.take_in(Event::DependenciesMet).await;
         loop {
             let deadline = self.life.deadline().map(|moment| self.origin + moment.0);
+            let to_look = self.looks.due();
             tokio::select! {
                 request = self.requests.recv() => match request {
                     Some(Request { event, taken }) => {
@@ -146,6 +153,12 @@ impl Actor {
                 },
                 report = ended(&mut self.run) => self.is_over(report).await,
                 () = due(deadline) => self.take_in(Event::Time).await,
+                () = due(to_look) => self.look(),
+                verdict = self.looks.looked() => {
+                    if let Some((purpose, well)) = verdict {
+                        self.hear(purpose, well).await;
+                    }
+                }
             }
         }
     }
@@ -154,6 +167,7 @@ impl Actor {
     async fn is_over(&mut self, report: Result<ExitReport, Error>) {
         // Where nobody can say how it ended, what may be left of it goes with this.
         self.run = None;
+        self.looks = Looks::new(&[]);
         let outcome = match report {
             Ok(report) => {
                 let outcome = Outcome::of(&report);
@@ -168,6 +182,50 @@ impl Actor {
         self.take_in(Event::Of(self.life.generation(), Happening::Ended(outcome))).await;
     }
 
+    /// Looks at the program where it is time to.
+    fn look(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let usage = run.usage();
+        let uptime = self.status.borrow().since.elapsed();
+        match usage {
+            Ok(usage) => self.looks.look(&Vitals::new(uptime, &usage)),
+            Err(error) => {
+                self.looks.look(&Vitals { uptime, ..Vitals::default() });
+                self.failed(&error);
+            }
+        }
+    }
+
+    /// A probe has changed its mind.
+    async fn hear(&mut self, purpose: Purpose, well: bool) {
+        let happening = match (purpose, well) {
+            (Purpose::Startup, true) => Happening::Ready,
+            (Purpose::Startup, false) => Happening::StartupFailed,
+            (Purpose::Readiness, ready) => Happening::Readiness(ready),
+            (Purpose::Liveness, false) => Happening::LivenessFailed,
+            // That it lives needs no saying.
+            (Purpose::Liveness, true) => return,
+        };
+        if let Some(error) = self.looks.error(purpose).filter(|_| !well).map(str::to_owned) {
+            self.status.send_modify(|status| status.error = Some(error));
+        }
+        self.take_in(Event::Of(self.life.generation(), happening)).await;
+    }
+
+    /// Looks for what is worth knowing of the state that it is in: of what stands still or ends, nothing.
+    fn direct_looks(&mut self) {
+        let (starts, runs) = match self.life.state() {
+            State::Starting => (true, false),
+            State::Running | State::Reloading => (false, true),
+            _ => (false, false),
+        };
+        for (purpose, wanted) in
+            [(Purpose::Startup, starts), (Purpose::Readiness, runs), (Purpose::Liveness, runs)]
+        {
+            if wanted { self.looks.begin(purpose) } else { self.looks.end(purpose) }
+        }
+    }
+
     /// Takes in what happened, and all that follows from it.
     async fn take_in(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
@@ -178,6 +236,7 @@ impl Actor {
                     events.push_back(event);
                 }
             }
+            self.direct_looks();
             self.tell();
         }
     }
@@ -214,6 +273,7 @@ impl Actor {
                 self.capture.attach(sandbox.stdout.take());
                 self.capture.attach(sandbox.stderr.take());
                 self.run = Some(sandbox);
+                self.looks = Looks::new(&self.launch.looks);
                 Happening::Launched
             }
             Err(error) => Happening::NotLaunched(error.chain()),

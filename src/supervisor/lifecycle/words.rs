@@ -139,7 +139,7 @@ pub enum Event {
     DependenciesMet,
     /// What it depends on, by its name, won't come.
     DependencyFailed(String),
-    /// The moment of [`Lifecycle::deadline`] has come.
+    /// The moment of [`Lifecycle::deadline`](super::Lifecycle::deadline) has come.
     Time,
     /// Something happened to a run.
     Of(Generation, Happening),

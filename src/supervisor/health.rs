@@ -1,0 +1,179 @@
+//! Looking at a program: what is looked with, and the looks at one run.
+
+use super::probe::{Probe, Purpose, Tally};
+use crate::platform::{BoxFuture, Bytes, Usage};
+use std::fmt::Debug;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, timeout};
+
+/// What is known of a program when it is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Vitals {
+    /// How long it has run.
+    pub uptime: Duration,
+    /// CPU time of all its processes, the dead included, where that is known.
+    pub cpu: Option<Duration>,
+    /// Memory of all its processes, where that is known.
+    pub memory: Option<Bytes>,
+    /// Why the look before this one failed, if it did.
+    pub last_error: Option<String>,
+}
+
+impl Vitals {
+    pub(super) fn new(uptime: Duration, usage: &Usage) -> Self {
+        let cpu = usage.cpu.user.zip(usage.cpu.system).map(|(user, system)| user + system);
+        Self { uptime, cpu, memory: usage.memory.current, last_error: None }
+    }
+}
+
+/// A look at a program from outside of its sandbox.
+pub trait HealthCheck: Send + Sync + Debug {
+    /// Whether it is well, or why it isn't. Where it takes longer than the probe's timeout, it is dropped.
+    fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>>;
+}
+
+/// Well as long as somebody takes connections at this address.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpCheck(pub SocketAddr);
+
+impl HealthCheck for TcpCheck {
+    fn check<'a>(&'a self, _: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let connected: io::Result<TcpStream> = TcpStream::connect(self.0).await;
+            connected.map(drop).map_err(|error| format!("no connection to {}: {error}", self.0))
+        })
+    }
+}
+
+/// Well as long as it takes no more than this.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryCheck(pub Bytes);
+
+impl HealthCheck for MemoryCheck {
+    fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
+        let result = match vitals.memory {
+            Some(memory) if memory > self.0 => Err(format!("it takes {memory} of memory")),
+            Some(_) => Ok(()),
+            None => Err("how much memory it takes isn't known here".to_owned()),
+        };
+        Box::pin(async { result })
+    }
+}
+
+/// What a program is looked at with, for one purpose.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) purpose: Purpose,
+    pub(super) check: Arc<dyn HealthCheck>,
+    pub(super) probe: Probe,
+}
+
+/// The looks at one run. They go with it: what still looks when this is dropped is broken off.
+#[derive(Debug)]
+pub(super) struct Looks {
+    all: Vec<Looking>,
+    working: JoinSet<Result<(), String>>,
+}
+
+#[derive(Debug)]
+struct Looking {
+    look: Look,
+    tally: Tally,
+    turn: Turn,
+    last_error: Option<String>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// Nobody wants to know.
+    Nobody,
+    /// To look, then.
+    Due(Instant),
+    /// This look began then, and isn't done.
+    Working(Id, Instant),
+}
+
+impl Looks {
+    pub(super) fn new(looks: &[Look]) -> Self {
+        let looking = |look: &Look| Looking {
+            look: look.clone(),
+            tally: Tally::default(),
+            turn: Turn::Nobody,
+            last_error: None,
+        };
+        Self { all: looks.iter().map(looking).collect(), working: JoinSet::new() }
+    }
+
+    /// Begins to look for a purpose.
+    pub(super) fn begin(&mut self, purpose: Purpose) {
+        for one in self.all.iter_mut().filter(|one| one.look.purpose == purpose) {
+            if let Turn::Nobody = one.turn {
+                one.turn = Turn::Due(Instant::now() + one.look.probe.initial_delay);
+            }
+        }
+    }
+
+    /// No longer looks for a purpose, and doesn't care what comes of a look that isn't done.
+    pub(super) fn end(&mut self, purpose: Purpose) {
+        for one in self.all.iter_mut().filter(|one| one.look.purpose == purpose) {
+            one.turn = Turn::Nobody;
+        }
+    }
+
+    /// When somebody has to look next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let due = self.all.iter().filter_map(|one| match one.turn {
+            Turn::Due(at) => Some(at),
+            Turn::Nobody | Turn::Working(..) => None,
+        });
+        due.min()
+    }
+
+    /// Looks for what it is time for, at a program of which this is known.
+    pub(super) fn look(&mut self, vitals: &Vitals) {
+        let now = Instant::now();
+        for one in &mut self.all {
+            if !matches!(one.turn, Turn::Due(at) if at <= now) {
+                continue;
+            }
+            let (check, patience) = (one.look.check.clone(), one.look.probe.timeout);
+            let vitals = Vitals { last_error: one.last_error.clone(), ..vitals.clone() };
+            let working = self.working.spawn(async move {
+                let late = |_| Err(format!("no answer within {patience:?}"));
+                timeout(patience, check.check(&vitals)).await.unwrap_or_else(late)
+            });
+            one.turn = Turn::Working(working.id(), now);
+        }
+    }
+
+    /// The end of the next look, with the verdict where it is another one than before; never where nobody looks. Dropping the
+    /// future loses nothing.
+    pub(super) async fn looked(&mut self) -> Option<(Purpose, bool)> {
+        let (id, result) = match self.working.join_next_with_id().await {
+            Some(Ok(looked)) => looked,
+            Some(Err(broken)) => (broken.id(), Err("the check panicked".to_owned())),
+            None => std::future::pending().await,
+        };
+        let is_its = |one: &&mut Looking| matches!(one.turn, Turn::Working(of, _) if of == id);
+        let one = self.all.iter_mut().find(is_its)?;
+        if let Turn::Working(_, began) = one.turn {
+            // From beginning to beginning; where a look took longer, at once.
+            one.turn = Turn::Due(began + one.look.probe.period);
+        }
+        let verdict = one.tally.count(&one.look.probe, result.is_ok());
+        one.last_error = result.err();
+        verdict.map(|verdict| (one.look.purpose, verdict))
+    }
+
+    /// Why the last look for a purpose failed, if it did.
+    pub(super) fn error(&self, purpose: Purpose) -> Option<&str> {
+        self.all.iter().find(|one| one.look.purpose == purpose)?.last_error.as_deref()
+    }
+}
