@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 use stockade::platform::Network;
 use stockade::{Event, Policy, Sandbox};
-use support::{Outcome, PYTHON, Scene, Started, lacks, skip};
+use support::{Outcome, PYTHON, Scene, Started, lacks, processes_with, skip};
 
 /// A server on this host's loopback interface, which answers each request with `hello`. It stays until the test ends.
 fn server() -> u16 {
@@ -285,6 +285,40 @@ fn a_published_port_leads_inside_and_is_free_again_at_the_end() {
     let ended = run.finish(&scene);
     assert_eq!(ended.reported("/connections/published"), 9);
     TcpListener::bind(("127.0.0.1", port)).unwrap();
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the end of a process that isn't this one's child")]
+fn what_was_said_last_arrives_though_nobody_is_left_inside() {
+    need_a_network!();
+    let (scene, port) = (Scene::new(), free_port());
+    let marker = scene.at("");
+    // As much as fits on the way while nobody listens, and then the end.
+    let code = format!(
+        "# {marker}
+import select, socket
+s = socket.create_server(('127.0.0.1', 8000))
+print('up', flush=True)
+c, _ = s.accept()
+c.setblocking(False)
+sent = 0
+while select.select([], [c], [], 1)[1]: sent += c.send(bytes(1 << 16))
+print(sent, flush=True)"
+    );
+    let published = format!("{port}:8000");
+    let flags = ["--net", "filtered", "--publish", &published];
+    let mut run = Started::new(scene.command(&flags, &[PYTHON, "-c", &code]));
+    let program = run.program();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let sent: usize = run.line().parse().unwrap();
+    while processes_with(&marker).contains(&program) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut heard = Vec::new();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), sent);
+    run.finish(&scene).expect_code(0);
 }
 
 #[tokio::test(flavor = "current_thread")]

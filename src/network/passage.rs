@@ -1,6 +1,6 @@
 //! The filtered network of one sandbox: what is bound before it starts, served while it runs, and told in the end.
 
-use super::ledger::{Connections, Ledger};
+use super::ledger::Connections;
 use super::proxy::{self, Shared};
 use super::published;
 use super::resolver::{Resolve, System};
@@ -10,12 +10,17 @@ use crate::platform::{AllowRule, Denial, Dialer, Gate, LaunchPlan};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// Connections that are served at once, out and in each; others wait. Each takes two descriptors, so that all of them leave
 /// some of the 1024 that a process usually may have.
 const MOST: usize = 192;
+
+/// How long it may take to pass on what was said last.
+const TO_PASS_ON: Duration = Duration::from_secs(5);
 
 /// Ports of the host that are taken for a sandbox, before it exists: one that isn't free is told before anything runs.
 #[derive(Debug, Default)]
@@ -68,7 +73,8 @@ impl Passage {
         resolver: Box<dyn Resolve>,
     ) -> io::Result<Self> {
         let rules = watch::Sender::new(Arc::new(Rules::new(plan.allow.clone())));
-        let shared = Arc::new(Shared { rules, ledger: Ledger::default(), resolver });
+        let (ledger, pending) = Default::default();
+        let shared = Arc::new(Shared { rules, ledger, pending, resolver });
         let mut work = JoinSet::new();
         let room = || Arc::new(Semaphore::new(MOST));
         if let Some(listener) = gate.proxy {
@@ -107,8 +113,10 @@ impl Passage {
         self.shared.ledger.news().await
     }
 
-    /// Closes everything, and tells what was refused and not told yet.
-    pub(crate) fn close(&mut self) -> Vec<Denial> {
+    /// Closes everything once nothing is left inside, and tells what was refused and not told yet. What programs said before
+    /// they ended is passed on first, as a system does it for its own; who doesn't take it keeps nobody waiting for long.
+    pub(crate) async fn close(&mut self) -> Vec<Denial> {
+        drop(timeout(TO_PASS_ON, self.shared.pending.none()).await);
         self.work.abort_all();
         self.shared.ledger.untold()
     }

@@ -3,7 +3,7 @@
 use super::destination::{self, Failure};
 use super::http::{self, Body, Request};
 use super::ledger::Ledger;
-use super::relay::{self, Pulse};
+use super::relay::{self, Pending, Pulse};
 use super::resolver::Resolve;
 use super::rules::{Destination, Rules};
 use super::socks::{self, Reply};
@@ -30,6 +30,7 @@ pub(super) struct Shared {
     /// What is in force; whoever is connected looks again when it changes.
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) ledger: Ledger,
+    pub(super) pending: Pending,
     pub(super) resolver: Box<dyn Resolve>,
 }
 
@@ -156,7 +157,7 @@ async fn speak_socks(client: &mut TcpStream, shared: &Shared) -> io::Result<()> 
     };
     let talk = async {
         if client.write_all(&Reply::Connected.message()).await.is_ok() {
-            relay::join(client, &mut server, &early).await;
+            relay::join(client, &mut server, &early, &shared.pending).await;
         }
     };
     while_allowed(shared, rules, to, talk).await;
@@ -231,7 +232,7 @@ async fn speak_http(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
             let talk = async {
                 let told = b"HTTP/1.1 200 Connection established\r\n\r\n";
                 if client.write_all(told).await.is_ok() {
-                    relay::join(client, &mut server, &early).await;
+                    relay::join(client, &mut server, &early, &shared.pending).await;
                 }
             };
             while_allowed(shared, rules, to, talk).await;
@@ -239,7 +240,8 @@ async fn speak_http(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
         Request::Forward { head, body, .. } => {
             let talk = async {
                 // Where it broke off is what the client sees.
-                exchange(client, &mut server, (&head, body), &early).await.unwrap_or(());
+                let asked = (&*head, body, &*early);
+                exchange(client, &mut server, asked, &shared.pending).await.unwrap_or(());
             };
             while_allowed(shared, rules, to, talk).await;
         }
@@ -268,13 +270,14 @@ async fn head(from: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> io::R
 async fn exchange(
     client: &mut TcpStream,
     server: &mut TcpStream,
-    (request, body): (&[u8], Body),
-    early: &[u8],
+    (request, body, early): (&[u8], Body, &[u8]),
+    pending: &Pending,
 ) -> io::Result<()> {
     let pulse = Pulse::new();
     let (from_client, to_client) = &mut client.split();
     let (from_server, to_server) = &mut server.split();
     let up = async {
+        let more = pending.begin();
         if to_server.write_all(request).await.is_ok() {
             let rest = early.chain(from_client);
             let copied = match body {
@@ -284,6 +287,7 @@ async fn exchange(
             };
             copied.unwrap_or(());
         }
+        drop(more);
         // The answer is what ends it, also where the host didn't want to hear all.
         std::future::pending::<io::Result<()>>().await
     };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// How long nothing may pass in either direction. A connection that is open for ever and silent is one that was forgotten.
@@ -12,6 +13,30 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// What is held of each direction.
 const ROOM: usize = 16 << 10;
+
+/// How many connections have more to carry out of the sandbox, perhaps of a program that has said it and is gone.
+#[derive(Debug, Default)]
+pub(super) struct Pending(watch::Sender<usize>);
+
+impl Pending {
+    /// One more, until what this gives is dropped.
+    pub(super) fn begin(&self) -> impl Drop + Send + '_ {
+        struct Begun<'a>(&'a Pending);
+        impl Drop for Begun<'_> {
+            fn drop(&mut self) {
+                self.0.0.send_modify(|count| *count -= 1);
+            }
+        }
+        self.0.send_modify(|count| *count += 1);
+        Begun(self)
+    }
+
+    /// Waits until there is none.
+    pub(super) async fn none(&self) {
+        // It fails only when the sender is gone, which this is.
+        drop(self.0.subscribe().wait_for(|count| *count == 0).await);
+    }
+}
 
 /// When something passed last.
 #[derive(Debug)]
@@ -60,23 +85,29 @@ pub(super) async fn copy(
     }
 }
 
-/// Joins two connections until both directions are at their end, one fails, or nothing passes. `early` is what the first one
-/// has said already.
-pub(super) async fn join(first: &mut TcpStream, second: &mut TcpStream, early: &[u8]) {
+/// Joins two connections until both directions are at their end, one fails, or nothing passes. `early` is what was said
+/// inside already.
+pub(super) async fn join(
+    inside: &mut TcpStream,
+    outside: &mut TcpStream,
+    early: &[u8],
+    pending: &Pending,
+) {
     let pulse = Pulse::new();
-    let (from_first, to_first) = &mut first.split();
-    let (from_second, to_second) = &mut second.split();
-    let there = async {
-        copy(early.chain(from_first), to_second, &pulse).await?;
-        to_second.shutdown().await
+    let (from_inside, to_inside) = &mut inside.split();
+    let (from_outside, to_outside) = &mut outside.split();
+    let out = async {
+        let _more = pending.begin();
+        copy(early.chain(from_inside), to_outside, &pulse).await?;
+        to_outside.shutdown().await
     };
     let back = async {
-        copy(from_second, to_first, &pulse).await?;
-        to_first.shutdown().await
+        copy(from_outside, to_inside, &pulse).await?;
+        to_inside.shutdown().await
     };
     tokio::select! {
         // Who broke it off knows that; the other side sees its end.
-        _ = async { tokio::try_join!(there, back) } => {}
+        _ = async { tokio::try_join!(out, back) } => {}
         () = pulse.stopped() => {}
     }
 }

@@ -210,8 +210,10 @@ impl Sandbox {
                 ended = self.running.wait() => {
                     let ended = ended?;
                     self.tell_denials();
-                    for denial in self.passage.as_mut().map(Passage::close).unwrap_or_default() {
-                        self.news.tell(Event::Denied(denial));
+                    if let Some(passage) = &mut self.passage {
+                        for denial in passage.close().await {
+                            self.news.tell(Event::Denied(denial));
+                        }
                     }
                     self.news.close(&ended);
                     self.server = None;

@@ -1,7 +1,8 @@
 //! Debian packages without installing them, and without touching the machine's own package lists.
 //!
-//! The kernels come from suites that this machine may not be set up for. So apt runs with lists and
-//! a cache of its own, below `target/vm`; the mirror is the one that the machine already uses.
+//! Kernels and programs come from suites that this machine may not be set up for. So apt runs with
+//! lists and a cache of its own, below `target/vm`, and believes that nothing is installed; the
+//! mirror is the one that the machine already uses.
 
 use crate::failure::{Attempt, Failure, Result};
 use std::fs;
@@ -18,6 +19,15 @@ const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
 ];
 
+/// Which lists of a suite are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    /// Of packages only.
+    Packages,
+    /// Of source packages too.
+    WithSources,
+}
+
 /// One suite of Debian's archive.
 #[derive(Debug)]
 pub struct Archive {
@@ -25,25 +35,33 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads the suite's package list, from the first mirror that has it.
+    /// Reads the suite's lists, from the first mirror that has them.
     ///
     /// # Errors
     ///
     /// When no mirror is known, or none of them answers.
-    pub fn open(cache: &Path, suite: &str) -> Result<Self> {
+    pub fn open(cache: &Path, suite: &str, lists: Lists) -> Result<Self> {
         let directory = cache.join("archive").join(suite);
         for part in ["lists/partial", "cache/archives/partial"] {
             let part = directory.join(part);
             fs::create_dir_all(&part).attempt(|| format!("failed to make `{}`", part.display()))?;
         }
+        fs::write(directory.join("status"), "")
+            .attempt(|| "failed to write that nothing is installed")?;
         let archive = Self { directory };
         let keyring = KEYRINGS.iter().find(|path| Path::new(path).exists()).ok_or_else(|| {
             Failure::new("Debian's keys are missing: install the package debian-archive-keyring")
         })?;
         let mut reasons = Vec::new();
         for mirror in mirrors() {
-            let line = format!("deb [signed-by={keyring}] {mirror} {suite} main\n");
-            fs::write(archive.directory.join("sources.list"), line)
+            let kinds: &[&str] = match lists {
+                Lists::Packages => &["deb"],
+                Lists::WithSources => &["deb", "deb-src"],
+            };
+            let line =
+                |kind: &&str| format!("{kind} [signed-by={keyring}] {mirror} {suite} main\n");
+            let lines: String = kinds.iter().map(line).collect();
+            fs::write(archive.directory.join("sources.list"), lines)
                 .attempt(|| "failed to write a sources list")?;
             match archive.apt("apt-get", &["--quiet", "update", "--error-on=any"]) {
                 Ok(_) => return Ok(archive),
@@ -66,6 +84,51 @@ impl Archive {
     pub fn download(&self, package: &str) -> Result<PathBuf> {
         let package = self.stands_for(package)?;
         self.apt("apt-get", &["--quiet", "download", &package])?;
+        self.downloaded(&package)
+    }
+
+    /// Downloads packages and all that they depend on, and returns the files.
+    ///
+    /// # Errors
+    ///
+    /// When the suite doesn't have them or a download fails.
+    pub fn download_closure(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+        // What a run that was cut short has left could be of another version.
+        self.forget_packages()?;
+        let mut arguments =
+            vec!["--quiet", "--yes", "--download-only", "--no-install-recommends", "install"];
+        arguments.extend(packages.iter().map(String::as_str));
+        self.apt("apt-get", &arguments)?;
+        let directory = self.directory.join("cache/archives");
+        let entries = fs::read_dir(&directory)
+            .attempt(|| format!("failed to list `{}`", directory.display()))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        files.sort();
+        Ok(files)
+    }
+
+    /// Removes what [`Self::download_closure`] has downloaded.
+    ///
+    /// # Errors
+    ///
+    /// When apt can't.
+    pub fn forget_packages(&self) -> Result<()> {
+        self.apt("apt-get", &["clean"]).map(|_| ())
+    }
+
+    /// Downloads the archive of a source package as its authors released it, and returns the file.
+    ///
+    /// # Errors
+    ///
+    /// When the suite doesn't have it or the download fails.
+    pub fn download_source(&self, package: &str) -> Result<PathBuf> {
+        self.apt("apt-get", &["--quiet", "--download-only", "--tar-only", "source", package])?;
+        self.downloaded(package)
+    }
+
+    /// The file that apt left in its working directory.
+    fn downloaded(&self, package: &str) -> Result<PathBuf> {
         let prefix = format!("{package}_");
         let entries = fs::read_dir(&self.directory).attempt(|| "failed to list the downloads")?;
         entries
@@ -91,6 +154,7 @@ impl Archive {
             format!("Dir::Etc::sourcelist={}", at("sources.list")),
             "Dir::Etc::sourceparts=-".to_owned(),
             format!("Dir::State::lists={}", at("lists")),
+            format!("Dir::State::status={}", at("status")),
             format!("Dir::Cache={}", at("cache")),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),

@@ -93,6 +93,12 @@ impl<'a> Campaign<'a> {
         self.cases.len() + usize::from(self.boots)
     }
 
+    /// Whether any of its tests is of this suite.
+    #[must_use]
+    pub fn has(&self, suite: &str) -> bool {
+        self.cases.iter().any(|case| case.suite == suite)
+    }
+
     /// The names of its tests.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let boot = self.boots.then(|| boot_name(self.name, self.as_user));

@@ -1,9 +1,10 @@
 //! A kernel that can be booted: fetched from the archive, or brought by the user.
 
-use crate::archive::{self, Archive};
+use crate::archive::{self, Archive, Lists};
 use crate::catalogue::{GuestSpec, Machine};
 use crate::failure::{Attempt, Failure, Result};
-use std::fs::{self, File};
+use crate::store;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A kernel image and its modules.
@@ -24,26 +25,17 @@ impl Kernel {
     ///
     /// When the package can't be fetched, or doesn't hold what it should.
     pub fn fetch(name: &str, spec: &GuestSpec, cache: &Path) -> Result<Self> {
-        let directory = cache.join("kernels").join(name);
-        let _one_at_a_time = lock(cache)?;
-        if !directory.exists() {
-            let (Some(suite), Some(package)) = (&spec.suite, &spec.package) else {
-                return Err(Failure::new(format!("the guest `{name}` needs `--kernel PATH`")));
-            };
-            let attempt = || format!("failed to fetch the kernel of `{name}`");
-            let file = Archive::open(cache, suite)
-                .and_then(|archive| archive.download(package))
-                .attempt(attempt)?;
-            // Renamed when complete, so that a run that was cut short leaves nothing half done.
-            let partial = directory.with_extension("partial");
-            if partial.exists() {
-                fs::remove_dir_all(&partial).attempt(attempt)?;
-            }
-            fs::create_dir_all(&partial).attempt(attempt)?;
-            archive::unpack(&file, &partial)?;
-            fs::rename(&partial, &directory).attempt(attempt)?;
-            fs::remove_file(&file).attempt(attempt)?;
-        }
+        let (Some(suite), Some(package)) = (&spec.suite, &spec.package) else {
+            return Err(Failure::new(format!("the guest `{name}` needs `--kernel PATH`")));
+        };
+        let wanted = format!("{package} of {suite}\n");
+        let directory = store::keep(cache, &format!("kernels/{name}"), &wanted, |partial| {
+            let archive = Archive::open(cache, suite, Lists::Packages)?;
+            let file = archive.download(package)?;
+            archive::unpack(&file, partial)?;
+            fs::remove_file(&file).attempt(|| format!("failed to remove `{}`", file.display()))
+        })
+        .attempt(|| format!("failed to fetch the kernel of `{name}`"))?;
         match spec.machine {
             Machine::Uml => Self::in_package(
                 Machine::Uml,
@@ -93,16 +85,6 @@ impl Kernel {
         let machine = if is_program { Machine::Uml } else { Machine::Qemu };
         Ok(Self { machine, image, modules })
     }
-}
-
-/// Held while fetching: two runs at once would write into the same directory.
-fn lock(cache: &Path) -> Result<File> {
-    let path = cache.join("kernels.lock");
-    let attempt = || format!("failed to lock `{}`", path.display());
-    fs::create_dir_all(cache).attempt(attempt)?;
-    let file = File::create(&path).attempt(attempt)?;
-    file.lock().attempt(attempt)?;
-    Ok(file)
 }
 
 /// The one entry of a directory whose name fits.

@@ -10,6 +10,7 @@ use crate::host;
 use crate::job::{Job, Task};
 use crate::kernel::Kernel;
 use crate::options::Options;
+use crate::programs;
 use crate::suites;
 use crate::tally::{Counts, Tally};
 use crate::terminal;
@@ -69,6 +70,12 @@ pub fn tests(options: &Options) -> Result<Counts> {
     terminal::line(format!("\nrunning {chosen} tests"));
     let tally = Tally::default();
     let campaigns = campaigns.iter().filter(|campaign| campaign.len() > 0);
+    if campaigns.clone().any(|campaign| campaign.has(programs::SUITE))
+        && let Err(failure) = programs::fetch(&checkout.cache())
+    {
+        // Those tests will say that they are missing, which fails them in the guests; the others can run.
+        terminal::note(format!("note: no programs: {}", failure.chain()));
+    }
     let (here, guests): (Vec<_>, Vec<_>) =
         campaigns.partition(|campaign| campaign.spec.machine == Machine::Host);
     // Alone: a test here ends by ending every process below this one.
