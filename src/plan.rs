@@ -96,7 +96,12 @@ pub fn compile(
     let mut missing = Vec::new();
     for control in Control::all().filter(|control| asks_for(policy, *control)) {
         let accepted = policy.degrade.contains(&control);
-        let decision = match support.of(control) {
+        let availability = match control {
+            // Whoever may map several ids may also drop the caller's groups in the same step.
+            Control::Groups if has_several_ids(policy, support) => Availability::Enforced,
+            _ => support.of(control),
+        };
+        let decision = match availability {
             Availability::Enforced => Decision::Enforce,
             Availability::Degraded { how, reason, .. } if accepted => {
                 Decision::Degrade { how, reason }
@@ -164,9 +169,15 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
         Control::Clock => policy.clock.monotonic != 0 || policy.clock.boottime != 0,
         Control::Network => policy.network != Network::Host,
         Control::Overlay => policy.filesystem.copies(),
+        Control::Ids => policy.identity.several().is_some(),
         limit if limit.is_limit() => policy.limits.sets(limit),
         _ => true,
     }
+}
+
+/// Whether the sandbox will have more users and groups than the program's own.
+fn has_several_ids(policy: &Policy, support: &Support) -> bool {
+    policy.identity.several().is_some() && support.of(Control::Ids) == Availability::Enforced
 }
 
 /// Whether a path is at or below one that the policy shows.
@@ -280,6 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn several_ids_bring_the_right_to_drop_groups_where_they_can_be_had() {
+        let mut several = policy("worker");
+        several.degrade.clear();
+        several.identity.ids = Some(65_536);
+        let stay = (Control::Groups, Some("they stay"));
+        let plan = compile(&several, &host(&[stay]), request()).unwrap();
+        assert_eq!(plan.controls[&Control::Groups], Decision::Enforce);
+        assert_eq!(plan.controls[&Control::Ids], Decision::Enforce);
+        let none = host(&[stay, (Control::Ids, None)]);
+        let error = compile(&several, &none, request()).unwrap_err();
+        assert_eq!(error.controls().collect::<Vec<_>>(), [Control::Ids, Control::Groups]);
+        several.identity.ids = Some(1);
+        let error = compile(&several, &none, request()).unwrap_err();
+        assert_eq!(error.controls().collect::<Vec<_>>(), [Control::Groups]);
+    }
+
+    #[test]
     fn every_control_that_can_not_be_enforced_is_told_at_once_with_its_remedy() {
         let less =
             [(Control::Memory, Some("watched")), (Control::Pids, None), (Control::Syscalls, None)];
@@ -323,7 +351,9 @@ mod tests {
     #[test]
     fn every_wall_is_asked_for_by_every_shipped_policy() {
         let limits = |control: &Control| control.name().starts_with("limits.");
-        let asked = |control: &Control| !matches!(control, Control::Clock | Control::Overlay);
+        let asked = |control: &Control| {
+            !matches!(control, Control::Clock | Control::Overlay | Control::Ids)
+        };
         let walls = Control::all().filter(|control| !limits(control) && asked(control));
         let walls: Vec<Control> = walls.collect();
         for (name, _) in crate::policy::shipped() {

@@ -75,6 +75,10 @@ pub fn diff(
             path if DENIALS.contains(&path) => of_lists(&theirs, &mine),
             path if PERMISSIONS.contains(&path) => of_lists(&mine, &theirs),
             "network.mode" => of_numbers(Some(reach(first.network)), Some(reach(second.network))),
+            "identity.ids" => {
+                let count = |policy: &Policy| Some(policy.identity.several().unwrap_or(1).into());
+                of_numbers(count(first), count(second))
+            }
             path => match path.parse::<Control>() {
                 Ok(limit) if limit.is_limit() => of_limits(limit, &first.limits, &second.limits),
                 _ => Wider::Neither,
@@ -186,6 +190,8 @@ mod tests {
             ("filesystem.write", "/srv/out"),
             ("syscalls.allow", "ptrace"),
             ("identity.hostname", "other"),
+            ("identity.ids", "65536"),
+            ("identity.range", "200000-265535"),
             ("limits.wall_time", "1s"),
         ];
         let other = loaded("worker", &changes);
@@ -195,6 +201,8 @@ mod tests {
         filesystem.write Second [] ["/srv/out"]
         filesystem.deny Second ["/usr/share/doc"] []
         network.mode Second ["none"] ["host"]
+        identity.ids Second [] ["65536"]
+        identity.range Neither [] ["200000-265535"]
         identity.hostname Neither ["worker"] ["other"]
         syscalls Second [] ["ptrace"]
         "#);

@@ -327,6 +327,10 @@ fn temporary(policy: &Policy) -> Part {
 
 fn user(policy: &Policy) -> Part {
     match policy.identity.user {
+        _ if policy.identity.several().is_some() => {
+            let users = policy.identity.several().unwrap_or(1);
+            Part(1.0, format!("{users} users inside, each with a number of the host's"))
+        }
         Some(0) => Part(0.5, "user 0 inside, though without its powers".into()),
         _ => none("an ordinary user inside"),
     }
@@ -357,7 +361,8 @@ mod tests {
     fn each_step_that_opens_something_adds_to_it() {
         let mut policy = shipped("worker");
         let mut score = exposure(&policy).score;
-        let steps: [fn(&mut Policy); 6] = [
+        let steps: [fn(&mut Policy); 7] = [
+            |policy| policy.identity.ids = Some(65_536),
             |policy| policy.network = Network::Host,
             |policy| policy.limits.memory = None,
             |policy| policy.capabilities.keep.push("CAP_SYS_ADMIN".into()),

@@ -49,6 +49,7 @@ pub fn lint(policy: &Policy, file: Option<&Path>) -> Vec<Warning> {
     repeated(policy, &mut warn);
     masks(policy, &mut warn);
     calls(policy, &mut warn);
+    users(policy, &mut warn);
     if policy.network == Network::Host && policy.limits.memory.is_none() {
         let what =
             "the network is open and memory isn't limited: whoever talks to it can fill the host"
@@ -123,6 +124,31 @@ fn calls(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
     }
 }
 
+/// Users that can't be become, and rights that outlive the change of user.
+fn users(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
+    let keeps = |name: &str| {
+        let mut kept = policy.capabilities.keep.iter();
+        kept.any(|kept| kept.strip_prefix("CAP_").unwrap_or(kept) == name)
+    };
+    let (user, group) = (keeps("SETUID"), keeps("SETGID"));
+    match (policy.identity.several(), user || group) {
+        (Some(_), _) if !(user && group) => {
+            let what = "the program can't become any of them: keep `CAP_SETUID` and `CAP_SETGID`";
+            warn("identity.ids", what.into());
+        }
+        (None, true) => {
+            let what = "there is no other user or group to become: set `identity.ids`";
+            warn("capabilities.keep", what.into());
+        }
+        (Some(_), true) if policy.identity.user != Some(0) => {
+            let what = "only user 0 loses what `capabilities.keep` names by becoming another user: set \
+                        `identity.user` to 0";
+            warn("identity.user", what.into());
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +184,26 @@ mod tests {
         filesystem.read: `/run/systemd/private` does anything for whoever connects, as root: leave it out, or mask it
         filesystem.read: `/run/dbus/system_bus_socket` does anything for whoever connects, as root: leave it out, or mask it
         ");
+    }
+
+    #[test]
+    fn users_that_cant_be_become_and_rights_that_stay_are_told() {
+        let mut policy = worker();
+        let mut all = Vec::new();
+        policy.identity.ids = Some(65_536);
+        all.extend(told(&policy, None));
+        policy.capabilities.keep.extend(["CAP_SETUID".into(), "SETGID".into()]);
+        all.extend(told(&policy, None));
+        policy.identity.ids = None;
+        all.extend(told(&policy, None));
+        insta::assert_snapshot!(all.join("\n"), @"
+        identity.ids: the program can't become any of them: keep `CAP_SETUID` and `CAP_SETGID`
+        identity.user: only user 0 loses what `capabilities.keep` names by becoming another user: set `identity.user` to 0
+        capabilities.keep: there is no other user or group to become: set `identity.ids`
+        ");
+        policy.identity.ids = Some(65_536);
+        policy.identity.user = Some(0);
+        assert_eq!(told(&policy, None), [""; 0]);
     }
 
     #[test]

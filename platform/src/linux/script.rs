@@ -19,6 +19,8 @@ pub(crate) struct OwnedScript {
     pub(crate) filters: Vec<Box<[sock_filter]>>,
     pub(crate) candidates: Vec<Text>,
     pub(crate) init: bool,
+    /// Capabilities that the first process keeps as init.
+    pub(crate) init_rights: u64,
     /// Descriptors that operations use; open until the child has its copies.
     pub(crate) descriptors: Vec<OwnedFd>,
     argv: Vec<Text>,
@@ -114,6 +116,7 @@ impl OwnedScript {
             control,
             peer,
             init: self.init,
+            init_rights: self.init_rights,
         })
     }
 

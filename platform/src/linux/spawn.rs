@@ -239,11 +239,15 @@ fn write_maps(prepared: &Prepared, pid: u32) -> Result<(), PlatformError> {
             .with_hint("run `stockade doctor`: this host may restrict user namespaces")
         })
     };
+    let ids = &prepared.ids;
+    if let Some(helpers) = &ids.helpers {
+        return helpers.map(pid, &ids.users, &ids.groups);
+    }
     if !prepared.may_set_groups {
         write("setgroups", "deny")?;
     }
-    write("gid_map", &prepared.ids.group_map())?;
-    write("uid_map", &prepared.ids.user_map())
+    write("gid_map", &ids.groups.text())?;
+    write("uid_map", &ids.users.text())
 }
 
 /// Reads where the child stands, before it does anything: a clone into the wrong group would be a sandbox without limits.

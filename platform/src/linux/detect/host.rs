@@ -84,6 +84,8 @@ pub(super) struct Host {
     pub(super) no_disk_limits: Option<NoTree>,
     /// Why nothing can be copied on write.
     pub(super) no_overlay: Option<NoTree>,
+    /// Why this caller can't have several users inside.
+    pub(super) no_ids: Option<NoTree>,
     /// System call filters with all answers that are used.
     pub(super) filters: bool,
 }
@@ -119,6 +121,7 @@ impl Host {
             io_shares: tree.as_ref().ok().and_then(Tree::no_io_shares),
             no_disk_limits: disk::lacking(caller.privileged),
             no_overlay: no_overlay(),
+            no_ids: caller.lacks_ids(),
             filters: has_filters(),
         }
     }

@@ -19,6 +19,7 @@ fn whole() -> Host {
         io_shares: None,
         no_disk_limits: None,
         no_overlay: None,
+        no_ids: None,
         filters: true,
     }
 }
