@@ -51,6 +51,11 @@ impl Unsupported {
                 hints.push(&missing.remedy);
             }
         }
+        // The one makes all others possible, and without the other nothing could be executed: accepting it wouldn't help.
+        if self.controls().any(|control| matches!(control, Control::User | Control::Filesystem)) {
+            hints.push("`stockade doctor` tells more");
+            return Some(hints.join("\n"));
+        }
         let names: Vec<String> = self.controls().map(|control| format!("\"{control}\"")).collect();
         let flags: Vec<String> =
             self.controls().map(|control| format!("--degrade {control}")).collect();
@@ -71,11 +76,20 @@ impl Unsupported {
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, missing) in self.missing.iter().enumerate() {
-            if place > 0 {
+        // One cause takes all walls of namespaces away, and is told once; each limit is a key of its own.
+        let mut rest: Vec<&Missing> = self.missing.iter().collect();
+        while let Some(first) = rest.first().copied() {
+            let together = |other: &&Missing| {
+                let walls = !(first.control.is_limit() || other.control.is_limit());
+                other.control == first.control || (walls && other.reason == first.reason)
+            };
+            let names: Vec<&str> =
+                rest.iter().filter(|it| together(it)).map(|it| it.control.name()).collect();
+            if rest.len() < self.missing.len() {
                 writeln!(f)?;
             }
-            write!(f, "{} can't be enforced here: {}", missing.control, missing.reason)?;
+            write!(f, "{} can't be enforced here: {}", names.join(", "), first.reason)?;
+            rest.retain(|it| !together(it));
         }
         Ok(())
     }
@@ -169,6 +183,7 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
         Control::Clock => policy.clock.monotonic != 0 || policy.clock.boottime != 0,
         Control::Network => policy.network != Network::Host,
         Control::Overlay => policy.filesystem.copies(),
+        Control::AccessRules => policy.access_rules,
         Control::Ids => policy.identity.several().is_some(),
         limit if limit.is_limit() => policy.limits.sets(limit),
         _ => true,
@@ -322,6 +337,21 @@ mod tests {
         accept it by name: `--degrade limits.memory --degrade limits.pids --degrade syscalls`, or in the policy `[degrade] allow = ["limits.memory", "limits.pids", "syscalls"]`
         `stockade doctor` tells more
         "#);
+    }
+
+    #[test]
+    fn one_cause_is_told_once_and_what_cant_be_accepted_isnt_offered() {
+        let mut support = host(&[]);
+        for control in [Control::Processes, Control::Network, Control::User] {
+            let (reason, remedy) = ("they are off".to_owned(), "turn them on".to_owned());
+            support.controls.insert(control, Availability::Unavailable { reason, remedy });
+        }
+        let error = compile(&policy("worker"), &support, request()).unwrap_err();
+        insta::assert_snapshot!(error, @"isolation.processes, network.mode, identity.user can't be enforced here: they are off");
+        insta::assert_snapshot!(error.hint().unwrap(), @"
+        turn them on
+        `stockade doctor` tells more
+        ");
     }
 
     #[test]

@@ -75,6 +75,10 @@ pub fn diff(
             path if DENIALS.contains(&path) => of_lists(&theirs, &mine),
             path if PERMISSIONS.contains(&path) => of_lists(&mine, &theirs),
             "network.mode" => of_numbers(Some(reach(first.network)), Some(reach(second.network))),
+            "filesystem.access_rules" => {
+                let open = |policy: &Policy| Some(u128::from(!policy.access_rules));
+                of_numbers(open(first), open(second))
+            }
             "identity.ids" => {
                 let count = |policy: &Policy| Some(policy.identity.several().unwrap_or(1).into());
                 of_numbers(count(first), count(second))
@@ -190,6 +194,7 @@ mod tests {
             ("filesystem.write", "/srv/out"),
             ("syscalls.allow", "ptrace"),
             ("identity.hostname", "other"),
+            ("filesystem.access_rules", "false"),
             ("identity.ids", "65536"),
             ("identity.range", "200000-265535"),
             ("limits.wall_time", "1s"),
@@ -200,6 +205,7 @@ mod tests {
         limits.wall_time First ["60s"] ["1s"]
         filesystem.write Second [] ["/srv/out"]
         filesystem.deny Second ["/usr/share/doc"] []
+        filesystem.access_rules Second ["true"] ["false"]
         network.mode Second ["none"] ["host"]
         identity.ids Second [] ["65536"]
         identity.range Neither [] ["200000-265535"]

@@ -50,6 +50,7 @@ pub fn lint(policy: &Policy, file: Option<&Path>) -> Vec<Warning> {
     masks(policy, &mut warn);
     calls(policy, &mut warn);
     users(policy, &mut warn);
+    nesting(policy, &mut warn);
     if policy.network == Network::Host && policy.limits.memory.is_none() {
         let what =
             "the network is open and memory isn't limited: whoever talks to it can fill the host"
@@ -121,6 +122,24 @@ fn calls(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
             );
             warn("syscalls.allow", what);
         }
+    }
+}
+
+/// Sandboxes that can't be built inside, and a wall that is left out for nothing.
+fn nesting(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
+    let allows = |name: &str| policy.syscalls.allow.iter().any(|allowed| allowed == name);
+    match (policy.access_rules, allows("move_mount") || allows("mount")) {
+        (true, true) => {
+            let what = "nobody can mount anything under it, so the calls that mount are allowed for nothing: set it to \
+                        false, or leave them out";
+            warn("filesystem.access_rules", what.into());
+        }
+        (false, false) => {
+            let what =
+                "only a program that mounts needs it off, and no call that mounts is allowed";
+            warn("filesystem.access_rules", what.into());
+        }
+        _ => {}
     }
 }
 
@@ -204,6 +223,21 @@ mod tests {
         policy.identity.ids = Some(65_536);
         policy.identity.user = Some(0);
         assert_eq!(told(&policy, None), [""; 0]);
+    }
+
+    #[test]
+    fn a_second_wall_that_stands_in_the_way_or_is_missing_for_nothing_is_told() {
+        let mut policy = worker();
+        policy.access_rules = false;
+        let mut all = told(&policy, None);
+        policy.syscalls.allow.push("move_mount".into());
+        assert_eq!(told(&policy, None), [""; 0]);
+        policy.access_rules = true;
+        all.extend(told(&policy, None));
+        insta::assert_snapshot!(all.join("\n"), @"
+        filesystem.access_rules: only a program that mounts needs it off, and no call that mounts is allowed
+        filesystem.access_rules: nobody can mount anything under it, so the calls that mount are allowed for nothing: set it to false, or leave them out
+        ");
     }
 
     #[test]

@@ -22,6 +22,9 @@ const SINGLE_IDS: (u32, u32) = (0x7000_0000, 0x0100_0000);
 /// The rest, whose beginning is a multiple of every size of a block.
 const BLOCKS: (u32, u32) = (0x7100_0000, 0x0e00_0000);
 
+/// As whom the kernel shows users without a number (proc_sys_kernel(5), `overflowuid`).
+const NOBODY: u32 = 65534;
+
 /// Id inside for a program that root starts.
 const USUAL_ID: u32 = 1000;
 
@@ -41,6 +44,53 @@ impl Caller {
     pub(crate) fn find() -> Self {
         let (user, group) = (geteuid().as_raw(), getegid().as_raw());
         Self { user, group, privileged: user == 0 && owns_every_id() }
+    }
+
+    /// Why it can launch nothing: a sandbox would be the host's root, or nobody could give it another user.
+    ///
+    /// The host's root without any capability still owns `/proc/sys` and what else the kernel goes by owners for: with one
+    /// file there it has the host. So it is never the user of a sandbox, whatever number it is shown as.
+    pub(crate) fn no_launch(&self) -> Option<NoTree> {
+        if self.privileged {
+            let has = |one| caps::has_cap(None, caps::CapSet::Effective, one).unwrap_or(false);
+            let needed = [
+                caps::Capability::CAP_SYS_ADMIN,
+                caps::Capability::CAP_SETUID,
+                caps::Capability::CAP_SETGID,
+            ];
+            let lacking = needed.into_iter().find(|one| !has(*one))?;
+            return Some(NoTree {
+                reason: format!(
+                    "root has no {lacking} here, as in a container without privileges, and can give sandboxes no user of their own"
+                ),
+                remedy: "start Stockade as another user than root (docker, podman: `--user 1000`), or with CAP_SYS_ADMIN, \
+                         CAP_SETUID and CAP_SETGID"
+                    .into(),
+            });
+        }
+        self.is_hosts_root().then(|| NoTree {
+            reason: format!(
+                "user {} of this user namespace is the host's root, and so would be the program",
+                self.user
+            ),
+            remedy:
+                "start Stockade as root outside of that user namespace, or make it as another user"
+                    .into(),
+        })
+    }
+
+    /// Whether this user is the host's root under whatever number: the owner of `/proc`, which the host's root is in every
+    /// user namespace.
+    fn is_hosts_root(&self) -> bool {
+        let owner = rustix::fs::stat("/proc").map(|stat| stat.st_uid);
+        if owner != Ok(self.user) {
+            return false;
+        }
+        // Who has no number here is shown as this one; its bearer may be somebody else.
+        self.user != NOBODY || {
+            let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            Map::read(&map).is_none_or(|map| map.outside(NOBODY).is_none_or(|outside| outside == 0))
+        }
     }
 
     /// Why it can't have several ids inside.
@@ -130,6 +180,10 @@ impl Ids {
         caller: &Caller,
         take: &mut Take<'_>,
     ) -> Result<Self, PlatformError> {
+        // Asked here again, since a policy may accept that a control is missing: this it can't.
+        if let Some(why) = caller.no_launch() {
+            return Err(PlatformError::unsupported(Control::User, why.reason).with_hint(why.remedy));
+        }
         // Root of a container has its own id, but isn't shown as root.
         let usual = |own| if caller.user == 0 { USUAL_ID } else { own };
         let user = identity.user.unwrap_or(usual(caller.user));

@@ -3,8 +3,8 @@
 //! A launch flows through `prepare` (decide and allocate), `cgroup` (quotas, before a process exists), `spawn`
 //! (clone and wait for exec) into `running`. What the child does is in the package `stockade-child`.
 
+mod apparmor;
 mod capabilities;
-
 mod cgroup;
 mod changes;
 mod detect;
@@ -94,6 +94,10 @@ impl Backend for LinuxBackend {
         let caller = Caller::find();
         let ids = Ids::unclaimed(plan, &caller)?;
         Ok(Prepared::new(plan, &caller, ids, None)?.script.describe())
+    }
+
+    fn profile(&self) -> Option<String> {
+        Some(apparmor::profile())
     }
 
     fn changes(&self, word: &OsStr) -> Result<Changes, PlatformError> {

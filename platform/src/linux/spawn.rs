@@ -2,6 +2,7 @@
 
 use super::cgroup::{CLONE_INTO_CGROUP, Cgroup};
 use super::prepare::Prepared;
+use super::script::FILTERED;
 use crate::stdio::Terminal;
 use crate::{PlatformError, Stage};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -181,10 +182,13 @@ fn clone_failed(error: Errno) -> PlatformError {
         Some(error.into()),
     );
     match error {
-        Errno::PERM | Errno::NOSPC | Errno::USERS => {
-            failed.with_hint("run `stockade doctor`: user namespaces may be off")
-        }
-        Errno::NOSYS => failed.with_hint("a filter around this process forbids clone3(2)"),
+        Errno::PERM => failed.with_hint(
+            "a filter or container around this process, a chroot, or a security module forbids user namespaces: start it outside",
+        ),
+        Errno::NOSPC | Errno::USERS => failed.with_hint(
+            "no more namespaces of some kind are allowed: raise `user.max_*_namespaces` here and around a container (as root)",
+        ),
+        Errno::NOSYS => failed.with_hint(FILTERED),
         _ => failed,
     }
 }

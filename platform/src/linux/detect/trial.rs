@@ -151,16 +151,7 @@ fn found_out(outcome: Result<(), PlatformError>) -> Result<(), NoTree> {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             let reason = format!("{error}{cause}");
             let hint = error.hint().filter(|hint| !hint.contains("stockade doctor"));
-            let remedy = match hint {
-                Some(hint) => hint,
-                // The kernel shows no process its own `/proc` where parts of the outer one are hidden from it.
-                None if reason.contains("/proc") => {
-                    "show all of `/proc` to the container (docker, podman: \
-                     `--security-opt systempaths=unconfined`), or set `filesystem.proc = \"none\"`"
-                }
-                None => "",
-            };
-            Err(NoTree { remedy: remedy.into(), reason })
+            Err(NoTree { remedy: hint.unwrap_or_default().into(), reason })
         }
     }
 }

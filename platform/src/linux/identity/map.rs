@@ -60,6 +60,14 @@ impl Map {
         &self.0
     }
 
+    /// What an id inside is outside.
+    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
+        let line = self.0.iter().find(|line| {
+            id.checked_sub(line.inside).is_some_and(|distance| distance < line.count)
+        })?;
+        line.outside.checked_add(id - line.inside)
+    }
+
     /// As the kernel takes it.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -98,6 +106,10 @@ mod tests {
         let map = Map::around((1, 1000), 100_000, 4);
         let said = "         2     100001          2\n         0     100000          1\n         1       1000          1\n";
         assert_eq!(Map::read(said), Some(map.clone()));
+        assert_eq!(
+            [0, 1, 3, 4].map(|id| map.outside(id)),
+            [Some(100_000), Some(1000), Some(100_002), None]
+        );
         assert_ne!(Map::read("0 100000 1\n"), Some(map));
         assert_eq!(Map::read("0 1\n"), None);
         assert_eq!(Map::read(""), Some(Map(Vec::new())));
