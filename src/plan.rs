@@ -51,6 +51,11 @@ impl Unsupported {
                 hints.push(&missing.remedy);
             }
         }
+        // The one makes all others possible, and without the other nothing could be executed: accepting it wouldn't help.
+        if self.controls().any(|control| matches!(control, Control::User | Control::Filesystem)) {
+            hints.push("`stockade doctor` tells more");
+            return Some(hints.join("\n"));
+        }
         let names: Vec<String> = self.controls().map(|control| format!("\"{control}\"")).collect();
         let flags: Vec<String> =
             self.controls().map(|control| format!("--degrade {control}")).collect();
@@ -71,11 +76,20 @@ impl Unsupported {
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, missing) in self.missing.iter().enumerate() {
-            if place > 0 {
+        // One cause takes all walls of namespaces away, and is told once; each limit is a key of its own.
+        let mut rest: Vec<&Missing> = self.missing.iter().collect();
+        while let Some(first) = rest.first().copied() {
+            let together = |other: &&Missing| {
+                let walls = !(first.control.is_limit() || other.control.is_limit());
+                other.control == first.control || (walls && other.reason == first.reason)
+            };
+            let names: Vec<&str> =
+                rest.iter().filter(|it| together(it)).map(|it| it.control.name()).collect();
+            if rest.len() < self.missing.len() {
                 writeln!(f)?;
             }
-            write!(f, "{} can't be enforced here: {}", missing.control, missing.reason)?;
+            write!(f, "{} can't be enforced here: {}", names.join(", "), first.reason)?;
+            rest.retain(|it| !together(it));
         }
         Ok(())
     }
@@ -96,7 +110,12 @@ pub fn compile(
     let mut missing = Vec::new();
     for control in Control::all().filter(|control| asks_for(policy, *control)) {
         let accepted = policy.degrade.contains(&control);
-        let decision = match support.of(control) {
+        let availability = match control {
+            // Whoever may map several ids may also drop the caller's groups in the same step.
+            Control::Groups if has_several_ids(policy, support) => Availability::Enforced,
+            _ => support.of(control),
+        };
+        let decision = match availability {
             Availability::Enforced => Decision::Enforce,
             Availability::Degraded { how, reason, .. } if accepted => {
                 Decision::Degrade { how, reason }
@@ -164,9 +183,16 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
         Control::Clock => policy.clock.monotonic != 0 || policy.clock.boottime != 0,
         Control::Network => policy.network != Network::Host,
         Control::Overlay => policy.filesystem.copies(),
+        Control::AccessRules => policy.access_rules,
+        Control::Ids => policy.identity.several().is_some(),
         limit if limit.is_limit() => policy.limits.sets(limit),
         _ => true,
     }
+}
+
+/// Whether the sandbox will have more users and groups than the program's own.
+fn has_several_ids(policy: &Policy, support: &Support) -> bool {
+    policy.identity.several().is_some() && support.of(Control::Ids) == Availability::Enforced
 }
 
 /// Whether a path is at or below one that the policy shows.
@@ -280,6 +306,23 @@ mod tests {
     }
 
     #[test]
+    fn several_ids_bring_the_right_to_drop_groups_where_they_can_be_had() {
+        let mut several = policy("worker");
+        several.degrade.clear();
+        several.identity.ids = Some(65_536);
+        let stay = (Control::Groups, Some("they stay"));
+        let plan = compile(&several, &host(&[stay]), request()).unwrap();
+        assert_eq!(plan.controls[&Control::Groups], Decision::Enforce);
+        assert_eq!(plan.controls[&Control::Ids], Decision::Enforce);
+        let none = host(&[stay, (Control::Ids, None)]);
+        let error = compile(&several, &none, request()).unwrap_err();
+        assert_eq!(error.controls().collect::<Vec<_>>(), [Control::Ids, Control::Groups]);
+        several.identity.ids = Some(1);
+        let error = compile(&several, &none, request()).unwrap_err();
+        assert_eq!(error.controls().collect::<Vec<_>>(), [Control::Groups]);
+    }
+
+    #[test]
     fn every_control_that_can_not_be_enforced_is_told_at_once_with_its_remedy() {
         let less =
             [(Control::Memory, Some("watched")), (Control::Pids, None), (Control::Syscalls, None)];
@@ -294,6 +337,21 @@ mod tests {
         accept it by name: `--degrade limits.memory --degrade limits.pids --degrade syscalls`, or in the policy `[degrade] allow = ["limits.memory", "limits.pids", "syscalls"]`
         `stockade doctor` tells more
         "#);
+    }
+
+    #[test]
+    fn one_cause_is_told_once_and_what_cant_be_accepted_isnt_offered() {
+        let mut support = host(&[]);
+        for control in [Control::Processes, Control::Network, Control::User] {
+            let (reason, remedy) = ("they are off".to_owned(), "turn them on".to_owned());
+            support.controls.insert(control, Availability::Unavailable { reason, remedy });
+        }
+        let error = compile(&policy("worker"), &support, request()).unwrap_err();
+        insta::assert_snapshot!(error, @"isolation.processes, network.mode, identity.user can't be enforced here: they are off");
+        insta::assert_snapshot!(error.hint().unwrap(), @"
+        turn them on
+        `stockade doctor` tells more
+        ");
     }
 
     #[test]
@@ -323,7 +381,9 @@ mod tests {
     #[test]
     fn every_wall_is_asked_for_by_every_shipped_policy() {
         let limits = |control: &Control| control.name().starts_with("limits.");
-        let asked = |control: &Control| !matches!(control, Control::Clock | Control::Overlay);
+        let asked = |control: &Control| {
+            !matches!(control, Control::Clock | Control::Overlay | Control::Ids)
+        };
         let walls = Control::all().filter(|control| !limits(control) && asked(control));
         let walls: Vec<Control> = walls.collect();
         for (name, _) in crate::policy::shipped() {

@@ -220,31 +220,3 @@ print('done')";
     let outside = python_outside(look);
     assert!(outside.contains("/etc/shadow"), "{outside}");
 }
-
-#[test]
-fn a_sandbox_in_a_sandbox_has_no_more_rights_than_that_one_gives_and_says_what_it_lacks() {
-    let scene = Scene::new();
-    let stockade = env!("CARGO_BIN_EXE_stockade");
-    let nested = |flags: &[&str]| {
-        let flags = [&["--read", stockade], flags].concat();
-        scene.run(&flags, &[stockade, "run", "--", "echo", "ran"])
-    };
-    let inner = nested(&[]).expect_code(125);
-    assert!(inner.stderr.contains("clone into new namespaces"), "{}", inner.told());
-    assert!(
-        inner.stderr.contains("hint: a filter around this process forbids"),
-        "{}",
-        inner.told()
-    );
-    // With the calls that it needs, it comes as far as the next wall.
-    let calls = ["clone:any", "clone3:any", "unshare:any", "@mount"];
-    let flags: Vec<&str> = calls.iter().flat_map(|call| ["--allow-syscall", call]).collect();
-    let inner = nested(&flags).expect_code(125);
-    assert!(inner.stderr.contains("launch failed at `"), "{}", inner.told());
-    assert!(
-        inner.stderr.contains("hint: a sandbox around this one may forbid it"),
-        "{}",
-        inner.told()
-    );
-    scene.run(&[], &["echo", "ran"]).expect_text("ran\n");
-}

@@ -36,6 +36,12 @@ pub trait Backend: Send + Sync + Debug {
     /// When the plan can't be prepared on this host.
     fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError>;
 
+    /// What lets this program do its work where a security module of the host's would hold it back, to be installed by the
+    /// host's administrator; `None` where there is no such thing.
+    fn profile(&self) -> Option<String> {
+        None
+    }
+
     /// What sandboxes changed of copies, where that is kept: in a directory, or the one of the sandbox with this id.
     ///
     /// # Errors

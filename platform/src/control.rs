@@ -90,6 +90,8 @@ pub enum Control {
     Network,
     /// An unprivileged host identity.
     User,
+    /// More users and groups inside than the program's own.
+    Ids,
     /// Supplementary groups of the caller are dropped.
     Groups,
     /// Privileged abilities of the program.
@@ -156,6 +158,7 @@ const TABLE: &[(Control, &str, &str)] = &[
     ),
     (Control::Network, "network.mode", "what of the network can be reached"),
     (Control::User, "identity.user", "an unprivileged host identity"),
+    (Control::Ids, "identity.ids", "more users and groups inside than the program's own"),
     (Control::Groups, "identity.groups", "the caller's supplementary groups are dropped"),
     (Control::Capabilities, "capabilities", "privileged abilities are dropped"),
     (Control::NoNewPrivileges, "no_new_privileges", "no program inside can gain privileges"),

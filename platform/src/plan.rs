@@ -1,6 +1,8 @@
 //! The launch plan: everything about one launch, decided, as plain data.
 
-use crate::{AllowRule, Bytes, Control, Cores, Errno, IdSet, IoLimit, Network, Publish, Secret};
+use crate::{
+    AllowRule, Bytes, Control, Cores, Errno, IdRange, IdSet, IoLimit, Network, Publish, Secret,
+};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -374,8 +376,19 @@ pub struct Identity {
     pub user: Option<u32>,
     /// Group id seen inside; `None` as for the user.
     pub group: Option<u32>,
+    /// How many users, and as many groups, there are inside, counted from 0; `None` or 1: the program's own alone.
+    pub ids: Option<u32>,
+    /// Numbers of the host that they are taken from; `None` is the platform's own choice.
+    pub range: Option<IdRange>,
     /// Host name seen inside.
     pub hostname: Option<String>,
+}
+
+impl Identity {
+    /// How many users and groups inside are asked for, where those are several.
+    pub fn several(&self) -> Option<u32> {
+        self.ids.filter(|ids| *ids > 1)
+    }
 }
 
 /// Privileged abilities that stay, by their names (`CAP_NET_BIND_SERVICE`). Empty: none.

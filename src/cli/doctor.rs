@@ -39,10 +39,25 @@ pub(super) fn command() -> Command {
         .about("Tell what this host can enforce, and how to mend what it can't")
         .after_help(AFTER)
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"))
+        .arg(
+            Arg::new("apparmor-profile")
+                .long("apparmor-profile")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("json")
+                .help("Print the AppArmor profile that lets this program make user namespaces"),
+        )
 }
 
 /// Looks, prints, and gives the exit code.
 pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
+    if matches.get_flag("apparmor-profile") {
+        let profile = native()?.profile();
+        let none = || std::io::Error::from(std::io::ErrorKind::Unsupported);
+        let profile =
+            profile.ok_or_else(|| Error::io("there is no profile for this platform", none()))?;
+        output::result(profile.trim_end())?;
+        return Ok(0);
+    }
     let support = native()?.support(Probe::Thorough);
     let verdict = Verdict::new(&Policy::shipped(MEASURE)?, &support);
     if matches.get_flag("json") {
@@ -194,7 +209,7 @@ mod tests {
         The policy `worker` can be enforced here: no
         It needs: limits.memory, filesystem.access_rules
         ");
-        assert_eq!(text.lines().filter(|line| line.ends_with("  enforced")).count(), 43);
+        assert_eq!(text.lines().filter(|line| line.ends_with("  enforced")).count(), 44);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::source::Source;
 use super::syscalls::{self, Calls};
 use crate::network::PROXY_PORT;
 use crate::platform::{
-    Bytes, LaunchPlan, Network, OnViolation, Overlay, SecretSource, SysView, SyscallAnswer,
-    Syscalls,
+    Bytes, Identity, LaunchPlan, Network, OnViolation, Overlay, SecretSource, SysView,
+    SyscallAnswer, Syscalls,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -70,6 +70,9 @@ pub(super) fn whole(draft: &mut Draft, findings: &mut Findings, sources: &[Sourc
             );
             problem(key, "", message);
         }
+    }
+    for (key, message) in of_identity(&draft.policy.identity) {
+        problem(key, "", message);
     }
     if let Some((name, key, entry)) = needed_and_denied(&draft.calls) {
         let message = format!("no program can be started without {}", quoted(name));
@@ -171,6 +174,28 @@ fn needed_and_denied(calls: &Calls) -> Option<(&'static str, &'static str, Strin
         .find(|name| rules.iter().any(|rule| rule.name == **name && denies(rule.answer)))?;
     let rule = calls.rules().filter(|rule| syscalls::means(rule.name(), name)).last();
     Some((name, "syscalls.rules", rule.map_or_else(String::new, |rule| rule.text().to_owned())))
+}
+
+/// What of the program's ids can't be, with the key that is to be changed.
+fn of_identity(identity: &Identity) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    let count = identity.several().unwrap_or(1);
+    if let Some(last) = identity.several().map(|count| count - 1) {
+        for (key, id) in [("identity.user", identity.user), ("identity.group", identity.group)] {
+            if let Some(id) = id.filter(|id| *id > last) {
+                let message = format!("`{id}` isn't among those of `identity.ids`: 0 to {last}");
+                problems.push((key, message));
+            }
+        }
+    }
+    if let Some(range) = identity.range.filter(|range| range.count() < count) {
+        let message = format!(
+            "`{range}` has only {} of the {count} numbers that `identity.ids` asks for",
+            range.count()
+        );
+        problems.push(("identity.range", message));
+    }
+    problems
 }
 
 /// What of the root and its copies can't be, with the key that is to be changed.

@@ -75,6 +75,14 @@ pub fn diff(
             path if DENIALS.contains(&path) => of_lists(&theirs, &mine),
             path if PERMISSIONS.contains(&path) => of_lists(&mine, &theirs),
             "network.mode" => of_numbers(Some(reach(first.network)), Some(reach(second.network))),
+            "filesystem.access_rules" => {
+                let open = |policy: &Policy| Some(u128::from(!policy.access_rules));
+                of_numbers(open(first), open(second))
+            }
+            "identity.ids" => {
+                let count = |policy: &Policy| Some(policy.identity.several().unwrap_or(1).into());
+                of_numbers(count(first), count(second))
+            }
             path => match path.parse::<Control>() {
                 Ok(limit) if limit.is_limit() => of_limits(limit, &first.limits, &second.limits),
                 _ => Wider::Neither,
@@ -186,6 +194,9 @@ mod tests {
             ("filesystem.write", "/srv/out"),
             ("syscalls.allow", "ptrace"),
             ("identity.hostname", "other"),
+            ("filesystem.access_rules", "false"),
+            ("identity.ids", "65536"),
+            ("identity.range", "200000-265535"),
             ("limits.wall_time", "1s"),
         ];
         let other = loaded("worker", &changes);
@@ -194,7 +205,10 @@ mod tests {
         limits.wall_time First ["60s"] ["1s"]
         filesystem.write Second [] ["/srv/out"]
         filesystem.deny Second ["/usr/share/doc"] []
+        filesystem.access_rules Second ["true"] ["false"]
         network.mode Second ["none"] ["host"]
+        identity.ids Second [] ["65536"]
+        identity.range Neither [] ["200000-265535"]
         identity.hostname Neither ["worker"] ["other"]
         syscalls Second [] ["ptrace"]
         "#);

@@ -27,6 +27,7 @@ impl Draft {
                 description: String::new(),
                 limits: Limits::default(),
                 filesystem: Filesystem::default(),
+                access_rules: true,
                 secrets: Vec::new(),
                 network: Network::None,
                 allow: Vec::new(),

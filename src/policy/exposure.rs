@@ -268,6 +268,10 @@ fn degrade(policy: &Policy) -> Part {
     // Both only repeat, or concern, what another wall holds: see the policy `base`.
     let of_use = walls.filter(|it| !matches!(it, Control::AccessRules | Control::Groups)).count();
     match (of_use, limits) {
+        (0, 0) if !policy.access_rules => Part(
+            0.3,
+            "`filesystem.access_rules` is off: the file rules are held once, not twice".into(),
+        ),
         (0, 0) => none("a wall or a limit that can't be held stops the launch"),
         (0, _) => Part(0.3, format!("{limits} limits may be held less well, or not at all")),
         (walls, _) => Part(1.0, format!("{walls} walls may be missing")),
@@ -327,6 +331,10 @@ fn temporary(policy: &Policy) -> Part {
 
 fn user(policy: &Policy) -> Part {
     match policy.identity.user {
+        _ if policy.identity.several().is_some() => {
+            let users = policy.identity.several().unwrap_or(1);
+            Part(1.0, format!("{users} users inside, each with a number of the host's"))
+        }
         Some(0) => Part(0.5, "user 0 inside, though without its powers".into()),
         _ => none("an ordinary user inside"),
     }
@@ -357,7 +365,9 @@ mod tests {
     fn each_step_that_opens_something_adds_to_it() {
         let mut policy = shipped("worker");
         let mut score = exposure(&policy).score;
-        let steps: [fn(&mut Policy); 6] = [
+        let steps: [fn(&mut Policy); 8] = [
+            |policy| policy.access_rules = false,
+            |policy| policy.identity.ids = Some(65_536),
             |policy| policy.network = Network::Host,
             |policy| policy.limits.memory = None,
             |policy| policy.capabilities.keep.push("CAP_SYS_ADMIN".into()),

@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::syscalls::CallRule;
-use crate::platform::{Bytes, Cores, IdSet, IoLimit};
+use crate::platform::{Bytes, Cores, IdRange, IdSet, IoLimit};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Time(fn(&mut Draft, Option<Duration>)),
     /// A time that may be zero and can't be unlimited.
     Grace(fn(&mut Draft, Duration)),
+    /// Numbers of users and groups of the host.
+    Range(fn(&mut Draft, IdRange)),
     /// Whole seconds with a sign.
     Offset(fn(&mut Draft, i64)),
     Switch(fn(&mut Draft, bool)),
@@ -139,6 +141,7 @@ impl Key {
             Kind::Cores(_) => "CORES",
             Kind::Count(_) => "NUMBER",
             Kind::Ids(_) => "LIST",
+            Kind::Range(_) => "FIRST-LAST",
             Kind::Time(_) | Kind::Grace(_) => "TIME",
             Kind::Offset(_) => "OFFSET",
             Kind::Switch(_) => "true|false",

@@ -49,6 +49,8 @@ pub fn lint(policy: &Policy, file: Option<&Path>) -> Vec<Warning> {
     repeated(policy, &mut warn);
     masks(policy, &mut warn);
     calls(policy, &mut warn);
+    users(policy, &mut warn);
+    nesting(policy, &mut warn);
     if policy.network == Network::Host && policy.limits.memory.is_none() {
         let what =
             "the network is open and memory isn't limited: whoever talks to it can fill the host"
@@ -123,6 +125,49 @@ fn calls(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
     }
 }
 
+/// Sandboxes that can't be built inside, and a wall that is left out for nothing.
+fn nesting(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
+    let allows = |name: &str| policy.syscalls.allow.iter().any(|allowed| allowed == name);
+    match (policy.access_rules, allows("move_mount") || allows("mount")) {
+        (true, true) => {
+            let what = "nobody can mount anything under it, so the calls that mount are allowed for nothing: set it to \
+                        false, or leave them out";
+            warn("filesystem.access_rules", what.into());
+        }
+        (false, false) => {
+            let what =
+                "only a program that mounts needs it off, and no call that mounts is allowed";
+            warn("filesystem.access_rules", what.into());
+        }
+        _ => {}
+    }
+}
+
+/// Users that can't be become, and rights that outlive the change of user.
+fn users(policy: &Policy, warn: &mut impl FnMut(&'static str, String)) {
+    let keeps = |name: &str| {
+        let mut kept = policy.capabilities.keep.iter();
+        kept.any(|kept| kept.strip_prefix("CAP_").unwrap_or(kept) == name)
+    };
+    let (user, group) = (keeps("SETUID"), keeps("SETGID"));
+    match (policy.identity.several(), user || group) {
+        (Some(_), _) if !(user && group) => {
+            let what = "the program can't become any of them: keep `CAP_SETUID` and `CAP_SETGID`";
+            warn("identity.ids", what.into());
+        }
+        (None, true) => {
+            let what = "there is no other user or group to become: set `identity.ids`";
+            warn("capabilities.keep", what.into());
+        }
+        (Some(_), true) if policy.identity.user != Some(0) => {
+            let what = "only user 0 loses what `capabilities.keep` names by becoming another user: set \
+                        `identity.user` to 0";
+            warn("identity.user", what.into());
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +202,41 @@ mod tests {
         filesystem.read: `/run/crio/crio.sock` does anything for whoever connects, as root: leave it out, or mask it
         filesystem.read: `/run/systemd/private` does anything for whoever connects, as root: leave it out, or mask it
         filesystem.read: `/run/dbus/system_bus_socket` does anything for whoever connects, as root: leave it out, or mask it
+        ");
+    }
+
+    #[test]
+    fn users_that_cant_be_become_and_rights_that_stay_are_told() {
+        let mut policy = worker();
+        let mut all = Vec::new();
+        policy.identity.ids = Some(65_536);
+        all.extend(told(&policy, None));
+        policy.capabilities.keep.extend(["CAP_SETUID".into(), "SETGID".into()]);
+        all.extend(told(&policy, None));
+        policy.identity.ids = None;
+        all.extend(told(&policy, None));
+        insta::assert_snapshot!(all.join("\n"), @"
+        identity.ids: the program can't become any of them: keep `CAP_SETUID` and `CAP_SETGID`
+        identity.user: only user 0 loses what `capabilities.keep` names by becoming another user: set `identity.user` to 0
+        capabilities.keep: there is no other user or group to become: set `identity.ids`
+        ");
+        policy.identity.ids = Some(65_536);
+        policy.identity.user = Some(0);
+        assert_eq!(told(&policy, None), [""; 0]);
+    }
+
+    #[test]
+    fn a_second_wall_that_stands_in_the_way_or_is_missing_for_nothing_is_told() {
+        let mut policy = worker();
+        policy.access_rules = false;
+        let mut all = told(&policy, None);
+        policy.syscalls.allow.push("move_mount".into());
+        assert_eq!(told(&policy, None), [""; 0]);
+        policy.access_rules = true;
+        all.extend(told(&policy, None));
+        insta::assert_snapshot!(all.join("\n"), @"
+        filesystem.access_rules: only a program that mounts needs it off, and no call that mounts is allowed
+        filesystem.access_rules: nobody can mount anything under it, so the calls that mount are allowed for nothing: set it to false, or leave them out
         ");
     }
 

@@ -74,6 +74,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What exists of the file system.
     pub filesystem: Filesystem,
+    /// Whether the same file rules are held a second time, as far as the platform can.
+    pub access_rules: bool,
     /// Files that the program alone can read.
     pub secrets: Vec<Secret>,
     /// What of the network can be reached.
@@ -182,7 +184,14 @@ impl Policy {
         let meaning = (
             (&self.limits, &self.filesystem, &self.identity, &self.capabilities),
             (self.network, &self.allow, &self.publish),
-            (&self.syscalls, self.clock, &self.environment, self.init, &self.degrade),
+            (
+                &self.syscalls,
+                self.clock,
+                &self.environment,
+                self.init,
+                self.access_rules,
+                &self.degrade,
+            ),
         );
         let mut hash = Sha256::new();
         // These types have no map with other keys than texts, so that they can always be written.

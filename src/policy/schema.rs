@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 const SIZE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)$";
 const RATE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)/s$";
 const IDS: &str = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$";
+const RANGE: &str = r"^[0-9]+-[0-9]+$";
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
 /// Names, addresses and networks, and a port; the program itself looks closer.
 const DESTINATION: &str =
@@ -71,6 +72,7 @@ fn schema_of(key: &Key) -> Value {
         Kind::Ids(_) => or_word(json!({ "type": "string", "pattern": IDS }), ALL),
         Kind::Time(_) => or_word(json!({ "type": "string", "pattern": TIME }), UNLIMITED),
         Kind::Grace(_) => json!({ "type": "string", "pattern": TIME }),
+        Kind::Range(_) => json!({ "type": "string", "pattern": RANGE }),
         Kind::Offset(_) => json!({ "type": "string", "pattern": OFFSET }),
         Kind::Switch(_) => json!({ "type": "boolean" }),
         Kind::Choice(choices) => {

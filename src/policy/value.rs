@@ -4,7 +4,7 @@ use super::key::{ALL, Count, Size, UNLIMITED};
 use super::paths;
 use super::problem::quoted;
 use super::suggest::did_you_mean;
-use crate::platform::{Bytes, Cores, IdSet, Rate, parse_duration};
+use crate::platform::{Bytes, Cores, IdRange, IdSet, Rate, parse_duration};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -249,6 +249,12 @@ pub(super) fn ids(scalar: Scalar<'_>) -> Result<Option<IdSet>, String> {
     }
     let wrong = |_| format!("{} is not a list of numbers (write `0-3,8`)", quoted(&text));
     text.parse().map(Some).map_err(wrong)
+}
+
+/// Numbers of users and groups of the host.
+pub(super) fn range(scalar: Scalar<'_>) -> Result<IdRange, String> {
+    let text = scalar.text()?;
+    text.parse().map_err(|error| format!("{} {error}", quoted(&text)))
 }
 
 /// A duration.

@@ -146,6 +146,9 @@ fn overrides_have_the_last_word() {
         ["--publish", "[::1]:8080:80"],
         ["--user", "0"],
         ["--group", "0"],
+        ["--access-rules", "false"],
+        ["--ids", "65536"],
+        ["--id-range", "200000-265535"],
         ["--hostname", "h"],
         ["--keep-capability", "CHOWN"],
         ["--syscalls", "none"],
@@ -337,7 +340,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 67);
+    assert_eq!(keys, 70);
 }
 
 /// A JSON value as TOML; the two differ in tables.

@@ -80,14 +80,14 @@ fn become_program(script: &Script<'_>, mut state: State<'_>) -> ! {
 
 /// Pid 1 for the rest of the sandbox's life.
 ///
-/// It holds no capability, no stream of the program's (a reader must see the end of a pipe when the program closes it),
+/// It holds no capability but those of the script, no stream of the program's (a reader must see the end of a pipe when the program closes it),
 /// and can't be signalled from inside.
 fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, mut sockets: i32) -> ! {
     if let Err(errno) = listener::hand_over(script.control, slot) {
         fail(script, Phase::Init, 5, errno);
     }
     // The program's own steps make the same calls, so where a filter around us forbids one, it has never run.
-    if let Err(errno) = lock_down([script.control, signals, sockets]) {
+    if let Err(errno) = lock_down([script.control, signals, sockets], script.init_rights) {
         fail(script, Phase::Init, 4, errno);
     }
     // A program that failed before exec told so itself, before this.
@@ -127,8 +127,8 @@ fn give_socket(sockets: i32) -> bool {
     true
 }
 
-/// Closes all but these descriptors, of which negative ones are none, and gives every right away.
-fn lock_down([a, b, c]: [i32; 3]) -> sys::Result<()> {
+/// Closes all but these descriptors, of which negative ones are none, and gives every right but these away.
+fn lock_down([a, b, c]: [i32; 3], rights: u64) -> sys::Result<()> {
     let (low, high) = (a.min(b), a.max(b));
     let kept = [low.min(c), low.max(c.min(high)), high.max(c)];
     let mut first = 0;
@@ -140,7 +140,7 @@ fn lock_down([a, b, c]: [i32; 3]) -> sys::Result<()> {
         first = kept.wrapping_add(1);
     }
     sys::close_range(first, u32::MAX, false)?;
-    sys::set_capabilities(0)?;
+    sys::set_capabilities(rights)?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 

@@ -246,6 +246,8 @@ pub struct Script<'a> {
     pub peer: i32,
     /// Whether the first process stays as init.
     pub init: bool,
+    /// Capabilities that it keeps then; none, as a rule.
+    pub init_rights: u64,
 }
 
 impl Script<'_> {

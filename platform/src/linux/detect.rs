@@ -89,6 +89,10 @@ fn availability(host: &Host, control: Control) -> Availability {
         Control::Network => namespace(Namespace::Net),
         Control::QuotaView => namespace(Namespace::Cgroup),
         Control::Clock => namespace(Namespace::Time),
+        Control::Ids => match &host.no_ids {
+            None => namespace(Namespace::User),
+            Some(why) => unavailable(why.clone()),
+        },
         Control::Groups => groups(host),
         Control::AccessRules => access_rules(host),
         Control::Overlay => match &host.no_overlay {

@@ -3,8 +3,8 @@
 //! A launch flows through `prepare` (decide and allocate), `cgroup` (quotas, before a process exists), `spawn`
 //! (clone and wait for exec) into `running`. What the child does is in the package `stockade-child`.
 
+mod apparmor;
 mod capabilities;
-
 mod cgroup;
 mod changes;
 mod detect;
@@ -33,6 +33,7 @@ mod view;
 use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
 use crate::{Control, Decision, Dialer, Enforcement, Gate, Overlay, State};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
+use identity::{Caller, Ids};
 use kept::Kept;
 use prepare::Prepared;
 use running::LinuxRunning;
@@ -90,7 +91,13 @@ impl Backend for LinuxBackend {
     }
 
     fn explain(&self, plan: &LaunchPlan) -> Result<Vec<String>, PlatformError> {
-        Ok(Prepared::new(plan, None)?.script.describe())
+        let caller = Caller::find();
+        let ids = Ids::unclaimed(plan, &caller)?;
+        Ok(Prepared::new(plan, &caller, ids, None)?.script.describe())
+    }
+
+    fn profile(&self) -> Option<String> {
+        Some(apparmor::profile())
     }
 
     fn changes(&self, word: &OsStr) -> Result<Changes, PlatformError> {
@@ -99,12 +106,9 @@ impl Backend for LinuxBackend {
 
     fn launch(&self, plan: &LaunchPlan, stdio: StdioSet) -> Result<Launched, PlatformError> {
         let mut kept = kept_for(plan)?;
-        let (mut prepared, claim) = loop {
-            let prepared = Prepared::new(plan, kept.as_mut())?;
-            if let Some(claim) = prepared.ids.claim()? {
-                break (prepared, claim);
-            }
-        };
+        let caller = Caller::find();
+        let (ids, claim) = Ids::take(plan, &caller)?;
+        let mut prepared = Prepared::new(plan, &caller, ids, kept.as_mut())?;
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
         self.sweep();

@@ -1,7 +1,7 @@
 //! Writable directories of a sandbox started by root: a mount that shows their owner as the sandbox's user, and stores
 //! what the sandbox makes under that owner (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
 
-use super::identity::Ids;
+use super::identity::{Ids, Map};
 use super::view::open_host;
 use crate::plan::readable;
 use crate::{Access, PlatformError, Stage};
@@ -17,8 +17,27 @@ use syscalls::{Sysno, raw};
 #[derive(Debug)]
 pub(crate) struct Ownership {
     ids: Ids,
-    /// One user namespace for each pair of owners seen so far.
-    maps: Vec<((u32, u32), OwnedFd)>,
+    /// One user namespace for each pair of owners seen so far, and one for trees with all owners.
+    maps: Vec<(Owners, OwnedFd)>,
+}
+
+/// What a tree of the host is to the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// A directory or file, whose owner's files are the program's.
+    Shown,
+    /// A whole system, or changes to one: with several ids inside, and root as its owner, each file keeps the number that its
+    /// owner has there.
+    System,
+}
+
+/// Which owners of the host's files are shown as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owners {
+    /// This user and group as the program's; all others as nobody.
+    One(u32, u32),
+    /// Each as the one with its number inside.
+    Same,
 }
 
 /// The structure of mount_setattr(2).
@@ -32,8 +51,8 @@ struct MountAttributes {
 
 impl Ownership {
     /// For a sandbox with these ids.
-    pub(crate) fn new(ids: Ids) -> Self {
-        Self { ids, maps: Vec::new() }
+    pub(crate) fn new(ids: &Ids) -> Self {
+        Self { ids: ids.clone(), maps: Vec::new() }
     }
 
     /// A detached copy of the tree at a path of the host.
@@ -44,6 +63,7 @@ impl Ownership {
         &mut self,
         path: &Path,
         access: Access,
+        what: Tree,
     ) -> Result<OwnedFd, PlatformError> {
         let (place, tree) = copy_mount(path)?;
         if access == Access::Read {
@@ -51,7 +71,7 @@ impl Ownership {
         }
         let failed = |error| failed("map the owner of files in", path, error);
         let stat = rustix::fs::fstat(&place).map_err(failed)?;
-        let map = self.map(stat.st_uid, stat.st_gid)?;
+        let map = self.map(self.owners(what, stat.st_uid, stat.st_gid))?;
         match set_owner_map(tree.as_fd(), map) {
             Ok(()) => Ok(tree),
             // Everybody may write there, so it works without.
@@ -63,32 +83,50 @@ impl Ownership {
         }
     }
 
-    /// A detached copy of a tree that is to be the root, and whether its owner's files look like the sandbox's own. Where
-    /// the file system can't map owners, they look like nobody's.
+    /// A detached copy of a tree that is to be the root, and how its files are shown.
     ///
     /// # Errors
     /// When it can't be opened.
-    pub(crate) fn open_root(&mut self, path: &Path) -> Result<(OwnedFd, bool), PlatformError> {
+    pub(crate) fn open_root(
+        &mut self,
+        path: &Path,
+    ) -> Result<(OwnedFd, &'static str), PlatformError> {
         let (place, tree) = copy_mount(path)?;
         let failed = |error| failed("map the owner of files in", path, error);
         let stat = rustix::fs::fstat(&place).map_err(failed)?;
-        let map = self.map(stat.st_uid, stat.st_gid)?;
-        match set_owner_map(tree.as_fd(), map) {
-            Ok(()) => Ok((tree, true)),
-            Err(Errno::INVAL) => Ok((tree, false)),
-            Err(error) => Err(failed(error)),
+        let owners = self.owners(Tree::System, stat.st_uid, stat.st_gid);
+        let map = self.map(owners)?;
+        match (set_owner_map(tree.as_fd(), map), owners) {
+            (Ok(()), Owners::One(..)) => Ok((tree, "its owner's files shown as the program's")),
+            (Ok(()), Owners::Same) => Ok((tree, "files with the owners that they have")),
+            (Err(Errno::INVAL), _) => {
+                Ok((tree, "files shown as nobody's, since its file system can't map owners"))
+            }
+            (Err(error), _) => Err(failed(error)),
         }
     }
 
-    /// The user namespace in which `owner` is the sandbox's user.
-    fn map(&mut self, owner: u32, group: u32) -> Result<&OwnedFd, PlatformError> {
-        if let Some(found) = self.maps.iter().position(|(key, _)| *key == (owner, group)) {
+    /// Who the owners of files in a tree are, which has these itself.
+    fn owners(&self, what: Tree, user: u32, group: u32) -> Owners {
+        match (what, self.ids.several, user, group) {
+            (Tree::System, Some(_), 0, 0) => Owners::Same,
+            _ => Owners::One(user, group),
+        }
+    }
+
+    /// The user namespace in which owners of the host are those of the sandbox.
+    fn map(&mut self, owners: Owners) -> Result<&OwnedFd, PlatformError> {
+        if let Some(found) = self.maps.iter().position(|(known, _)| *known == owners) {
             return Ok(&self.maps[found].1);
         }
-        let users = format!("{owner} {} 1\n", self.ids.host_user);
-        let groups = format!("{group} {} 1\n", self.ids.host_group);
-        let namespace = user_namespace(&users, &groups)?;
-        self.maps.push(((owner, group), namespace));
+        let (users, groups) = match owners {
+            Owners::One(user, group) => {
+                (Map::one(user, self.ids.host_user), Map::one(group, self.ids.host_group))
+            }
+            Owners::Same => (self.ids.users.clone(), self.ids.groups.clone()),
+        };
+        let namespace = user_namespace(&users.text(), &groups.text())?;
+        self.maps.push((owners, namespace));
         Ok(&self.maps[self.maps.len() - 1].1)
     }
 }

@@ -44,18 +44,25 @@ impl Prepared {
     ///
     /// # Errors
     /// When a path, name or list of the plan can't be used here.
-    pub(crate) fn new(plan: &LaunchPlan, kept: Option<&mut Kept>) -> Result<Self, PlatformError> {
-        let caller = Caller::find();
-        let ids = Ids::choose(&plan.identity, &caller)?;
+    pub(crate) fn new(
+        plan: &LaunchPlan,
+        caller: &Caller,
+        ids: Ids,
+        kept: Option<&mut Kept>,
+    ) -> Result<Self, PlatformError> {
         let mut prepared = Self {
             script: OwnedScript::new(plan.init),
-            ids,
             namespaces: 0,
-            may_set_groups: caller.privileged,
+            may_set_groups: caller.privileged || ids.helpers.is_some(),
+            ids,
             writable: Vec::new(),
             enforcement: Vec::with_capacity(plan.controls.len()),
         };
-        prepared.first_process(plan, &caller, kept)?;
+        if prepared.ids.several.is_some() {
+            // Else it couldn't pass a signal on to a program that has become another user.
+            prepared.script.init_rights = capabilities::mask(&["CAP_KILL".into()])?;
+        }
+        prepared.first_process(plan, caller, kept)?;
         prepared.limits(plan)?;
         prepared.program(plan)?;
         prepared.untouched(plan);
@@ -102,7 +109,7 @@ impl Prepared {
             self.script.setup.push(Op::ClockOffsets(text));
             self.held(Control::Clock, "time namespace");
         }
-        if caller.privileged {
+        if self.may_set_groups {
             self.script.setup.push(Op::DropGroups);
         }
         self.script.setup.push(Op::Identity { user: self.ids.user, group: self.ids.group });
@@ -131,7 +138,7 @@ impl Prepared {
         };
         let mut view = View::resolve(&filesystem(plan), standing)?;
         view.add_secrets(&plan.secrets)?;
-        let mut ownership = Ownership::new(self.ids);
+        let mut ownership = Ownership::new(&self.ids);
         view.build(&mut self.script, caller, &mut ownership, kept)?;
         self.writable = view.writable();
         if plan.terminal {
@@ -139,12 +146,12 @@ impl Prepared {
             let (rows, columns) = crate::console::size().unwrap_or_default();
             self.script.setup.push(Op::Terminal { rows, columns });
         }
-        self.walls(plan, caller, &view);
+        self.walls(plan, &view);
         self.access_rules(plan, &view)
     }
 
     /// What the namespaces hold, told.
-    fn walls(&mut self, plan: &LaunchPlan, caller: &Caller, view: &View) {
+    fn walls(&mut self, plan: &LaunchPlan, view: &View) {
         if enforced(plan, Control::Filesystem) {
             let root = view.root_told().unwrap_or_else(|| "a root of its own".into());
             self.held(Control::Filesystem, &format!("mount namespace with {root}"));
@@ -190,8 +197,12 @@ impl Prepared {
             );
             self.held(Control::User, &how);
         }
+        if self.ids.several.is_some() {
+            let (users, groups) = (self.ids.users.told(), self.ids.groups.told());
+            self.held(Control::Ids, &format!("of the host: users {users}; groups {groups}"));
+        }
         if enforced(plan, Control::Groups) {
-            let how = if caller.privileged { "setgroups" } else { "the caller has none" };
+            let how = if self.may_set_groups { "setgroups" } else { "the caller has none" };
             self.held(Control::Groups, how);
         }
     }
@@ -384,6 +395,12 @@ impl Prepared {
     fn untouched(&mut self, plan: &LaunchPlan) {
         for (control, decision) in &plan.controls {
             let entry = match decision {
+                Decision::Degrade { how, reason }
+                    if *control == Control::Pids && self.ids.several.is_some() =>
+                {
+                    let how = format!("{how}, and of each other user for itself ({reason})");
+                    Enforcement::new(*control, State::Degraded, how)
+                }
                 Decision::Degrade { how, reason } => {
                     Enforcement::new(*control, State::Degraded, format!("{how} ({reason})"))
                 }

@@ -10,6 +10,17 @@ use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use stockade_child::{AccessRule, Op, Phase, Script, Source, Text};
 
+/// The kernel shows a new `/proc` only to those who see the whole of the outer one (fs/namespace.c, `mnt_already_visible`).
+const PROC_IS_COVERED: &str = "something covers parts of `/proc` around this process, as containers do: start it outside, show the \
+                               container all (docker, podman: `--security-opt systempaths=unconfined`), or do without: `--proc none`";
+/// What takes the right to build a sandbox away.
+const AROUND: &str = "a sandbox or container around this process, or a security module, may forbid it: start it outside; in a sandbox of \
+                      Stockade's own, that one's policy needs `filesystem.access_rules = false` and `syscalls.allow = [\"@nesting\"]`";
+/// What takes single calls away.
+pub(super) const FILTERED: &str = "a filter around this process forbids calls that building a sandbox needs: start it outside (docker, podman: \
+                        `--security-opt seccomp=unconfined`); in a sandbox of Stockade's own, that one's policy needs \
+                        `syscalls.allow = [\"@nesting\"]`";
+
 /// Everything that the child will read, made before the clone.
 #[derive(Debug, Default)]
 pub(crate) struct OwnedScript {
@@ -19,6 +30,8 @@ pub(crate) struct OwnedScript {
     pub(crate) filters: Vec<Box<[sock_filter]>>,
     pub(crate) candidates: Vec<Text>,
     pub(crate) init: bool,
+    /// Capabilities that the first process keeps as init.
+    pub(crate) init_rights: u64,
     /// Descriptors that operations use; open until the child has its copies.
     pub(crate) descriptors: Vec<OwnedFd>,
     argv: Vec<Text>,
@@ -114,6 +127,7 @@ impl OwnedScript {
             control,
             peer,
             init: self.init,
+            init_rights: self.init_rights,
         })
     }
 
@@ -142,16 +156,24 @@ impl OwnedScript {
             let message = format!("launch failed at `{step}`");
             let failed = PlatformError::launch(Stage::Setup, message, cause());
             match (op, errno) {
-                // Nobody under Landlock rules may change what is mounted, whatever the rules (landlock(7)); and filters
-                // of system calls forbid it to most.
+                (Some(Op::Mount { kind, .. }), libc::EPERM) if self.read(*kind) == "proc" => {
+                    failed.with_hint(PROC_IS_COVERED)
+                }
+                // Nobody under Landlock rules may change what is mounted, whatever the rules (landlock(7)); filters of
+                // system calls forbid it to most; and where AppArmor restricts user namespaces, there is no right to it.
                 (
-                    Some(Op::PrivateMounts | Op::NewRoot { .. } | Op::Hostname { .. }),
-                    libc::EPERM,
-                ) => failed.with_hint("a sandbox around this one may forbid it: start it outside"),
+                    Some(
+                        Op::OwnQuotaView
+                        | Op::PrivateMounts
+                        | Op::NewRoot { .. }
+                        | Op::Hostname { .. }
+                        | Op::LoopbackUp
+                        | Op::DropGroups,
+                    ),
+                    libc::EPERM | libc::EACCES,
+                ) => failed.with_hint(AROUND),
                 // Linux 5.14, which is needed, has every call.
-                (_, libc::ENOSYS) => failed.with_hint(
-                    "a filter around this process forbids a call that building the sandbox needs",
-                ),
+                (_, libc::ENOSYS) => failed.with_hint(FILTERED),
                 (Some(Op::Overlay { .. }), _) => failed.with_hint(
                     "users can copy on write since Linux 5.11, and root for its sandboxes since 5.19; changes can be kept on a disk \
                      or a tmpfs, not on another overlay",
@@ -321,7 +343,7 @@ mod tests {
         script.setup.push(Op::NewRoot { size });
         let error = script.failure(Phase::Setup, 0, libc::ENOSYS);
         assert_eq!(error.to_string(), "launch failed at `mount a new root (4m bytes)`");
-        assert!(error.hint().unwrap().contains("a filter around this process"));
+        assert_eq!(error.hint(), Some(FILTERED));
         assert_eq!(script.failure(Phase::Setup, 0, libc::ENOMEM).hint(), None);
     }
 

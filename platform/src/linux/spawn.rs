@@ -2,6 +2,7 @@
 
 use super::cgroup::{CLONE_INTO_CGROUP, Cgroup};
 use super::prepare::Prepared;
+use super::script::FILTERED;
 use crate::stdio::Terminal;
 use crate::{PlatformError, Stage};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -181,10 +182,13 @@ fn clone_failed(error: Errno) -> PlatformError {
         Some(error.into()),
     );
     match error {
-        Errno::PERM | Errno::NOSPC | Errno::USERS => {
-            failed.with_hint("run `stockade doctor`: user namespaces may be off")
-        }
-        Errno::NOSYS => failed.with_hint("a filter around this process forbids clone3(2)"),
+        Errno::PERM => failed.with_hint(
+            "a filter or container around this process, a chroot, or a security module forbids user namespaces: start it outside",
+        ),
+        Errno::NOSPC | Errno::USERS => failed.with_hint(
+            "no more namespaces of some kind are allowed: raise `user.max_*_namespaces` here and around a container (as root)",
+        ),
+        Errno::NOSYS => failed.with_hint(FILTERED),
         _ => failed,
     }
 }
@@ -239,11 +243,15 @@ fn write_maps(prepared: &Prepared, pid: u32) -> Result<(), PlatformError> {
             .with_hint("run `stockade doctor`: this host may restrict user namespaces")
         })
     };
+    let ids = &prepared.ids;
+    if let Some(helpers) = &ids.helpers {
+        return helpers.map(pid, &ids.users, &ids.groups);
+    }
     if !prepared.may_set_groups {
         write("setgroups", "deny")?;
     }
-    write("gid_map", &prepared.ids.group_map())?;
-    write("uid_map", &prepared.ids.user_map())
+    write("gid_map", &ids.groups.text())?;
+    write("uid_map", &ids.users.text())
 }
 
 /// Reads where the child stands, before it does anything: a clone into the wrong group would be a sandbox without limits.

@@ -18,7 +18,7 @@ mod root;
 use super::identity::Caller;
 use super::kept::Kept;
 use super::landlock::{Purpose, ResolvedPath};
-use super::ownership::Ownership;
+use super::ownership::{Ownership, Tree};
 use super::script::OwnedScript;
 use crate::{Access, Filesystem, Hidden, MaskKind, PlatformError, ProcView};
 use host_path::{missing, resolve};
@@ -348,7 +348,7 @@ impl View {
             }
             Place::Bind { source, access, .. } => {
                 let attributes = NOSUID | NODEV | if *access == Access::Read { RDONLY } else { 0 };
-                let source = tree(source, *access, script, caller, ownership)?;
+                let source = tree(source, (*access, Tree::Shown), script, caller, ownership)?;
                 Op::Bind { source, target, attributes, device: 0 }
             }
             Place::Device(number) => {
@@ -445,7 +445,7 @@ impl View {
 /// is no longer privileged when it mounts.
 fn tree(
     path: &Path,
-    access: Access,
+    (access, what): (Access, Tree),
     script: &mut OwnedScript,
     caller: &Caller,
     ownership: &mut Ownership,
@@ -453,7 +453,7 @@ fn tree(
     if !caller.privileged {
         return Ok(Source::Path(script.text(path)?));
     }
-    let tree = ownership.open_tree(path, access)?;
+    let tree = ownership.open_tree(path, access, what)?;
     let source = Source::Tree(tree.as_raw_fd());
     script.descriptors.push(tree);
     Ok(source)

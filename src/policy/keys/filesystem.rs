@@ -176,6 +176,14 @@ pub(super) static KEYS: &[Key] = &[
         show: |draft| vec![mode_of(&draft.policy.filesystem.sys)],
     },
     Key {
+        path: "filesystem.access_rules",
+        flag: "access-rules",
+        kind: Kind::Switch(|draft, held| draft.policy.access_rules = held),
+        doc: "whether the same file rules are held again, as a second wall; under it nobody can mount anything, so sandboxes inside need it off",
+        example: "true",
+        show: |draft| vec![draft.policy.access_rules.to_string()],
+    },
+    Key {
         path: "filesystem.workdir",
         flag: "workdir",
         kind: Kind::Path(|draft, path| draft.policy.filesystem.workdir = Some(path)),

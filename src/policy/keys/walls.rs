@@ -1,7 +1,7 @@
 //! Keys of a policy: the other walls, and how the program is started.
 
 use super::super::draft::Draft;
-use super::super::key::{Choice, Key, Kind, Names, Values};
+use super::super::key::{Choice, Count, Key, Kind, Names, Values};
 use super::super::shown::{mode_of, one, secrets_of};
 use super::number;
 use crate::platform::{
@@ -65,6 +65,28 @@ pub(super) static KEYS: &[Key] = &[
         doc: "group number seen inside; else as for the user",
         example: "1000",
         show: |draft| one(draft.policy.identity.group),
+    },
+    Key {
+        path: "identity.ids",
+        flag: "ids",
+        kind: Kind::Count(Count {
+            least: 1,
+            // Far above what a system inside has, and far below what Stockade's own range of the host holds.
+            most: 1 << 20,
+            off: "",
+            set: |draft, ids| draft.policy.identity.ids = ids,
+        }),
+        doc: "how many users and groups there are inside, counted from 0; else only the program's own",
+        example: "65536",
+        show: |draft| one(draft.policy.identity.ids),
+    },
+    Key {
+        path: "identity.range",
+        flag: "id-range",
+        kind: Kind::Range(|draft, range| draft.policy.identity.range = Some(range)),
+        doc: "numbers of the host that those are taken from; else Stockade's own or, of a user, those of /etc/subuid and /etc/subgid",
+        example: "\"200000-265535\"",
+        show: |draft| one(draft.policy.identity.range),
     },
     Key {
         path: "identity.hostname",

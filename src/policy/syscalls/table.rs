@@ -288,6 +288,11 @@ pub(super) static GROUPS: &[Group] = &[
         names: &["landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lsm_get_self_attr", "lsm_list_modules", "lsm_set_self_attr", "seccomp"],
     },
     Group {
+        name: "nesting",
+        why: "building a sandbox inside this one: new namespaces, a new root, a host name; with it a program reaches most of the kernel",
+        names: &["clone3", "fsconfig", "fsmount", "fsopen", "mount_setattr", "move_mount", "open_tree", "openat2", "pivot_root", "sethostname", "umount2", "unshare"],
+    },
+    Group {
         name: "namespaces",
         why: "entering and making namespaces; `clone` makes them too, which its rules deny",
         names: &["setns", "unshare"],

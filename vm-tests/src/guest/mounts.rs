@@ -179,6 +179,10 @@ fn user_places() -> Result<()> {
         let others: String = others.flat_map(|line| [line, "\n"]).collect();
         replace(file, &(others + &line))?;
     }
+    // Room for a few sandboxes with a whole system's users each.
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        replace(file, "tester:100000:262144\n")?;
+    }
     Ok(())
 }
 

@@ -19,7 +19,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 13] = [
     Need { what: "cc", package: "gcc", why: "links every Rust program" },
     Need { what: "c++", package: "g++", why: "builds the fuzzer" },
     Need { what: "/usr/include/stdio.h", package: "libc6-dev", why: "the same" },
@@ -35,6 +35,7 @@ const NEEDS: [Need; 12] = [
     },
     Need { what: "python3", package: "python3", why: "programs that tests run" },
     Need { what: "ip", package: "iproute2", why: "a second opinion on networks" },
+    Need { what: "newuidmap", package: "uidmap", why: "maps several users for a user's sandbox" },
     Need { what: "stress-ng", package: "stress-ng", why: "hostile programs that tests run" },
 ];
 

@@ -1,13 +1,13 @@
 //! The cheap readings: a few small files and system calls, no process.
 
 use crate::Probe;
+use crate::linux::apparmor;
 use crate::linux::cgroup::{Controllers, NoTree, Tree};
 use crate::linux::disk;
 use crate::linux::identity::Caller;
 use crate::linux::landlock;
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
 use rustix::io::{Errno, read};
-use std::path::PathBuf;
 
 /// A kind of namespace (namespaces(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub(super) struct Host {
     /// AppArmor takes the rights from user namespaces that this process makes (Ubuntu 23.10 and later).
     pub(super) apparmor_restricts: bool,
     pub(super) caller: Caller,
+    /// Why this caller can launch nothing, whatever the host can.
+    pub(super) no_launch: Option<NoTree>,
     /// Number of supplementary groups beside the effective one.
     pub(super) groups: usize,
     pub(super) landlock: Result<u32, &'static str>,
@@ -84,6 +86,8 @@ pub(super) struct Host {
     pub(super) no_disk_limits: Option<NoTree>,
     /// Why nothing can be copied on write.
     pub(super) no_overlay: Option<NoTree>,
+    /// Why this caller can't have several users inside.
+    pub(super) no_ids: Option<NoTree>,
     /// System call filters with all answers that are used.
     pub(super) filters: bool,
 }
@@ -112,6 +116,7 @@ impl Host {
                 && first_byte("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
                     == Some(b'1')
                 && is_unconfined(),
+            no_launch: caller.no_launch(),
             caller,
             groups: groups(),
             landlock: landlock::abi(),
@@ -119,6 +124,7 @@ impl Host {
             io_shares: tree.as_ref().ok().and_then(Tree::no_io_shares),
             no_disk_limits: disk::lacking(caller.privileged),
             no_overlay: no_overlay(),
+            no_ids: caller.lacks_ids(),
             filters: has_filters(),
         }
     }
@@ -158,6 +164,9 @@ impl Host {
             }
             Some(Possible::Yes) | None => {}
         }
+        if kind == Namespace::User && self.no_launch.is_some() {
+            return self.no_launch.clone();
+        }
         if kind == Namespace::User && self.debian_forbids {
             return none(
                 "`kernel.unprivileged_userns_clone` is 0: only root may make user namespaces"
@@ -169,7 +178,7 @@ impl Host {
             return none(
                 "AppArmor takes all rights from user namespaces that unconfined programs make"
                     .into(),
-                apparmor_remedy(),
+                apparmor::remedy(),
             );
         }
         None
@@ -183,16 +192,6 @@ impl Host {
             modules => format!("boot with `lsm=landlock,{modules}`"),
         }
     }
-}
-
-/// The command that gives this very program the exception that AppArmor has for it.
-fn apparmor_remedy() -> String {
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/stockade"));
-    let program = program.display();
-    format!(
-        "printf 'abi <abi/4.0>,\\nprofile stockade \"{program}\" flags=(unconfined) {{ userns, }}\\n' \
-         | sudo tee /etc/apparmor.d/stockade && sudo apparmor_parser -r /etc/apparmor.d/stockade"
-    )
 }
 
 fn possible(kind: Namespace, probe: Probe) -> Possible {

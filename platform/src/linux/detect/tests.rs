@@ -13,12 +13,14 @@ fn whole() -> Host {
         debian_forbids: false,
         apparmor_restricts: false,
         caller: Caller { user: 1000, group: 1000, privileged: false },
+        no_launch: None,
         groups: 0,
         landlock: Ok(8),
         pressure: Ok(()),
         io_shares: None,
         no_disk_limits: None,
         no_overlay: None,
+        no_ids: None,
         filters: true,
     }
 }
@@ -79,7 +81,9 @@ fn no_wall_of_namespaces_stands_without_user_namespaces() {
     debian.debian_forbids = true;
     let mut ubuntu = whole();
     ubuntu.apparmor_restricts = true;
-    for host in [forbidden, debian, ubuntu] {
+    let mut disguised = whole();
+    disguised.no_launch = Some(NoTree { reason: "root".into(), remedy: "another".into() });
+    for host in [forbidden, debian, ubuntu, disguised] {
         for control in [Control::User, Control::Filesystem, Control::Processes, Control::Network] {
             let Availability::Unavailable { reason, remedy } = availability(&host, control) else {
                 panic!("{control} on {host:?}");

@@ -4,6 +4,7 @@
 use super::host::Host;
 use super::unavailable;
 use crate::linux::cgroup::{LIMITS, NoTree, Tree};
+use crate::linux::identity::{Caller, Ids};
 use crate::linux::prepare::Prepared;
 use crate::linux::{seccomp, spawn};
 use crate::{
@@ -18,13 +19,14 @@ use std::time::Duration;
 const NOTHING: &str = "/.stockade-trial";
 
 /// Controls that a launch makes in steps which can fail.
-const WALLS: [Control; 12] = [
+const WALLS: [Control; 13] = [
     Control::Processes,
     Control::Lifetime,
     Control::Ipc,
     Control::Hostname,
     Control::Network,
     Control::QuotaView,
+    Control::Ids,
     Control::Clock,
     Control::AccessRules,
     Control::Capabilities,
@@ -87,10 +89,14 @@ fn launch(walls: &[Control]) -> Result<(), NoTree> {
     let shows = [Control::Processes, Control::Filesystem].iter().all(|wall| walls.contains(wall));
     plan.filesystem.proc = if shows { ProcView::Private } else { ProcView::None };
     plan.identity.hostname = Some("trial".into());
+    // Two are enough to find out, and nearly always among those that a user has; any user is among them.
+    if walls.contains(&Control::Ids) {
+        plan.identity.ids = Some(2);
+        plan.identity.user = Some(0);
+        plan.identity.group = Some(0);
+    }
     plan.syscalls.allow = seccomp::LAUNCH.map(str::to_owned).to_vec();
-    found_out(
-        Prepared::new(&plan, None).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)),
-    )
+    found_out(prepared(&plan).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)))
 }
 
 /// Makes and removes a control group with one limit.
@@ -128,7 +134,7 @@ fn limit(tree: &Tree, control: Control) -> Result<(), NoTree> {
         // A clone straight into the group is one more thing that can be refused.
         plan.controls = BASE.iter().map(|base| (*base, Decision::Enforce)).collect();
         plan.filesystem.proc = ProcView::None;
-        let prepared = Prepared::new(&plan, None)?;
+        let prepared = prepared(&plan)?;
         let launched = spawn::spawn(&prepared, Some(&group)).map(drop);
         group.remove()?;
         launched
@@ -145,18 +151,15 @@ fn found_out(outcome: Result<(), PlatformError>) -> Result<(), NoTree> {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             let reason = format!("{error}{cause}");
             let hint = error.hint().filter(|hint| !hint.contains("stockade doctor"));
-            let remedy = match hint {
-                Some(hint) => hint,
-                // The kernel shows no process its own `/proc` where parts of the outer one are hidden from it.
-                None if reason.contains("/proc") => {
-                    "show all of `/proc` to the container (docker, podman: \
-                     `--security-opt systempaths=unconfined`), or set `filesystem.proc = \"none\"`"
-                }
-                None => "",
-            };
-            Err(NoTree { remedy: remedy.into(), reason })
+            Err(NoTree { remedy: hint.unwrap_or_default().into(), reason })
         }
     }
+}
+
+fn prepared(plan: &LaunchPlan) -> Result<Prepared, PlatformError> {
+    let caller = Caller::find();
+    let ids = Ids::unclaimed(plan, &caller)?;
+    Prepared::new(plan, &caller, ids, None)
 }
 
 fn id(name: &str) -> String {

@@ -8,7 +8,7 @@ use super::{Access, NODEV, NOSUID, Original, Place, RDONLY, View, tree};
 use crate::linux::identity::Caller;
 use crate::linux::kept::Kept;
 use crate::linux::mounts;
-use crate::linux::ownership::Ownership;
+use crate::linux::ownership::{Ownership, Tree};
 use crate::linux::script::OwnedScript;
 use crate::plan::readable;
 use crate::{Filesystem, Overlay, PlatformError, Stage};
@@ -177,7 +177,8 @@ impl View {
             directory(script, number.to_string(), 0o755)?;
             let lower = format!("{number}/lower");
             directory(script, &lower, 0o755)?;
-            let source = tree(&original.path, Access::Copy, script, caller, ownership)?;
+            let what = if place == Path::new("/") { Tree::System } else { Tree::Shown };
+            let source = tree(&original.path, (Access::Copy, what), script, caller, ownership)?;
             let target = script.text(&lower)?;
             let attributes = RDONLY | NOSUID | NODEV;
             script.setup.push(Op::Bind { source, target, attributes, device: 0 });
@@ -195,7 +196,8 @@ impl View {
                         Some(kept) => {
                             let (path, of) = (&original.path, &original.stat);
                             let layer = kept.layer(place, path, of, caller.privileged)?;
-                            let source = tree(&layer, Access::Write, script, caller, ownership)?;
+                            let source =
+                                tree(&layer, (Access::Write, what), script, caller, ownership)?;
                             copy.kept = Some(layer);
                             source
                         }

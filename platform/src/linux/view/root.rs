@@ -99,14 +99,9 @@ pub(super) fn bind(
     ownership: &mut Ownership,
 ) -> Result<(Op, &'static str), PlatformError> {
     let (source, how) = if caller.privileged {
-        let (tree, mapped) = ownership.open_root(path)?;
+        let (tree, how) = ownership.open_root(path)?;
         let source = Source::Tree(tree.as_raw_fd());
         script.descriptors.push(tree);
-        let how = if mapped {
-            "its owner's files shown as the program's"
-        } else {
-            "files shown as nobody's, since its file system can't map owners"
-        };
         (source, how)
     } else {
         (Source::Path(script.text(path)?), "files with the owners that they have")
