@@ -32,6 +32,7 @@ mod names;
 mod network;
 mod plan;
 mod process;
+mod replacement;
 mod secret;
 mod signal;
 mod stdio;
@@ -68,6 +69,7 @@ pub use plan::{
     ProcView, SysView, SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
+pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
 pub use stdio::{
@@ -82,7 +84,7 @@ pub use usage::{
     Pressure, PressureUsage, Usage,
 };
 
-pub use wishes::{Wished, Wishes};
+pub use wishes::{Named, Wished, Wishes};
 
 /// The backend of the platform this was built for.
 ///

@@ -120,7 +120,7 @@ impl Watch {
                 Access::Read
             };
             if let Some(path) = path_of(named, notice, pid) {
-                wishes.path(path, access);
+                wishes.path(path, access, named.call);
             }
         }
         match name {
@@ -145,7 +145,7 @@ impl Watch {
         if let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe"))
             && self.seen.insert((pid, program.clone()))
         {
-            wishes.path(program, Access::Read);
+            wishes.path(program, Access::Read, "");
         }
     }
 }
