@@ -49,7 +49,7 @@ pub mod linux;
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
-pub use denial::{Denial, Denials, DeniedCall, Wall};
+pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};

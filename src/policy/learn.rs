@@ -305,7 +305,7 @@ pub(super) fn outermost(paths: &BTreeSet<PathBuf>) -> Vec<&PathBuf> {
 }
 
 /// A text as TOML has it: what JSON escapes, TOML does in the same way, and one character more.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 

@@ -25,6 +25,7 @@ mod lint;
 mod overrides;
 mod paths;
 mod problem;
+mod remedy;
 mod schema;
 mod shown;
 mod source;
@@ -40,8 +41,8 @@ pub use learn::{Files, HostFiles, Learned};
 pub use lint::{Warning, lint};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
+pub(crate) use remedy::denial;
 pub use schema::schema;
-pub(crate) use syscalls::denial;
 pub use syscalls::{CallRuling, ExplainedCall, syscall_reasons};
 pub use widening::{Addition, PolicyFile, Widening};
 
