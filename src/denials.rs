@@ -1,6 +1,6 @@
 //! Telling what was denied: at the end as a table, on the way as events of what is new.
 
-use crate::platform::{Denial, Denials, DeniedCall, Event, Syscalls};
+use crate::platform::{Denial, Denials, Denied, Event, Syscalls};
 use crate::policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 /// The least time between two events of the same kind: a program can be denied something a hundred thousand times a second.
 const APART: Duration = Duration::from_millis(100);
 
-/// What is told of the denied system calls of one sandbox.
+/// What is told of the denied system calls and paths of one sandbox.
 #[derive(Debug)]
 pub(crate) struct Told {
     denials: Arc<Denials>,
     /// How often each was denied when that was told last.
-    before: BTreeMap<DeniedCall, u64>,
+    before: BTreeMap<Denied, u64>,
     last: Option<Instant>,
 }
 
@@ -35,7 +35,7 @@ impl Told {
     }
 
     fn has_news(&self) -> bool {
-        let new = |(call, times): &(DeniedCall, u64)| self.before.get(call) != Some(times);
+        let new = |(denied, times): &(Denied, u64)| self.before.get(denied) != Some(times);
         self.denials.all().iter().any(new)
     }
 
@@ -43,12 +43,12 @@ impl Told {
     pub(crate) fn news(&mut self, syscalls: &Syscalls) -> Vec<Event> {
         self.last = Some(Instant::now());
         let mut events = Vec::new();
-        for (call, times) in self.denials.all() {
-            let before = self.before.get(&call).copied().unwrap_or(0);
+        for (denied, times) in self.denials.all() {
+            let before = self.before.get(&denied).copied().unwrap_or(0);
             if times > before {
-                let denial = policy::denial(&call, times - before, syscalls);
+                let denial = policy::denial(&denied, times - before, syscalls);
                 events.push(Event::Denied(denial));
-                self.before.insert(call, times);
+                self.before.insert(denied, times);
             }
         }
         events
@@ -56,7 +56,7 @@ impl Told {
 
     /// Everything, for the report: what was denied most often first.
     pub(crate) fn all(&self, syscalls: &Syscalls) -> Vec<Denial> {
-        let told = |(call, times): &(DeniedCall, u64)| policy::denial(call, *times, syscalls);
+        let told = |(denied, times): &(Denied, u64)| policy::denial(denied, *times, syscalls);
         let mut all: Vec<Denial> = self.denials.all().iter().map(told).collect();
         all.sort_by_key(|denial| std::cmp::Reverse(denial.times));
         all
@@ -66,6 +66,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::DeniedCall;
 
     fn call(name: &'static str) -> DeniedCall {
         DeniedCall { name, number: 1, ..DeniedCall::default() }

@@ -90,7 +90,8 @@ pub struct ExitReport {
     pub network: Option<NetworkUsage>,
     /// Connections through its filtered network; `None` where it has none.
     pub connections: Option<Connections>,
-    /// What was denied, how often, and what would allow it; of system calls none where `enforcement` says that nobody was told.
+    /// What was denied, how often, and what would allow it; of system calls none where `enforcement` says that nobody was told,
+    /// of paths only where they were traced ([`SandboxBuilder::trace_denials`](crate::SandboxBuilder::trace_denials)).
     pub denials: Vec<Denial>,
     /// Time that it waited for what others had.
     pub pressure: PressureUsage,

@@ -1,8 +1,10 @@
 //! What a wall denied: as people are told, and as it is counted.
 
+use crate::Access;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -32,6 +34,10 @@ pub enum Wall {
     Syscalls,
     /// The filtered network.
     Network,
+    /// The view of files: what isn't shown, or only for reading, or has something in front of it.
+    View,
+    /// The rules behind the view.
+    AccessRules,
 }
 
 impl fmt::Display for Wall {
@@ -39,6 +45,8 @@ impl fmt::Display for Wall {
         f.write_str(match self {
             Self::Syscalls => "syscalls",
             Self::Network => "network",
+            Self::View => "view",
+            Self::AccessRules => "access_rules",
         })
     }
 }
@@ -56,44 +64,116 @@ pub struct DeniedCall {
     pub others: bool,
 }
 
-/// The most kinds of denied calls that are kept apart: a program chooses the arguments, so there is no end to them. Above,
-/// calls are counted by their names, of which there are some five hundred.
+/// A path that a wall keeps from the program, as far as its kind goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeniedPath {
+    /// Absolute, as it is inside; empty where many are counted as one.
+    pub path: PathBuf,
+    /// What for.
+    pub access: Access,
+    /// Why not.
+    pub reason: PathReason,
+    /// The path that a policy would have to name for this access; `None` where naming one doesn't help.
+    pub grant: Option<PathBuf>,
+    /// Whether many paths are counted as this one, since there were too many to keep apart.
+    pub others: bool,
+}
+
+/// Why a program doesn't get a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathReason {
+    /// The host has it, and it isn't shown.
+    NotShown,
+    /// It is shown for reading.
+    ReadOnly,
+    /// Something empty stands in front of it.
+    Hidden,
+    /// Something that can't be opened stands in front of it.
+    Denied,
+    /// The rules behind the view don't allow it.
+    Rules,
+}
+
+/// Something that was denied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Denied {
+    /// A system call.
+    Call(DeniedCall),
+    /// A path; only where they are traced ([`crate::LaunchPlan::trace`]).
+    Path(DeniedPath),
+}
+
+impl From<DeniedCall> for Denied {
+    fn from(call: DeniedCall) -> Self {
+        Self::Call(call)
+    }
+}
+
+impl From<DeniedPath> for Denied {
+    fn from(path: DeniedPath) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl Denied {
+    fn is_path(&self) -> bool {
+        matches!(self, Self::Path(_))
+    }
+
+    /// The kind that it is counted as where kinds of its sort aren't kept apart any more.
+    fn or_others(self) -> Self {
+        match self {
+            Self::Call(DeniedCall { name: "", .. }) => {
+                Self::Call(DeniedCall { others: true, ..DeniedCall::default() })
+            }
+            Self::Call(DeniedCall { name, number, arguments, .. }) => Self::Call(DeniedCall {
+                name,
+                number,
+                others: !arguments.is_empty(),
+                arguments: Vec::new(),
+            }),
+            Self::Path(DeniedPath { access, reason, .. }) => Self::Path(DeniedPath {
+                path: PathBuf::new(),
+                access,
+                reason,
+                grant: None,
+                others: true,
+            }),
+        }
+    }
+}
+
+/// The most kinds of denied calls, and as many of denied paths, that are kept apart: a program chooses arguments and
+/// paths, so there is no end to them. Above, calls are counted by their names, of which there are some five hundred, and paths by
+/// why they are denied.
 const MOST: usize = 128;
 
-/// The denied system calls of one sandbox. Shared between what counts them and what tells of them.
+/// What was denied to one sandbox. Shared between what counts them and what tells of them.
 #[derive(Debug, Default)]
 pub struct Denials {
-    table: Mutex<BTreeMap<DeniedCall, u64>>,
+    table: Mutex<BTreeMap<Denied, u64>>,
     changed: Notify,
 }
 
 impl Denials {
     /// Counts one.
-    pub fn count(&self, call: DeniedCall) {
-        let mut table = self.table();
-        if let Some(times) = table.get_mut(&call) {
+    pub fn count(&self, denied: impl Into<Denied>) {
+        let (denied, mut table) = (denied.into(), self.table());
+        if let Some(times) = table.get_mut(&denied) {
             *times += 1;
         } else {
-            let full = table.len() >= MOST;
-            let call = match call {
-                call if !full => call,
-                DeniedCall { name: "", .. } => DeniedCall { others: true, ..DeniedCall::default() },
-                DeniedCall { name, number, arguments, .. } => DeniedCall {
-                    name,
-                    number,
-                    others: !arguments.is_empty(),
-                    arguments: Vec::new(),
-                },
-            };
-            *table.entry(call).or_default() += 1;
+            // So that neither sort takes the other's room.
+            let known = table.keys().filter(|one| one.is_path() == denied.is_path()).count();
+            let kind = if known >= MOST { denied.or_others() } else { denied };
+            *table.entry(kind).or_default() += 1;
         }
         drop(table);
         self.changed.notify_one();
     }
 
     /// Every kind with how often it was denied so far, in the order of names.
-    pub fn all(&self) -> Vec<(DeniedCall, u64)> {
-        self.table().iter().map(|(call, times)| (call.clone(), *times)).collect()
+    pub fn all(&self) -> Vec<(Denied, u64)> {
+        self.table().iter().map(|(denied, times)| (denied.clone(), *times)).collect()
     }
 
     /// Waits for the next one; returns at once when there were some since it returned last. One may wait.
@@ -102,7 +182,7 @@ impl Denials {
     }
 
     /// A poisoned lock only means that a thread panicked while it counted; the table is whole.
-    fn table(&self) -> MutexGuard<'_, BTreeMap<DeniedCall, u64>> {
+    fn table(&self) -> MutexGuard<'_, BTreeMap<Denied, u64>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,7 +201,8 @@ mod tests {
         for argument in [1, 2, 1] {
             denials.count(call("socket", argument));
         }
-        assert_eq!(denials.all(), [(call("socket", 1), 2), (call("socket", 2), 1)]);
+        let expected = [(call("socket", 1).into(), 2), (call("socket", 2).into(), 1)];
+        assert_eq!(denials.all(), expected);
     }
 
     #[test]
@@ -132,12 +213,17 @@ mod tests {
             denials.count(call("unshare", argument));
             denials.count(DeniedCall { number: 1000, ..DeniedCall::default() });
             denials.count(DeniedCall { name: "", ..call("", argument) });
+            let (access, reason) = (Access::Read, PathReason::NotShown);
+            let path = PathBuf::from(format!("/srv/{argument}"));
+            denials.count(DeniedPath { path, access, reason, grant: None, others: false });
         }
         let all = denials.all();
-        assert!(all.len() <= MOST + 4, "{}", all.len());
-        assert_eq!(all.iter().map(|(_, times)| times).sum::<u64>(), 40_000);
-        assert!(
-            all.iter().any(|(call, times)| call.name == "socket" && call.others && *times > 9000)
-        );
+        assert!(all.len() <= 2 * MOST + 5, "{}", all.len());
+        assert_eq!(all.iter().map(|(_, times)| times).sum::<u64>(), 50_000);
+        let many = |wanted: fn(&Denied) -> bool| {
+            all.iter().any(|(denied, times)| wanted(denied) && *times > 9000)
+        };
+        assert!(many(|one| matches!(one, Denied::Call(it) if it.name == "socket" && it.others)));
+        assert!(many(|one| matches!(one, Denied::Path(it) if it.others)));
     }
 }

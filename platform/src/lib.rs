@@ -33,6 +33,7 @@ mod names;
 mod network;
 mod plan;
 mod process;
+mod replacement;
 mod secret;
 mod signal;
 mod stdio;
@@ -49,7 +50,7 @@ pub mod linux;
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
-pub use denial::{Denial, Denials, DeniedCall, Wall};
+pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
@@ -70,6 +71,7 @@ pub use plan::{
     ProcView, SysView, SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
 pub use process::Process;
+pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
 pub use stdio::{
@@ -84,7 +86,7 @@ pub use usage::{
     Pressure, PressureUsage, Usage,
 };
 
-pub use wishes::{Wished, Wishes};
+pub use wishes::{Named, Wished, Wishes};
 
 /// The backend of the platform this was built for.
 ///

@@ -49,6 +49,8 @@ pub struct LaunchPlan {
     pub terminal: bool,
     /// Whether everything that it wishes for is taken note of, which makes each of its system calls slow.
     pub watch: bool,
+    /// Whether paths that are denied are told, which makes each system call that names a path slow.
+    pub trace: bool,
     /// What was decided for each control that the policy asks for.
     pub controls: BTreeMap<Control, Decision>,
     /// Controls that may be missing where only the launch finds out that they can't be held.
@@ -77,6 +79,7 @@ impl LaunchPlan {
             init: true,
             terminal: false,
             watch: false,
+            trace: false,
             controls: BTreeMap::new(),
             accepted: BTreeSet::new(),
         }
@@ -326,7 +329,7 @@ pub enum MaskKind {
 }
 
 /// What may be done below a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Read and execute.

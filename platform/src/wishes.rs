@@ -20,7 +20,7 @@ pub struct Wished {
     /// Names of the system calls that it made.
     pub calls: BTreeSet<&'static str>,
     /// Absolute paths that it named, whether there is something or not, and what for.
-    pub paths: BTreeMap<PathBuf, Access>,
+    pub paths: BTreeMap<PathBuf, Named>,
     /// Whom it tried to connect to.
     pub connections: BTreeSet<SocketAddr>,
     /// Ports of its own that it listened on.
@@ -29,21 +29,32 @@ pub struct Wished {
     pub partial: bool,
 }
 
+/// What a path was named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The widest wish.
+    pub access: Access,
+    /// The first system call that had this wish; empty for a program that was executed.
+    pub call: &'static str,
+}
+
 impl Wishes {
     /// It made this call.
     pub fn call(&self, name: &'static str) {
         self.table().calls.insert(name);
     }
 
-    /// It named this path.
-    pub fn path(&self, path: PathBuf, access: Access) {
+    /// It named this path in a call.
+    pub fn path(&self, path: PathBuf, access: Access, call: &'static str) {
         let mut table = self.table();
         if table.paths.len() >= MOST && !table.paths.contains_key(&path) {
             table.partial = true;
             return;
         }
-        let known = table.paths.entry(path).or_insert(access);
-        *known = access.max(*known);
+        let known = table.paths.entry(path).or_insert(Named { access, call });
+        if access > known.access {
+            *known = Named { access, call };
+        }
     }
 
     /// It wanted to connect there.
@@ -79,9 +90,12 @@ mod tests {
     #[test]
     fn the_wider_wish_for_a_path_stays() {
         let wishes = Wishes::default();
-        for access in [Access::Read, Access::Write, Access::Read] {
-            wishes.path("/srv/a".into(), access);
+        for (access, call) in
+            [(Access::Read, "stat"), (Access::Write, "openat"), (Access::Read, "access")]
+        {
+            wishes.path("/srv/a".into(), access, call);
         }
-        assert_eq!(wishes.all().paths.into_values().collect::<Vec<_>>(), [Access::Write]);
+        let named = Named { access: Access::Write, call: "openat" };
+        assert_eq!(wishes.all().paths.into_values().collect::<Vec<_>>(), [named]);
     }
 }

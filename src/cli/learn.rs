@@ -1,14 +1,14 @@
 //! `stockade policy learn`: runs a program with everything that it wishes for taken note of, and writes the policy that is just
-//! enough for it.
+//! enough for it; with `--update` it adds to one what is missing.
 
 use super::policy::word;
-use super::{output, overrides};
+use super::{output, overrides, widening};
 use crate::error::Error;
-use crate::platform::{IncomingSignals, LaunchPlan};
+use crate::platform::{IncomingSignals, LaunchPlan, Wished};
 use crate::policy::{HostFiles, Learned, Policy};
 use crate::report::ExitReport;
 use crate::sandbox::Sandbox;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::fs::{DirEntry, File};
 use std::io::Write;
@@ -19,7 +19,14 @@ The program runs behind all walls but may read what you may, /run aside; what it
 with `run`. Whatever it tries is learned from, allowed or not. Every system call waits to be looked at, so that it takes many times
 as long. Exit codes are those of `run`.
 
-Example: stockade policy learn -o job.toml --write ./out -- python3 job.py && stockade run -p job.toml -- python3 job.py";
+With `--update` the policy is FILE's but for limits and the list of system calls, and the files are those that you may read and FILE
+doesn't deny. Only what is missing is added to FILE: nothing is removed or made narrower, and comments stay. What FILE denies stays
+denied, and system calls that no ordinary program needs and
+writing to the system's directories are told and not added. Nothing is written before the difference was shown and you said yes, or `--yes`; otherwise the exit code is 125.
+
+Examples:
+  stockade policy learn -o job.toml --write ./out -- python3 job.py && stockade run -p job.toml -- python3 job.py
+  stockade policy learn --update job.toml -- python3 job.py --other-input";
 
 pub(super) fn command() -> Command {
     let file = Arg::new("output-file")
@@ -29,10 +36,22 @@ pub(super) fn command() -> Command {
         .default_value("learned.toml")
         .value_parser(value_parser!(OsString))
         .help("Where to write the policy; a file that is there already stays as it is");
+    let update = Arg::new("update")
+        .long("update")
+        .value_name("FILE")
+        .conflicts_with("output-file")
+        .value_parser(value_parser!(OsString))
+        .help("Add to this policy file what the program needs and it doesn't permit, instead of writing a new one");
+    let flag = |name, help| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).requires("update").help(help)
+    };
     Command::new("learn")
-        .about("Run a program, and write a policy that is just enough for it")
+        .about("Run a program, and write a policy that is just enough for it, or add to one what is missing")
         .after_help(AFTER)
         .arg(file)
+        .arg(update)
+        .arg(flag("yes", "Add it without asking").short('y').conflicts_with("dry-run"))
+        .arg(flag("dry-run", "Only show what would be added").short('n'))
         .args(overrides::flags())
         .arg(word("command", "CMD").num_args(1..).last(true).help("The program and its arguments"))
 }
@@ -41,6 +60,9 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let words = |name: &str| matches.get_many::<OsString>(name).into_iter().flatten().cloned();
     let command: Vec<OsString> = words("command").collect();
+    if let Some(file) = words("update").next() {
+        return widening::run(&file, &command, matches);
+    }
     let place = PathBuf::from(words("output-file").next().unwrap_or_default());
     let shown = LaunchPlan::readable(&place);
     let directory = output::current_directory()?;
@@ -66,9 +88,20 @@ fn observe(
     let base = Policy::load("base", &[], directory)?;
     let mut policy = Policy::load("default", &overrides::overrides(matches), directory)?;
     policy.filesystem.workdir.get_or_insert_with(|| directory.to_owned());
-    for path in top_level() {
-        policy = policy.read_too(path);
-    }
+    policy = reading_everything(policy);
+    let (wished, report) = watch(command, &policy)?;
+    Ok((Learned::new((&wished, &report), &policy, &base, &HostFiles), report))
+}
+
+/// The same policy with everything shown for reading that it says nothing of.
+pub(super) fn reading_everything(policy: Policy) -> Policy {
+    let masked = |path: &PathBuf| policy.filesystem.masks.iter().any(|mask| mask.path == *path);
+    let all: Vec<PathBuf> = top_level().into_iter().filter(|path| !masked(path)).collect();
+    all.into_iter().fold(policy, Policy::read_too)
+}
+
+/// Runs it to its end, and tells what it wished for.
+pub(super) fn watch(command: &[OsString], policy: &Policy) -> Result<(Wished, ExitReport), Error> {
     super::run::event_loop()?.block_on(async {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;
@@ -80,8 +113,7 @@ fn observe(
                 signal = signals.next() => sandbox.signal(signal)?,
             }
         };
-        let seen = (&sandbox.wishes(), &report);
-        Ok((Learned::new(seen, &policy, &base, &HostFiles), report))
+        Ok((sandbox.wishes(), report))
     })
 }
 

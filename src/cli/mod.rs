@@ -16,6 +16,7 @@ mod stats;
 mod top;
 mod update;
 mod watch;
+mod widening;
 
 use clap::Command;
 use std::process::ExitCode;

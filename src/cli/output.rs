@@ -30,6 +30,26 @@ pub(crate) fn note(text: impl Display) {
     writeln!(std::io::stderr().lock(), "{text}").unwrap_or(());
 }
 
+/// Whether somebody can be asked: who reads what is asked, and types an answer.
+pub(crate) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && is_watched()
+}
+
+/// Asks, and tells whether the answer was yes. Everything else is no.
+///
+/// # Errors
+/// When the answer can't be read.
+pub(crate) fn ask(question: impl Display) -> Result<bool, Error> {
+    let mut line = String::new();
+    let mut screen = std::io::stderr().lock();
+    // There is nowhere else to tell that standard error is gone; the answer is no then.
+    write!(screen, "{question} [y/N] ").and_then(|()| screen.flush()).unwrap_or(());
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Error::io("failed to read the answer", error))?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
 /// The directory in which the command was started.
 ///
 /// # Errors

@@ -43,11 +43,36 @@ pub(super) fn load(
         }
         Ok(Reference::File(path)) => {
             let source = Source::file(path, directory).map_err(|error| error.problem(&named))?;
-            (path.file_stem().map(LaunchPlan::readable).unwrap_or_default(), source)
+            (stem(path), source)
         }
     };
+    read(&name, source, overrides, directory)
+}
+
+/// The same, of a file whose content is known: what is asked of it later can't be about another.
+pub(super) fn load_bytes(
+    bytes: Vec<u8>,
+    path: &Path,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<Loaded, PolicyError> {
+    let source = Source::of_bytes(bytes, path, directory);
+    let source = source.map_err(|error| error.problem(&LaunchPlan::readable(path)))?;
+    read(&stem(path), source, overrides, directory)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(LaunchPlan::readable).unwrap_or_default()
+}
+
+fn read(
+    name: &str,
+    source: Source,
+    overrides: &[Override],
+    directory: &Path,
+) -> Result<Loaded, PolicyError> {
     let mut loader = Loader {
-        draft: Draft::new(&name),
+        draft: Draft::new(name),
         findings: Findings::default(),
         sources: Vec::new(),
         chain: Vec::new(),

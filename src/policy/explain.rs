@@ -35,8 +35,13 @@ pub fn explain(
     directory: &Path,
 ) -> Result<(Policy, Vec<Explained>), PolicyError> {
     let loaded = chain::load(word.as_ref(), overrides, directory)?;
-    let values = keys::all().flat_map(|key| values_of(key, &loaded)).collect();
+    let values = values(&loaded);
     Ok((loaded.draft.policy, values))
+}
+
+/// Every value, with where it comes from.
+pub(super) fn values(loaded: &Loaded) -> Vec<Explained> {
+    keys::all().flat_map(|key| values_of(key, loaded)).collect()
 }
 
 /// What the policy that `word` means makes of every system call, and why; the arguments are those of [`Policy::load`].
@@ -79,7 +84,7 @@ fn values_of(key: &'static Key, loaded: &Loaded) -> Vec<Explained> {
 }
 
 /// Where the value that counts is written.
-fn origin(key: &Key, entry: &str, loaded: &Loaded) -> String {
+pub(super) fn origin(key: &Key, entry: &str, loaded: &Loaded) -> String {
     // Notes are about the thing that a name means, values about the name.
     let subject = entry.strip_prefix("CAP_").unwrap_or(entry);
     let subject = subject.strip_suffix(":any").unwrap_or(subject);

@@ -174,6 +174,11 @@ pub(super) fn servants(policy: &Policy) -> impl Iterator<Item = &'static str> {
     SERVANTS.iter().copied().filter(|socket| shows(policy, Path::new(socket)).is_some())
 }
 
+/// Whether a path is such a socket.
+pub(super) fn is_servant(path: &Path) -> bool {
+    SERVANTS.iter().any(|socket| path == Path::new(socket))
+}
+
 /// What a policy lets the program do with a path, if anything.
 pub(super) fn shows(policy: &Policy, path: &Path) -> Option<Access> {
     let filesystem = &policy.filesystem;

@@ -1,7 +1,7 @@
 //! From what a watched program wished for to a policy that is just enough. Pure, but for what it is told of the host's files.
 
-use super::Policy;
 use super::syscalls;
+use super::{Policy, exposure};
 use crate::platform::{Access, Bytes, LaunchPlan, Wished};
 use crate::report::ExitReport;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,9 @@ pub struct Learned {
 pub trait Files {
     /// `None` where there is nothing.
     fn is_directory(&self, path: &Path) -> Option<bool>;
+
+    /// Where a path leads, without symlinks; of one that isn't there, where it would be made.
+    fn real(&self, path: &Path) -> PathBuf;
 }
 
 /// The files of this host.
@@ -44,6 +47,15 @@ pub struct HostFiles;
 impl Files for HostFiles {
     fn is_directory(&self, path: &Path) -> Option<bool> {
         std::fs::symlink_metadata(path).ok().map(|found| found.is_dir())
+    }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        let whole = std::fs::canonicalize(path).ok();
+        let beside = || {
+            let above = std::fs::canonicalize(path.parent()?).ok()?;
+            Some(above.join(path.file_name()?))
+        };
+        whole.or_else(beside).unwrap_or_else(|| path.to_owned())
     }
 }
 
@@ -65,9 +77,9 @@ impl Learned {
             usual: base.syscalls.allow.iter().cloned().collect(),
             ..Self::default()
         };
-        for (path, access) in &wished.paths {
+        for (path, named) in &wished.paths {
             if is_of_host(path, used) {
-                learned.path(path, *access, base, files);
+                learned.path(path, named.access, base, files);
             }
         }
         learned.workdir = used.filesystem.workdir.clone().filter(|directory| {
@@ -106,7 +118,7 @@ impl Learned {
             if files.is_directory(place) == Some(true) && place.parent().is_some() {
                 self.write.insert(place.to_owned());
             }
-        } else if found == Some(false) {
+        } else if found == Some(false) && !exposure::is_servant(path) {
             self.read.insert(path.to_owned());
         }
     }
@@ -167,16 +179,15 @@ impl Learned {
             "[limits]                        # What it used, and half as much again."
         ));
         if let Some(memory) = self.memory {
-            let mebibytes = (memory.0.saturating_mul(3) / 2).div_ceil(1 << 20).max(16);
-            line(format_args!("memory = \"{}MiB\"", mebibytes.next_multiple_of(16)));
+            line(format_args!("memory = \"{}\"", room_for_memory(memory)));
         }
         if let Some(pids) = self.pids {
-            line(format_args!("pids = {}", (pids * 3).div_ceil(2).max(8)));
+            line(format_args!("pids = {}", room_for_pids(pids)));
         }
         if let Some(time) = self.time {
-            let seconds = (time.as_secs_f64() * 3.0).ceil().max(10.0);
             line(format_args!(
-                "wall_time = \"{seconds}s\"            # Three times what it took, at least ten seconds."
+                "wall_time = \"{}s\"            # Three times what it took, at least ten seconds.",
+                room_for_time(time)
             ));
         }
         line(format_args!("\n[filesystem]"));
@@ -234,34 +245,56 @@ impl Learned {
 
     /// The paths to read, with a directory in the place of many of its entries.
     fn collapsed(&self) -> BTreeSet<PathBuf> {
-        let mut by_directory: BTreeMap<&Path, Vec<&PathBuf>> = BTreeMap::new();
-        for path in &self.read {
-            by_directory.entry(path.parent().unwrap_or(path)).or_default().push(path);
-        }
-        let mut all = BTreeSet::new();
-        for (directory, entries) in by_directory {
-            // Never a place that holds everybody's.
-            if entries.len() >= MANY && directory.components().count() > 2 {
-                all.insert(directory.to_owned());
-            } else {
-                all.extend(entries.into_iter().cloned());
-            }
-        }
+        let mut all = collapsed(&self.read);
         // What may be written may be read.
         all.retain(|path| !self.write.iter().any(|place| path.starts_with(place)));
         all
     }
 }
 
+/// The paths, with a directory in the place of many of its entries.
+pub(super) fn collapsed(paths: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let mut by_directory: BTreeMap<&Path, Vec<&PathBuf>> = BTreeMap::new();
+    for path in paths {
+        by_directory.entry(path.parent().unwrap_or(path)).or_default().push(path);
+    }
+    let mut all = BTreeSet::new();
+    for (directory, entries) in by_directory {
+        // Never a place that holds everybody's.
+        if entries.len() >= MANY && directory.components().count() > 2 {
+            all.insert(directory.to_owned());
+        } else {
+            all.extend(entries.into_iter().cloned());
+        }
+    }
+    all
+}
+
+/// What was used, and half as much again, in whole steps of 16 MiB.
+pub(super) fn room_for_memory(used: Bytes) -> Bytes {
+    let mebibytes = (used.0.saturating_mul(3) / 2).div_ceil(1 << 20).max(16);
+    Bytes(mebibytes.next_multiple_of(16).saturating_mul(1 << 20))
+}
+
+/// What was used, and half as much again.
+pub(super) fn room_for_pids(used: u64) -> u64 {
+    (used * 3).div_ceil(2).max(8)
+}
+
+/// Three times what it took, at least ten, in seconds.
+pub(super) fn room_for_time(took: Duration) -> f64 {
+    (took.as_secs_f64() * 3.0).ceil().max(10.0)
+}
+
 /// Whether a path meant something of the host's, not what the sandbox had there of its own.
-fn is_of_host(path: &Path, used: &Policy) -> bool {
+pub(super) fn is_of_host(path: &Path, used: &Policy) -> bool {
     const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/tmp", "/run/secrets"];
     let shown = used.filesystem.binds.iter().any(|bind| path.starts_with(&bind.target));
     path.parent().is_some() && (shown || !OWN.iter().any(|own| path.starts_with(own)))
 }
 
 /// The paths that are below none of the others.
-fn outermost(paths: &BTreeSet<PathBuf>) -> Vec<&PathBuf> {
+pub(super) fn outermost(paths: &BTreeSet<PathBuf>) -> Vec<&PathBuf> {
     let mut all: Vec<&PathBuf> = Vec::new();
     for path in paths {
         if !all.iter().any(|above| path.starts_with(above)) {
@@ -272,7 +305,7 @@ fn outermost(paths: &BTreeSet<PathBuf>) -> Vec<&PathBuf> {
 }
 
 /// A text as TOML has it: what JSON escapes, TOML does in the same way, and one character more.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
@@ -294,6 +327,10 @@ mod tests {
             let is = |known: &&&str| known.trim_end_matches('/') == path;
             self.0.iter().find(is).map(|known| known.ends_with('/'))
         }
+
+        fn real(&self, path: &Path) -> PathBuf {
+            path.to_owned()
+        }
     }
 
     fn report() -> ExitReport {
@@ -310,7 +347,9 @@ mod tests {
         let base = Policy::load("base", &[], Path::new("/srv/app")).unwrap();
         let mut wished = Wished::default();
         wished.calls = ["openat", "read", "write", "close", "lseek", "unshare"].into();
-        wished.paths = paths.iter().map(|(path, access)| (PathBuf::from(path), *access)).collect();
+        let named = |access| crate::platform::Named { access, call: "openat" };
+        wished.paths =
+            paths.iter().map(|(path, access)| (PathBuf::from(path), named(*access))).collect();
         Learned::new((&wished, &report()), &base, &base, &Known(known))
     }
 

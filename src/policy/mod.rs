@@ -14,6 +14,7 @@ mod chain;
 mod check;
 mod diff;
 mod draft;
+mod edit;
 mod explain;
 mod exposure;
 mod key;
@@ -24,12 +25,14 @@ mod lint;
 mod overrides;
 mod paths;
 mod problem;
+mod remedy;
 mod schema;
 mod shown;
 mod source;
 mod suggest;
 mod syscalls;
 mod value;
+mod widening;
 
 pub use diff::{Difference, Wider, diff};
 pub use explain::{Explained, explain, explain_syscalls};
@@ -38,9 +41,10 @@ pub use learn::{Files, HostFiles, Learned};
 pub use lint::{Warning, lint};
 pub use overrides::{Override, UnknownKey};
 pub use problem::{PolicyError, Problem};
+pub(crate) use remedy::denial;
 pub use schema::schema;
-pub(crate) use syscalls::denial;
 pub use syscalls::{CallRuling, ExplainedCall, syscall_reasons};
+pub use widening::{Addition, PolicyFile, Widening};
 
 use crate::platform::{
     Access, AllowRule, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment,
@@ -125,6 +129,9 @@ pub fn shipped_text(name: &str) -> Result<&'static str, PolicyError> {
     let found = source::find(OsStr::new(name));
     found.map(|shipped| shipped.text).map_err(|message| Problem::whole("policy", message).into())
 }
+
+/// The most bytes that a policy file has.
+pub const LARGEST_FILE: u64 = source::LARGEST;
 
 /// Whether what stands behind `-p` is a file; else it is the name of a shipped policy.
 ///

@@ -28,7 +28,7 @@ pub(super) static SHIPPED: &[Shipped] = &[
 ];
 
 /// A larger file is no policy.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 
 /// The text of one policy file.
 #[derive(Debug)]
@@ -79,8 +79,16 @@ impl Source {
 
     /// A file. `directory` is where a relative `path` starts.
     pub(super) fn file(path: &Path, directory: &Path) -> Result<Self, Unreadable> {
+        Self::of_bytes(read(&directory.join(path))?, path, directory)
+    }
+
+    /// A file whose content is known.
+    pub(super) fn of_bytes(
+        bytes: Vec<u8>,
+        path: &Path,
+        directory: &Path,
+    ) -> Result<Self, Unreadable> {
         let place = directory.join(path);
-        let bytes = read(&place)?;
         let name = crate::platform::LaunchPlan::readable(path);
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();

@@ -39,6 +39,7 @@ pub struct SandboxBuilder {
     stdio: StdioSet,
     terminal: bool,
     watch: bool,
+    trace: bool,
     backend: Option<Arc<dyn Backend>>,
 }
 
@@ -52,6 +53,7 @@ impl SandboxBuilder {
             stdio: StdioSet::default(),
             terminal: false,
             watch: false,
+            trace: false,
             backend: None,
         }
     }
@@ -119,6 +121,16 @@ impl SandboxBuilder {
         self
     }
 
+    /// Tells of paths that are denied too: in [`ExitReport::denials`](crate::ExitReport::denials) and as
+    /// [`Event::Denied`](crate::Event::Denied), each with the line of a policy that would allow it. Told is what a path was
+    /// when it was looked at, just before its call; nothing is decided by it. It makes each system call that names a path
+    /// slow.
+    #[must_use]
+    pub fn trace_denials(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -146,6 +158,7 @@ impl SandboxBuilder {
         };
         let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         plan.watch = self.watch;
+        plan.trace = self.trace;
         // Before anything runs: a port may be taken.
         let published = Published::bind(&plan)?;
         let started_at = jiff::Timestamp::now().to_string();

@@ -58,6 +58,9 @@ const NEWEST: u32 = 10;
 /// and reaching processes outside (6).
 const COMPLETE: u32 = 6;
 
+/// The rights to make device nodes, which no rule gives.
+pub(crate) const DEVICE_NODES: u64 = make_bitflags!(AccessFs::{MakeChar | MakeBlock}).bits_c();
+
 /// Which version of the rules this kernel has, 1 or more.
 ///
 /// # Errors

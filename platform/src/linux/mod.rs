@@ -137,7 +137,8 @@ impl Backend for LinuxBackend {
             dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
-        let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, filter)?;
+        let asked = (filter, prepared.sight);
+        let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;

@@ -4,11 +4,11 @@ use super::capabilities;
 use super::identity::{Caller, Ids};
 use super::kept::Kept;
 use super::landlock;
-use super::listener::NATIVE_AUDIT;
+use super::listener::{NATIVE_AUDIT, path_calls};
 use super::ownership::Ownership;
 use super::script::OwnedScript;
 use super::seccomp;
-use super::view::{Standing, View};
+use super::view::{Sight, Standing, View};
 use crate::{
     Access, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Network,
     PlatformError, Stage, State,
@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) may_set_groups: bool,
     /// Paths of the host, without symlinks, that the program may write.
     pub(crate) writable: Vec<PathBuf>,
+    /// What the program sees of the host, where it is told what it doesn't.
+    pub(crate) sight: Option<Sight>,
     /// What is in force once the program runs: every step of the script has then succeeded.
     pub(crate) enforcement: Vec<Enforcement>,
 }
@@ -56,6 +58,7 @@ impl Prepared {
             may_set_groups: caller.privileged || ids.helpers.is_some(),
             ids,
             writable: Vec::new(),
+            sight: None,
             enforcement: Vec::with_capacity(plan.controls.len()),
         };
         if prepared.ids.several.is_some() {
@@ -141,6 +144,7 @@ impl Prepared {
         let mut ownership = Ownership::new(&self.ids);
         view.build(&mut self.script, caller, &mut ownership, kept)?;
         self.writable = view.writable();
+        self.sight = plan.trace.then(|| view.sight());
         if plan.terminal {
             // As large as the caller's from the start; 0 by 0 says that nobody knows.
             let (rows, columns) = crate::console::size().unwrap_or_default();
@@ -219,6 +223,9 @@ impl Prepared {
             Err(_) => return Ok(()),
         };
         let rules = landlock::rules(abi, &view.paths(), plan.network);
+        if let Some(sight) = &mut self.sight {
+            sight.handled = rules.handled_fs;
+        }
         for (path, rights) in &rules.rules {
             let path = self.script.text(path)?;
             self.script.access.push(AccessRule { path, rights: *rights });
@@ -349,9 +356,10 @@ impl Prepared {
             let how = format!("seccomp filter of {} instructions", filter.len());
             self.held(Control::Syscalls, &how);
             // Where the program is the first process, it sends the listener itself, behind the filter.
-            let ask = |filter: &[libc::sock_filter]| match plan.watch {
-                true => seccomp::watched(NATIVE_AUDIT, filter),
-                false => seccomp::told(filter),
+            let ask = |filter: &[libc::sock_filter]| match (plan.watch, plan.trace) {
+                (true, _) => seccomp::watched(NATIVE_AUDIT, filter),
+                (false, true) => seccomp::traced(NATIVE_AUDIT, filter, path_calls()),
+                (false, false) => seccomp::told(filter),
             };
             let told = (plan.init || may_send).then(|| ask(&filter));
             ops.push(Op::SyscallFilter { plain: 0, told: told.as_ref().map(|_| 1) });

@@ -7,6 +7,7 @@ use super::kept::Kept;
 use super::listener::{Listener, Program};
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
+use super::view::Sight;
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Hits, HowEnded, LaunchPlan,
     NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher, Wishes,
@@ -68,7 +69,7 @@ impl LinuxRunning {
         cgroup: Option<Cgroup>,
         disk: Option<DiskQuota>,
         enforcement: Vec<Enforcement>,
-        filter: Option<Box<[libc::sock_filter]>>,
+        (filter, sight): (Option<Box<[libc::sock_filter]>>, Option<Sight>),
     ) -> Result<Self, PlatformError> {
         let register = |fd: OwnedFd| {
             // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
@@ -88,7 +89,8 @@ impl LinuxRunning {
             let inner = plan.controls.get(&Control::Processes) == Some(&Decision::Enforce);
             let program = Program { inner, pid: spawned.program };
             let wishes = plan.watch.then(|| wishes.clone());
-            Listener::start(listener, filter, &plan.syscalls, program, denials.clone(), wishes)
+            let looks = (wishes, sight);
+            Listener::start(listener, filter, &plan.syscalls, program, denials.clone(), looks)
         });
         let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
             && plan.network.is_own();

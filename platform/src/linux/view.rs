@@ -14,6 +14,7 @@ mod kernel_files;
 mod layers;
 mod original;
 mod root;
+mod sight;
 
 use super::identity::Caller;
 use super::kept::Kept;
@@ -28,6 +29,7 @@ use layers::Layers;
 use original::Original;
 use rustix::fs::makedev;
 use rustix::io::Errno;
+pub(crate) use sight::{Sight, Stand, plain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ mod written;
 pub(crate) use explained::explain;
 pub use explained::{CallRuling, ExplainedCall};
 pub(crate) use remedy::denial;
-pub(crate) use said::Calls;
+pub(crate) use said::{Calls, Standing};
 pub(crate) use written::{ACTIONS, CallRule, Field, TESTS};
 
 use super::problem::quoted;

@@ -11,6 +11,7 @@ use super::table::{ENTRIES, RULES};
 use super::written::CallRule;
 use super::{ANY, Entry, Rule, Verdict, members, resolve};
 use crate::platform::{ArgumentTest, OnViolation, SyscallAnswer, SyscallRule, Syscalls};
+use std::collections::BTreeMap;
 
 /// All that is said, in the order of layers.
 #[derive(Clone, Debug)]
@@ -179,6 +180,37 @@ pub(super) struct Call<'a> {
     only: Vec<&'a CallRule>,
     /// What decided whether it is listed, if not the base list.
     pub(super) by: Option<&'a What>,
+}
+
+/// What a policy's own words make of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing<'a> {
+    /// It may be made, within the rules of the base list.
+    Allowed,
+    /// This entry denies it.
+    Denied(&'a str),
+    /// This rule says what it gets; `listed` is whether it may be made where the rule says nothing.
+    Ruled { rule: &'a str, listed: bool },
+    /// Nobody said anything: it isn't on the list.
+    Unlisted,
+}
+
+impl Calls {
+    /// What is said of every call.
+    pub(crate) fn standing<'a>(&'a self) -> BTreeMap<&'static str, Standing<'a>> {
+        let decided = self.decide().unwrap_or_default();
+        let one = |call: Call<'a>| {
+            let listed = call.listed == Verdict::Allow;
+            let standing = match (call.by, call.rules.first().or(call.only.first())) {
+                (Some(What::Deny(entry)), _) => Standing::Denied(entry),
+                (_, Some(rule)) => Standing::Ruled { rule: rule.text(), listed },
+                _ if listed => Standing::Allowed,
+                _ => Standing::Unlisted,
+            };
+            (call.name, standing)
+        };
+        decided.into_iter().map(one).collect()
+    }
 }
 
 /// One step of what is decided about a call.

@@ -8,11 +8,14 @@
 //! Where the filter would have the kernel end the process, this task does. Nothing that the program does reaches the
 //! kernel meanwhile, and a program that wants the signal to be another one's doing can't have it.
 
+mod lookout;
 mod notice;
 mod process;
+mod trace;
 mod watch;
 
 use super::seccomp::{self, NATIVE, Verdict};
+use super::view::Sight;
 use crate::{Denials, DeniedCall, PlatformError, Syscalls, Wishes};
 use libc::{seccomp_notif, sock_filter};
 use notice::Waiting;
@@ -28,7 +31,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
+use trace::Trace;
 use watch::Watch;
+pub(crate) use watch::path_calls;
 
 /// How the kernel names this processor (linux/audit.h).
 pub(crate) const NATIVE_AUDIT: u32 =
@@ -78,7 +83,7 @@ impl Listener {
         syscalls: &Syscalls,
         program: Program,
         denials: Arc<Denials>,
-        wishes: Option<Arc<Wishes>>,
+        (wishes, sight): (Option<Arc<Wishes>>, Option<Sight>),
     ) -> Result<Self, PlatformError> {
         // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
@@ -94,6 +99,7 @@ impl Listener {
             ended_program: ended_program.clone(),
             condemned: VecDeque::new(),
             watch: wishes.map(|wishes| (Watch::default(), wishes)),
+            trace: sight.map(Trace::new),
         };
         Ok(Self { task: tokio::spawn(listen(listener, desk)), ended_program })
     }
@@ -159,6 +165,8 @@ struct Desk {
     condemned: VecDeque<(Condemned, Instant)>,
     /// Where every call is told: what is learned from it.
     watch: Option<(Watch, Arc<Wishes>)>,
+    /// Where calls that name paths are told: what of them a wall denies.
+    trace: Option<Trace>,
 }
 
 /// How long a process has to end of the signal for a forbidden call.
@@ -209,13 +217,19 @@ impl Desk {
             watch.note(&notice, wishes);
         }
         let verdict = seccomp::verdict(&self.filter, &notice.data);
-        if verdict != Verdict::Passes {
+        if let (Verdict::Passes, Some(trace)) = (verdict, &self.trace) {
+            trace.note(&notice, &self.denials);
+        }
+        // A call that seems not to exist is asked about only since it names a path.
+        if !matches!(verdict, Verdict::Passes | Verdict::Fails(libc::ENOSYS)) {
             // Before the answer, so that whatever the program does next, this is counted.
             self.denials.count(call(&self.telling, &notice));
         }
         match verdict {
-            // Nobody asks about what the filter allows, unless everything is watched.
-            Verdict::Passes if self.watch.is_some() => notice::let_go_on(listener, notice.id),
+            // Nobody asks about what the filter allows, unless it is watched or traced.
+            Verdict::Passes if self.watch.is_some() || self.trace.is_some() => {
+                notice::let_go_on(listener, notice.id)
+            }
             Verdict::Passes => self.end(listener, &notice),
             Verdict::Fails(errno) => notice::answer(listener, notice.id, errno),
             Verdict::Ends => self.end(listener, &notice),

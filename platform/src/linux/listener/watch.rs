@@ -4,6 +4,7 @@
 //! and nothing is decided by it.
 
 use crate::linux::seccomp::NATIVE;
+use crate::linux::view::plain;
 use crate::{Access, Wishes};
 use libc::seccomp_notif;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
@@ -12,7 +13,7 @@ use std::collections::HashSet;
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 /// The longest path (`PATH_MAX`).
 const LONGEST: usize = 4096;
@@ -113,15 +114,9 @@ impl Watch {
         wishes.call(name);
         self.program(notice.pid, wishes);
         let pid = Pid::from_raw(notice.pid.cast_signed());
-        for named in PATHS.iter().filter(|named| named.call == name) {
-            let access = if named.changes || opens_for_writing(name, notice, pid) {
-                Access::Write
-            } else {
-                Access::Read
-            };
-            if let Some(path) = path_of(named, notice, pid) {
-                wishes.path(path, access);
-            }
+        for PathWish { path, reach, .. } in self::wishes(name, notice, pid) {
+            let access = if reach.changes() { Access::Write } else { Access::Read };
+            wishes.path(path, access, name);
         }
         match name {
             "connect" | "sendto" => {
@@ -145,7 +140,7 @@ impl Watch {
         if let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe"))
             && self.seen.insert((pid, program.clone()))
         {
-            wishes.path(program, Access::Read);
+            wishes.path(program, Access::Read, "");
         }
     }
 }
@@ -154,18 +149,130 @@ fn argument(notice: &seccomp_notif, index: usize) -> u64 {
     notice.data.args.get(index).copied().unwrap_or(0)
 }
 
-fn opens_for_writing(name: &str, notice: &seccomp_notif, pid: Pid) -> bool {
-    let flags = match name {
-        "open" => argument(notice, 1),
-        "openat" => argument(notice, 2),
-        // `struct open_how` begins with them (openat2(2)).
-        "openat2" => memory(pid, argument(notice, 2), 8)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map_or(0, u64::from_ne_bytes),
-        _ => 0,
+/// What a call is to do with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Whether it is there, and what it is like.
+    Look,
+    /// What is in it.
+    Read,
+    /// Whether it could be changed.
+    Ask,
+    /// Changes what is there.
+    Change,
+    /// Opens for writing what is there, or makes it.
+    Write { creates: bool },
+    /// Opens it, and makes it where it isn't.
+    Create,
+    /// Makes it, and fails where it is.
+    Make,
+    /// The same, of a device.
+    Node,
+    /// Takes it away.
+    Remove,
+    /// Puts something else in its place.
+    Replace,
+}
+
+impl Reach {
+    /// Whether it needs the right to write.
+    pub(super) fn writes(self) -> bool {
+        !matches!(self, Self::Look | Self::Read)
+    }
+
+    /// Whether anything would be another than before.
+    fn changes(self) -> bool {
+        self.writes() && self != Self::Ask
+    }
+}
+
+/// One path that a call names.
+#[derive(Debug)]
+pub(super) struct PathWish {
+    /// As it is inside, without `.` and `..`.
+    pub(super) path: PathBuf,
+    pub(super) reach: Reach,
+    /// Whether a symlink with this name is followed.
+    pub(super) follows: bool,
+}
+
+/// The paths that a call names, read from its caller's memory.
+pub(super) fn wishes(
+    name: &'static str,
+    notice: &seccomp_notif,
+    pid: Pid,
+) -> impl Iterator<Item = PathWish> {
+    let named = PATHS.iter().filter(move |named| named.call == name);
+    named.filter_map(move |named| {
+        let path = path_of(named, notice, pid)?;
+        let (reach, follows) = reach(named, notice, pid);
+        Some(PathWish { path, reach, follows })
+    })
+}
+
+/// The calls that name paths, but for the one that starts programs: a launch makes it before anybody listens.
+pub(crate) fn path_calls() -> impl Iterator<Item = &'static str> {
+    let first = |at: usize| PATHS.iter().position(|one| one.call == PATHS[at].call) == Some(at);
+    (0..PATHS.len()).filter(move |at| first(*at)).map(|at| PATHS[at].call)
+}
+
+/// What a call does with one of its paths, and whether it follows a symlink there.
+fn reach(named: &Named, notice: &seccomp_notif, pid: Pid) -> (Reach, bool) {
+    let word = |index| argument(notice, index);
+    let has = |index, flag: i32| word(index) & u64::from(flag.cast_unsigned()) != 0;
+    let follows_at = |index| !has(index, libc::AT_SYMLINK_NOFOLLOW);
+    let checks = |index| if has(index, libc::W_OK) { Reach::Ask } else { Reach::Look };
+    // The device of number 0 is none, and everybody may make it (mknod(2)).
+    let is_device = |index: usize| word(index + 1) != 0;
+    let makes = |index: usize| match u32::try_from(word(index)).unwrap_or(0) & libc::S_IFMT {
+        libc::S_IFCHR | libc::S_IFBLK if is_device(index) => Reach::Node,
+        _ => Reach::Make,
     };
-    let writes = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
-    flags & u64::from(writes) != 0
+    match named.call {
+        "open" => opens(word(1)),
+        "openat" => opens(word(2)),
+        // `struct open_how` begins with them (openat2(2)).
+        "openat2" => opens(
+            memory(pid, word(2), 8)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_ne_bytes),
+        ),
+        "creat" => (Reach::Write { creates: true }, true),
+        "lstat" | "readlink" | "readlinkat" | "lgetxattr" => (Reach::Look, false),
+        "newfstatat" => (Reach::Look, follows_at(3)),
+        "statx" => (Reach::Look, follows_at(2)),
+        "access" => (checks(1), true),
+        "faccessat" => (checks(2), true),
+        "faccessat2" => (checks(2), follows_at(3)),
+        "chdir" | "execveat" | "inotify_add_watch" => (Reach::Read, true),
+        "truncate" | "chmod" | "chown" | "utime" | "utimes" | "futimesat" | "setxattr"
+        | "fchmodat" => (Reach::Change, true),
+        "lchown" | "lsetxattr" => (Reach::Change, false),
+        "fchmodat2" | "utimensat" => (Reach::Change, follows_at(3)),
+        "fchownat" => (Reach::Change, follows_at(4)),
+        "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "link" | "linkat" => (Reach::Make, false),
+        "mknod" => (makes(1), false),
+        "mknodat" => (makes(2), false),
+        "rmdir" | "unlink" | "unlinkat" => (Reach::Remove, false),
+        "rename" if named.path == 0 => (Reach::Remove, false),
+        "renameat" | "renameat2" if named.path == 1 => (Reach::Remove, false),
+        "rename" | "renameat" | "renameat2" => (Reach::Replace, false),
+        _ => (if named.changes { Reach::Change } else { Reach::Look }, true),
+    }
+}
+
+fn opens(flags: u64) -> (Reach, bool) {
+    let has = |flag: i32| flags & u64::from(flag.cast_unsigned()) != 0;
+    let is_new = has(libc::O_CREAT) && has(libc::O_EXCL);
+    let follows = !(has(libc::O_NOFOLLOW) || is_new);
+    let reach = match (has(libc::O_WRONLY | libc::O_RDWR | libc::O_TRUNC), has(libc::O_CREAT)) {
+        _ if has(libc::O_PATH) => Reach::Look,
+        (_, true) if has(libc::O_EXCL) => Reach::Make,
+        (true, creates) => Reach::Write { creates },
+        (false, true) => Reach::Create,
+        (false, false) => Reach::Read,
+    };
+    (reach, follows)
 }
 
 /// The path that a call names, from where it starts, without `.` and `..`.
@@ -186,20 +293,6 @@ fn path_of(named: &Named, notice: &seccomp_notif, pid: Pid) -> Option<PathBuf> {
     };
     let start = std::fs::read_link(start).ok().filter(|start| start.is_absolute())?;
     Some(plain(&start.join(text)))
-}
-
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => plain.push(name),
-            Component::ParentDir => {
-                plain.pop();
-            }
-            _ => {}
-        }
-    }
-    plain
 }
 
 /// Bytes of the caller's memory.
@@ -256,9 +349,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_told_without_detours() {
-        assert_eq!(plain(Path::new("/usr/./lib/../share//x")), Path::new("/usr/share/x"));
-        assert_eq!(plain(Path::new("/../..")), Path::new("/"));
+    fn opening_says_by_its_flags_what_it_is_for() {
+        let opens = |flags: i32| opens(u64::from(flags.cast_unsigned()));
+        assert_eq!(opens(libc::O_RDONLY | libc::O_CLOEXEC), (Reach::Read, true));
+        assert_eq!(opens(libc::O_RDWR), (Reach::Write { creates: false }, true));
+        let creates = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+        assert_eq!(opens(creates), (Reach::Write { creates: true }, true));
+        assert_eq!(opens(creates | libc::O_EXCL), (Reach::Make, false));
+        assert_eq!(opens(libc::O_CREAT), (Reach::Create, true));
+        assert_eq!(opens(libc::O_PATH | libc::O_NOFOLLOW), (Reach::Look, false));
+    }
+
+    #[test]
+    fn each_call_with_paths_is_one_that_there_is() {
+        let all: Vec<&str> = path_calls().collect();
+        assert!(all.len() > 40 && all.iter().all(|name| crate::names::lookup(name).is_some()));
+        assert!(crate::linux::seccomp::LAUNCH.iter().all(|name| !all.contains(name)));
     }
 
     #[test]

@@ -41,14 +41,14 @@ use list::List;
 
 #[cfg(fuzzing)]
 pub(crate) use fuzz::fuzz;
-pub(crate) use told::{Verdict, told, verdict, watched};
+pub(crate) use told::{Verdict, told, traced, verdict, watched};
 
 /// Instructions, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 pub(crate) type Program = Box<[sock_filter]>;
 
 /// Calls that the launch itself makes once the filter is in force: it opens the door to signals and starts the program,
 /// or tells why it can't and ends. A failure that can't be told would look like a success.
-pub(super) const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exit_group"];
+pub(crate) const LAUNCH: [&str; 4] = ["rt_sigprocmask", "execve", "sendto", "exit_group"];
 
 /// The most instructions that the kernel takes (`BPF_MAXINSNS`).
 const MOST: usize = 4096;

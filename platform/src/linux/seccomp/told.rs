@@ -69,6 +69,34 @@ pub(crate) fn watched(audit: u32, program: &[sock_filter]) -> Program {
     all.into()
 }
 
+/// The program that asks the starter where [`told`] does, and about these calls whatever their arguments.
+pub(crate) fn traced(
+    audit: u32,
+    program: &[sock_filter],
+    calls: impl Iterator<Item = &'static str>,
+) -> Program {
+    let plain = |code: u32, k: u32| {
+        let code = u16::try_from(code).unwrap_or(u16::MAX);
+        sock_filter { code, jt: 0, jf: 0, k }
+    };
+    let number = |name| names::lookup(name).and_then(|entry| entry.number(NATIVE));
+    let numbers: Vec<u32> = calls.filter_map(number).collect();
+    let tests = u8::try_from(numbers.len()).unwrap_or(0);
+    let mut all = vec![
+        plain(BPF_LD | BPF_W | BPF_ABS, 4),
+        sock_filter { jt: 0, jf: tests + 3, ..plain(BPF_JMP | BPF_JEQ | BPF_K, audit) },
+        plain(BPF_LD | BPF_W | BPF_ABS, 0),
+    ];
+    for (place, number) in (0u8..tests).zip(&numbers) {
+        let test = plain(BPF_JMP | BPF_JEQ | BPF_K, *number);
+        all.push(sock_filter { jt: tests - place, jf: 0, ..test });
+    }
+    all.push(plain(BPF_JMP | BPF_JA, 1));
+    all.push(plain(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
+    all.extend(told(program));
+    all.into()
+}
+
 /// What the plain `program` gives a call that was told. What can't be made out ends the process: it must not be carried out.
 pub(crate) fn verdict(program: &[sock_filter], call: &seccomp_data) -> Verdict {
     let answer = run(program, call).unwrap_or(SECCOMP_RET_KILL_PROCESS);
@@ -137,6 +165,32 @@ mod tests {
 
     fn number(name: &str) -> u32 {
         names::lookup(name).unwrap().number(NATIVE).unwrap()
+    }
+
+    #[test]
+    fn a_traced_program_asks_about_what_names_paths_and_what_it_denies() {
+        let allow: Vec<String> =
+            LAUNCH.iter().chain(&["read", "openat"]).map(ToString::to_string).collect();
+        let absent = vec!["openat2".to_owned()];
+        let on_violation = OnViolation::Error;
+        let syscalls = Syscalls { allow, absent, on_violation, ..Syscalls::default() };
+        let plain = crate::linux::seccomp::compile(&syscalls).unwrap();
+        let calls = ["openat", "openat2", "unlink"];
+        let traced = traced(NATIVE_AUDIT, &plain, calls.into_iter());
+        let asked = |arch: u32, name: &str| {
+            let nr = number(name).cast_signed();
+            let call = seccomp_data { nr, arch, instruction_pointer: 0, args: [0; 6] };
+            (run(&traced, &call).unwrap(), verdict(&plain, &call))
+        };
+        for name in LAUNCH.into_iter().chain(["read"]) {
+            assert_eq!(asked(NATIVE_AUDIT, name), (SECCOMP_RET_ALLOW, Verdict::Passes), "{name}");
+        }
+        assert_eq!(asked(NATIVE_AUDIT, "openat"), (SECCOMP_RET_USER_NOTIF, Verdict::Passes));
+        let absent = (SECCOMP_RET_USER_NOTIF, Verdict::Fails(libc::ENOSYS));
+        assert_eq!(asked(NATIVE_AUDIT, "openat2"), absent);
+        let denied = (SECCOMP_RET_USER_NOTIF, Verdict::Fails(libc::EPERM));
+        assert_eq!((asked(NATIVE_AUDIT, "unlink"), asked(NATIVE_AUDIT, "mount")), (denied, denied));
+        assert_eq!(asked(0x4000_0003, "openat").1, Verdict::Ends);
     }
 
     #[test]
