@@ -155,6 +155,26 @@ fn host_paths_are_shown_in_it_only_when_named_beside_it() {
 }
 
 #[test]
+fn a_policy_that_was_learned_in_a_root_names_it_and_is_enough() {
+    let image = Image::new();
+    let (scene, outside) = (&image.0, image.0.at("outside"));
+    let program = ["bash", "-c", &format!("cat /etc/motd; echo > {outside}/made")];
+    let mut learn = Command::new(env!("CARGO_BIN_EXE_stockade"));
+    learn
+        .args(["policy", "learn", "-o", "job.toml", "--root", "image", "--write", "outside", "--"]);
+    let learned = learn.args(program).current_dir(scene.path()).output().unwrap();
+    assert!(learned.status.success(), "{}", String::from_utf8_lossy(&learned.stderr));
+    fs::remove_file(scene.at("outside/made")).unwrap();
+    let policy = fs::read_to_string(scene.at("job.toml")).unwrap();
+    assert!(policy.contains(&format!("root = \"{}\"", scene.at("image"))), "{policy}");
+    let accepted = ["limits.memory", "limits.swap", "limits.pids"];
+    let accepted = accepted.iter().flat_map(|limit| ["--degrade", limit]);
+    let flags: Vec<&str> = ["--policy", "job.toml"].into_iter().chain(accepted).collect();
+    scene.run(&flags, &program).expect_text("welcome\n");
+    assert!(fs::exists(scene.at("outside/made")).unwrap());
+}
+
+#[test]
 fn parts_of_the_root_can_be_denied_and_hidden() {
     let image = Image::new();
     let line = "cat /etc/motd; ls -A /run; echo done";

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 const AFTER: &str = "\
 The program runs behind all walls but may read what you may, /run aside; what it may change or reach follows from the flags, as
-with `run`. Whatever it tries is learned from, allowed or not. Every system call waits to be looked at, so that it takes many times
-as long. Exit codes are those of `run`.
+with `run`. With `--root` it sees that system, and the policy names it. Whatever it tries is learned from, allowed or not. Every system
+call waits to be looked at, so that it takes many times as long. Exit codes are those of `run`.
 
 With `--update` the policy is FILE's but for limits and the list of system calls, and the files are those that you may read and FILE
 doesn't deny. Only what is missing is added to FILE: nothing is removed or made narrower, and comments stay. What FILE denies stays
@@ -85,10 +85,15 @@ fn observe(
     matches: &ArgMatches,
     directory: &Path,
 ) -> Result<(Learned, ExitReport), Error> {
-    let base = Policy::load("base", &[], directory)?;
+    let mut base = Policy::load("base", &[], directory)?;
     let mut policy = Policy::load("default", &overrides::overrides(matches), directory)?;
-    policy.filesystem.workdir.get_or_insert_with(|| directory.to_owned());
-    policy = reading_everything(policy);
+    if policy.filesystem.root.is_some() {
+        // All of that is there to be read, and the host's files aren't what is asked about.
+        base.filesystem.binds.clear();
+    } else {
+        policy.filesystem.workdir.get_or_insert_with(|| directory.to_owned());
+        policy = reading_everything(policy);
+    }
     let (wished, report) = watch(command, &policy)?;
     Ok((Learned::new((&wished, &report), &policy, &base, &HostFiles), report))
 }

@@ -2,7 +2,7 @@
 
 use super::syscalls;
 use super::{Policy, exposure};
-use crate::platform::{Access, Bytes, LaunchPlan, Wished};
+use crate::platform::{Access, Bytes, LaunchPlan, Overlay, Wished};
 use crate::report::ExitReport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -20,6 +20,8 @@ pub struct Learned {
     write: BTreeSet<PathBuf>,
     /// Where it started, if anything there is shown.
     workdir: Option<PathBuf>,
+    /// The system that it saw in the place of the host's, and where changes to that went.
+    root: Option<(PathBuf, Option<Overlay>)>,
     connections: BTreeSet<String>,
     ports: BTreeSet<u16>,
     memory: Option<Bytes>,
@@ -75,6 +77,7 @@ impl Learned {
             time: Some(report.wall_time),
             ports: wished.ports.clone(),
             usual: base.syscalls.allow.iter().cloned().collect(),
+            root: used.filesystem.root.clone().map(|root| (root, used.filesystem.overlay.clone())),
             ..Self::default()
         };
         for (path, named) in &wished.paths {
@@ -132,6 +135,7 @@ impl Learned {
         self.connections.extend(other.connections);
         self.ports.extend(other.ports);
         self.workdir = other.workdir.or(self.workdir);
+        self.root = other.root.or(self.root);
         self.denied.extend(other.denied);
         self.usual.extend(other.usual);
         self.memory = self.memory.max(other.memory);
@@ -191,6 +195,16 @@ impl Learned {
             ));
         }
         line(format_args!("\n[filesystem]"));
+        if let Some((root, overlay)) = &self.root {
+            line(format_args!("root = {}", quoted(&LaunchPlan::readable(root))));
+            match overlay {
+                Some(Overlay::Discard) => line(format_args!("overlay = \"discard\"")),
+                Some(Overlay::Keep(place)) => {
+                    line(format_args!("overlay = {}", quoted(&LaunchPlan::readable(place))));
+                }
+                None => {}
+            }
+        }
         for (key, paths) in [("read", self.collapsed()), ("write", self.write.clone())] {
             let paths = outermost(&paths);
             if !paths.is_empty() {
@@ -290,6 +304,9 @@ pub(super) fn room_for_time(took: Duration) -> f64 {
 pub(super) fn is_of_host(path: &Path, used: &Policy) -> bool {
     const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/tmp", "/run/secrets"];
     let shown = used.filesystem.binds.iter().any(|bind| path.starts_with(&bind.target));
+    if used.filesystem.root.is_some() {
+        return shown;
+    }
     path.parent().is_some() && (shown || !OWN.iter().any(|own| path.starts_with(own)))
 }
 
