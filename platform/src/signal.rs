@@ -47,3 +47,53 @@ impl fmt::Display for Signal {
         }
     }
 }
+
+/// Names that people use, with or without `SIG` before them.
+const NAMES: [(&str, Signal); 10] = [
+    ("HUP", Signal::Hangup),
+    ("INT", Signal::Interrupt),
+    ("QUIT", Signal::Quit),
+    ("TERM", Signal::Terminate),
+    ("KILL", Signal::Kill),
+    ("USR1", Signal::User1),
+    ("USR2", Signal::User2),
+    ("WINCH", Signal::WindowChange),
+    ("STOP", Signal::Stop),
+    ("CONT", Signal::Continue),
+];
+
+/// The text is no signal's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownSignal;
+
+impl fmt::Display for UnknownSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        write!(f, "is no signal (there are {})", names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownSignal {}
+
+impl std::str::FromStr for Signal {
+    type Err = UnknownSignal;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSignal> {
+        let name = text.strip_prefix("SIG").unwrap_or(text);
+        let known = NAMES.iter().find(|(known, _)| *known == name);
+        known.map(|(_, signal)| *signal).ok_or(UnknownSignal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names() {
+        assert_eq!("SIGTERM".parse(), Ok(Signal::Terminate));
+        assert_eq!("USR1".parse(), Ok(Signal::User1));
+        assert_eq!("term".parse::<Signal>(), Err(UnknownSignal));
+        assert!(UnknownSignal.to_string().starts_with("is no signal (there are HUP, "));
+    }
+}

@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod bars;
+mod config;
 mod diff;
 mod doctor;
 mod judge;
@@ -14,6 +15,7 @@ mod run;
 mod session;
 mod stats;
 mod top;
+mod up;
 mod update;
 mod watch;
 mod widening;
@@ -32,6 +34,8 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(run::command())
+        .subcommand(up::command())
+        .subcommand(config::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
         .subcommand(audit::command())
@@ -50,6 +54,8 @@ pub fn main() -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
+        Some(("up", matches)) => up::run(matches),
+        Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
         Some(("audit", matches)) => audit::run(matches),

@@ -6,7 +6,7 @@ use super::layer::{Findings, Layer, Note, Spot};
 use super::paths::Base;
 use super::problem::{PolicyError, Problem, quoted};
 use super::source::{Reference, Source, Unreadable, reference};
-use super::{Changes, Override, check};
+use super::{Changes, Override, Policy, check, syntax};
 use crate::platform::{LaunchPlan, Limits, Network};
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -25,9 +25,6 @@ pub(super) struct Loaded {
     /// The files, the one that was asked for first.
     pub(super) sources: Vec<Source>,
 }
-
-/// A file with more lines that aren't TOML isn't looked at any further.
-const MOST_BROKEN: usize = 100;
 
 /// Loads a policy and puts the overrides on it.
 pub(super) fn load(
@@ -80,6 +77,38 @@ fn read(
     };
     loader.read(source);
     loader.finish(overrides)
+}
+
+/// A policy with sections of another file put over it, as the services of a stack have them.
+pub(crate) fn load_under(
+    word: &OsStr,
+    (over, sections): (&Source, &DeTable<'_>),
+    directory: &Path,
+) -> Result<Policy, PolicyError> {
+    let mut loader = Loader {
+        draft: Draft::new(&LaunchPlan::readable(word)),
+        findings: Findings::default(),
+        sources: Vec::new(),
+        chain: Vec::new(),
+        directory,
+    };
+    let source = match reference(word) {
+        Err(message) => return Err(Problem::whole("policy", message).into()),
+        Ok(Reference::Shipped(shipped)) => Source::shipped(shipped, directory),
+        Ok(Reference::File(path)) => Source::file(path, &over.directory)
+            .map_err(|error| error.problem(&LaunchPlan::readable(word)))?,
+    };
+    loader.read(source);
+    let number = loader.sources.len();
+    let base = Base { directory: &over.directory, may_climb: false };
+    Layer::new(&mut loader.draft, &mut loader.findings, base, false).read(
+        over,
+        number,
+        sections,
+        &[],
+    );
+    loader.sources.push(Some(over.clone()));
+    loader.finish(&[]).map(|loaded| loaded.draft.policy)
 }
 
 /// Limits with single values said anew: the layer of a command line over what is in force.
@@ -149,52 +178,19 @@ impl<'a> Loader<'a> {
         self.sources.push(None);
         self.chain.push((source.identity.clone(), source.name.clone()));
         let (root, errors) = DeTable::parse_recoverable(&source.text);
-        let broken = self.tell_syntax(&source, number, &errors);
+        let broken = syntax::tell(&source, number, &errors, &mut self.findings.problems);
         if let Some((span, word)) = extended(root.get_ref()) {
             self.follow(&source, number, span, word);
         }
         // A description tells of the policy that has it, not of one that adds to it.
         self.draft.policy.description.clear();
         let base = Base { directory: &source.directory, may_climb: false };
-        if broken.len() < MOST_BROKEN {
+        if broken.len() < syntax::MOST_BROKEN {
             let mut layer = Layer::new(&mut self.draft, &mut self.findings, base, source.shipped);
             layer.read(&source, number, root.get_ref(), &broken);
         }
         self.chain.pop();
         self.sources[number] = Some(source);
-    }
-
-    /// Tells where a file isn't TOML, and gives the lines.
-    fn tell_syntax(
-        &mut self,
-        source: &Source,
-        number: usize,
-        errors: &[toml::de::Error],
-    ) -> Vec<Range<usize>> {
-        let mut broken: Vec<Range<usize>> = Vec::new();
-        for error in errors {
-            if broken.len() == MOST_BROKEN {
-                break;
-            }
-            let span = error.span().unwrap_or_default();
-            let line = line_around(&source.text, &span);
-            // What follows the first mistake of a line is mostly no mistake of its own.
-            if broken.contains(&line) {
-                continue;
-            }
-            let (span, message) = match bare_word(&source.text, line.clone()) {
-                Some(word) => {
-                    let text = &source.text[word.clone()];
-                    (word, format!("{} must be in quotes (write \"{text}\")", quoted(text)))
-                }
-                None => (span, lower_first(error.message())),
-            };
-            self.findings.problems.add(|| {
-                Problem::in_text(&source.name, &source.text, span, "", message).in_source(number)
-            });
-            broken.push(line);
-        }
-        broken
     }
 
     /// Reads the policy that `source` extends.
@@ -260,32 +256,6 @@ fn extended<'t>(root: &'t DeTable<'_>) -> Option<(Range<usize>, &'t str)> {
         DeValue::String(word) => Some((value.span(), word)),
         _ => None,
     }
-}
-
-/// The whole lines that a place touches.
-fn line_around(text: &str, span: &Range<usize>) -> Range<usize> {
-    let bytes = text.as_bytes();
-    let (start, end) = (span.start.min(bytes.len()), span.end.min(bytes.len()));
-    let before = bytes[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let after =
-        bytes[end..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| end + at);
-    before..after
-}
-
-/// The value of a line such as `memory = 512MiB`: the mistake that is made most, and the TOML parser tells of numbers.
-fn bare_word(text: &str, line: Range<usize>) -> Option<Range<usize>> {
-    let (before, value) = text[line.clone()].split_once('=')?;
-    let start = line.start + before.len() + 1 + (value.len() - value.trim_start().len());
-    let word = value.split('#').next()?.trim();
-    let in_words = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '%');
-    let is_word = word.chars().all(in_words) && word.contains(|c: char| c.is_ascii_alphabetic());
-    (is_word && word.len() <= 40).then(|| start..start + word.len())
-}
-
-/// Messages begin in lower case.
-fn lower_first(message: &str) -> String {
-    let mut rest = message.chars();
-    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }
 
 #[cfg(test)]

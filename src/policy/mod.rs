@@ -24,14 +24,15 @@ mod learn;
 mod lint;
 mod overrides;
 mod paths;
-mod problem;
+pub(crate) mod problem;
 mod remedy;
 mod schema;
 mod shown;
-mod source;
-mod suggest;
+pub(crate) mod source;
+pub(crate) mod suggest;
+pub(crate) mod syntax;
 mod syscalls;
-mod value;
+pub(crate) mod value;
 mod widening;
 
 pub use diff::{Difference, Wider, diff};
@@ -129,6 +130,13 @@ pub fn shipped_text(name: &str) -> Result<&'static str, PolicyError> {
     let found = source::find(OsStr::new(name));
     found.map(|shipped| shipped.text).map_err(|message| Problem::whole("policy", message).into())
 }
+
+/// The tables of a policy file.
+pub(crate) fn sections() -> impl Iterator<Item = &'static str> {
+    keys::SECTIONS.iter().map(|(name, _)| *name)
+}
+
+pub(crate) use chain::load_under;
 
 /// The most bytes that a policy file has.
 pub const LARGEST_FILE: u64 = source::LARGEST;

@@ -33,7 +33,7 @@ struct Excerpt {
 
 impl Problem {
     /// A problem with a whole source, such as a file that can't be read.
-    pub(super) fn whole(origin: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn whole(origin: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             origin: origin.into(),
             position: None,
@@ -45,7 +45,7 @@ impl Problem {
     }
 
     /// A problem with `text[span]`.
-    pub(super) fn in_text(
+    pub(crate) fn in_text(
         origin: &str,
         text: &str,
         span: Range<usize>,
@@ -70,19 +70,19 @@ impl Problem {
     }
 
     /// A problem with a flag of the command line.
-    pub(super) fn of_flag(flag: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn of_flag(flag: &str, message: impl Into<String>) -> Self {
         let key = format!("--{flag}");
         Self { key, order: (usize::MAX, 0), ..Self::whole("command line", message) }
     }
 
     /// The same problem, of the source with this number; they are told in the order of their sources.
     #[must_use]
-    pub(super) fn in_source(mut self, number: usize) -> Self {
+    pub(crate) fn in_source(mut self, number: usize) -> Self {
         self.order.0 = number;
         self
     }
 
-    pub(super) fn order(&self) -> (usize, usize) {
+    pub(crate) fn order(&self) -> (usize, usize) {
         self.order
     }
 
@@ -203,14 +203,14 @@ impl std::error::Error for PolicyError {}
 
 /// Problems as they are found.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     found: Vec<Problem>,
     more: usize,
 }
 
 impl Problems {
     /// Notes a problem; it is made only when it will be told.
-    pub(super) fn add(&mut self, problem: impl FnOnce() -> Problem) {
+    pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
         if self.found.len() < MOST_PROBLEMS {
             self.found.push(problem());
         } else {
@@ -218,12 +218,12 @@ impl Problems {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
     /// `value`, if nothing is wrong.
-    pub(super) fn or<T>(mut self, value: T) -> Result<T, PolicyError> {
+    pub(crate) fn or<T>(mut self, value: T) -> Result<T, PolicyError> {
         if self.found.is_empty() {
             return Ok(value);
         }
@@ -233,7 +233,7 @@ impl Problems {
 }
 
 /// A text in backticks for a one-line message: control characters are escaped, and it isn't long.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut out = String::from("`");
     for (count, c) in text.chars().enumerate() {

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 /// A policy that comes with Stockade.
 #[derive(Debug)]
-pub(super) struct Shipped {
-    pub(super) name: &'static str,
-    pub(super) text: &'static str,
+pub(crate) struct Shipped {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
 }
 
 /// The policies that come with Stockade.
-pub(super) static SHIPPED: &[Shipped] = &[
+pub(crate) static SHIPPED: &[Shipped] = &[
     Shipped { name: "base", text: include_str!("../../policies/base.toml") },
     Shipped { name: "default", text: include_str!("../../policies/default.toml") },
     Shipped { name: "worker", text: include_str!("../../policies/worker.toml") },
@@ -28,27 +28,27 @@ pub(super) static SHIPPED: &[Shipped] = &[
 ];
 
 /// A larger file is no policy.
-pub(super) const LARGEST: u64 = 1 << 20;
+pub(crate) const LARGEST: u64 = 1 << 20;
 
-/// The text of one policy file.
-#[derive(Debug)]
-pub(super) struct Source {
+/// The text of one policy file, or of another file that is read in the same way.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
     /// As messages name it.
-    pub(super) name: String,
-    pub(super) text: Cow<'static, str>,
+    pub(crate) name: String,
+    pub(crate) text: Cow<'static, str>,
     /// Where its relative paths start.
-    pub(super) directory: PathBuf,
-    pub(super) shipped: bool,
+    pub(crate) directory: PathBuf,
+    pub(crate) shipped: bool,
     /// The same for the same file, however it is named.
-    pub(super) identity: PathBuf,
+    pub(crate) identity: PathBuf,
 }
 
 /// A source that can't be had: what is said of it, and where in its text if it has one.
 #[derive(Debug)]
-pub(super) struct Unreadable {
-    pub(super) message: String,
+pub(crate) struct Unreadable {
+    pub(crate) message: String,
     /// The text up to the place that is wrong.
-    pub(super) text: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 impl Unreadable {
@@ -57,7 +57,7 @@ impl Unreadable {
     }
 
     /// As a problem of the file that was asked for under this name.
-    pub(super) fn problem(self, name: &str) -> Problem {
+    pub(crate) fn problem(self, name: &str) -> Problem {
         match self.text {
             Some(text) => Problem::in_text(name, &text, text.len()..text.len(), "", self.message),
             None => Problem::whole(name, self.message),
@@ -67,7 +67,7 @@ impl Unreadable {
 
 impl Source {
     /// A policy that comes with Stockade. Its relative paths start where the command was started.
-    pub(super) fn shipped(shipped: &Shipped, directory: &Path) -> Self {
+    pub(crate) fn shipped(shipped: &Shipped, directory: &Path) -> Self {
         Self {
             name: format!("shipped {}.toml", shipped.name),
             text: Cow::Borrowed(shipped.text),
@@ -78,12 +78,12 @@ impl Source {
     }
 
     /// A file. `directory` is where a relative `path` starts.
-    pub(super) fn file(path: &Path, directory: &Path) -> Result<Self, Unreadable> {
+    pub(crate) fn file(path: &Path, directory: &Path) -> Result<Self, Unreadable> {
         Self::of_bytes(read(&directory.join(path))?, path, directory)
     }
 
     /// A file whose content is known.
-    pub(super) fn of_bytes(
+    pub(crate) fn of_bytes(
         bytes: Vec<u8>,
         path: &Path,
         directory: &Path,
@@ -142,13 +142,13 @@ fn small_enough(length: u64) -> Result<(), Unreadable> {
 
 /// What the word after `-p` or in `extends` means.
 #[derive(Debug)]
-pub(super) enum Reference<'a> {
+pub(crate) enum Reference<'a> {
     Shipped(&'static Shipped),
     File(&'a Path),
 }
 
 /// Tells names from paths: a path has a `/` or ends in `.toml`. A message for what is neither.
-pub(super) fn reference(word: &OsStr) -> Result<Reference<'_>, String> {
+pub(crate) fn reference(word: &OsStr) -> Result<Reference<'_>, String> {
     let bytes = word.as_encoded_bytes();
     if bytes.contains(&0) {
         return Err(format!("{} has a NUL character, which no path can have", shown(word)));
@@ -161,7 +161,7 @@ pub(super) fn reference(word: &OsStr) -> Result<Reference<'_>, String> {
 }
 
 /// The shipped policy of this name, or the message that there is none.
-pub(super) fn find(name: &OsStr) -> Result<&'static Shipped, String> {
+pub(crate) fn find(name: &OsStr) -> Result<&'static Shipped, String> {
     SHIPPED.iter().find(|shipped| *shipped.name == *name).ok_or_else(|| {
         let names = SHIPPED.iter().map(|shipped| shipped.name);
         let hint = match nearest(&name.to_string_lossy(), names) {

@@ -1,7 +1,7 @@
 //! "Did you mean ...?"
 
 /// The candidate that `wrong` is most likely a misspelling of; `None` when none is near.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     wrong: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -21,7 +21,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `(did you mean ...?)` for a message, with its space; empty when nothing is near.
-pub(super) fn did_you_mean<'a>(
+pub(crate) fn did_you_mean<'a>(
     wrong: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> String {

@@ -13,7 +13,7 @@ use toml::de::DeValue;
 
 /// A single value as it is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     /// On the command line, where nothing has quotes.
     Typed(&'a OsStr),
     /// In a file, with its TOML type.
@@ -50,7 +50,7 @@ impl<'a> Scalar<'a> {
     }
 
     /// A text; in a file it must be in quotes.
-    pub(super) fn text(self) -> Result<Cow<'a, str>, String> {
+    pub(crate) fn text(self) -> Result<Cow<'a, str>, String> {
         let (text, form) = self.read().map_err(|found| expected("a text in quotes", &found))?;
         match form {
             Form::Typed | Form::Text => Ok(text),
@@ -61,7 +61,7 @@ impl<'a> Scalar<'a> {
     }
 
     /// A text of the system's kind.
-    pub(super) fn system_text(self) -> Result<Cow<'a, OsStr>, String> {
+    pub(crate) fn system_text(self) -> Result<Cow<'a, OsStr>, String> {
         match self {
             Self::Typed(text) => Ok(text.into()),
             Self::Toml(_) => Ok(match self.text()? {
@@ -104,7 +104,7 @@ fn expected(what: &str, found: &str) -> String {
 }
 
 /// What a TOML value of the wrong shape gets.
-pub(super) fn wrong_shape(what: &str, value: &DeValue<'_>) -> String {
+pub(crate) fn wrong_shape(what: &str, value: &DeValue<'_>) -> String {
     expected(what, &found(value))
 }
 
@@ -129,7 +129,7 @@ pub(super) fn size(scalar: Scalar<'_>, rules: &Size) -> Result<Option<Bytes>, St
 }
 
 /// Bytes per second; `None` for no limit.
-pub(super) fn rate(scalar: Scalar<'_>, least: Rate) -> Result<Option<Rate>, String> {
+pub(crate) fn rate(scalar: Scalar<'_>, least: Rate) -> Result<Option<Rate>, String> {
     let (text, form) =
         scalar.read().map_err(|found| expected("a rate such as \"50MiB/s\"", &found))?;
     if text == UNLIMITED && form != Form::Switch {
@@ -207,7 +207,7 @@ fn likely(
 }
 
 /// An amount of CPU.
-pub(super) fn cores(scalar: Scalar<'_>) -> Result<Option<Cores>, String> {
+pub(crate) fn cores(scalar: Scalar<'_>) -> Result<Option<Cores>, String> {
     let (text, form) =
         scalar.read().map_err(|found| expected("a number of cores such as 1.5", &found))?;
     if text == UNLIMITED {
@@ -225,24 +225,41 @@ pub(super) fn cores(scalar: Scalar<'_>) -> Result<Option<Cores>, String> {
     }
 }
 
-/// A whole number.
+/// A whole number in a range; `None` for the word that switches it off, where there is one.
 pub(super) fn count(scalar: Scalar<'_>, rules: &Count) -> Result<Option<u32>, String> {
-    let Count { least, most, off, .. } = rules;
-    let (text, form) = scalar.read().map_err(|found| expected("a whole number", &found))?;
-    if text == *off && !off.is_empty() {
+    let off = rules.off;
+    if !off.is_empty() && scalar.read().is_ok_and(|(text, _)| text == off) {
         return Ok(None);
     }
+    whole(scalar, rules.least, rules.most).map(Some)
+}
+
+/// A whole number in a range.
+pub(crate) fn whole(scalar: Scalar<'_>, least: u32, most: u32) -> Result<u32, String> {
+    let (text, form) = scalar.read().map_err(|found| expected("a whole number", &found))?;
     match text.parse::<u32>() {
         Ok(_) if form == Form::Text => {
             Err(format!("{} must be a number (write it without quotes)", quoted(&text)))
         }
-        Ok(number) if (*least..=*most).contains(&number) => Ok(Some(number)),
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => Err(format!("{} is not a whole number from {least} to {most}", quoted(&text))),
     }
 }
 
+/// A number with a fraction, in a range.
+pub(crate) fn factor(scalar: Scalar<'_>, least: f64, most: f64) -> Result<f64, String> {
+    let (text, form) = scalar.read().map_err(|found| expected("a number", &found))?;
+    match text.parse::<f64>() {
+        Ok(_) if form == Form::Text => {
+            Err(format!("{} must be a number (write it without quotes)", quoted(&text)))
+        }
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("{} is not a number from {least} to {most}", quoted(&text))),
+    }
+}
+
 /// A set of CPUs or memory nodes.
-pub(super) fn ids(scalar: Scalar<'_>) -> Result<Option<IdSet>, String> {
+pub(crate) fn ids(scalar: Scalar<'_>) -> Result<Option<IdSet>, String> {
     let text = scalar.text()?;
     if text == ALL {
         return Ok(None);
@@ -252,13 +269,13 @@ pub(super) fn ids(scalar: Scalar<'_>) -> Result<Option<IdSet>, String> {
 }
 
 /// Numbers of users and groups of the host.
-pub(super) fn range(scalar: Scalar<'_>) -> Result<IdRange, String> {
+pub(crate) fn range(scalar: Scalar<'_>) -> Result<IdRange, String> {
     let text = scalar.text()?;
     text.parse().map_err(|error| format!("{} {error}", quoted(&text)))
 }
 
 /// A duration.
-pub(super) fn duration(scalar: Scalar<'_>) -> Result<Duration, String> {
+pub(crate) fn duration(scalar: Scalar<'_>) -> Result<Duration, String> {
     let (text, _) =
         scalar.read().map_err(|found| expected("a duration such as \"30s\"", &found))?;
     parse_duration(&text).map_err(|_| {
@@ -267,7 +284,7 @@ pub(super) fn duration(scalar: Scalar<'_>) -> Result<Duration, String> {
 }
 
 /// A time limit.
-pub(super) fn time(scalar: Scalar<'_>) -> Result<Option<Duration>, String> {
+pub(crate) fn time(scalar: Scalar<'_>) -> Result<Option<Duration>, String> {
     if let Ok((text, _)) = scalar.read()
         && text == UNLIMITED
     {
@@ -282,7 +299,7 @@ pub(super) fn time(scalar: Scalar<'_>) -> Result<Option<Duration>, String> {
 }
 
 /// An offset in whole seconds.
-pub(super) fn offset(scalar: Scalar<'_>) -> Result<i64, String> {
+pub(crate) fn offset(scalar: Scalar<'_>) -> Result<i64, String> {
     let (text, _) =
         scalar.read().map_err(|found| expected("a duration such as \"-90s\"", &found))?;
     let (sign, plain) = match text.strip_prefix('-') {
@@ -301,7 +318,7 @@ pub(super) fn offset(scalar: Scalar<'_>) -> Result<i64, String> {
 }
 
 /// Yes or no.
-pub(super) fn switch(scalar: Scalar<'_>) -> Result<bool, String> {
+pub(crate) fn switch(scalar: Scalar<'_>) -> Result<bool, String> {
     let (text, form) = scalar.read().map_err(|found| expected("`true` or `false`", &found))?;
     match (text.parse(), form) {
         (Ok(_), Form::Text) => Err(format!("{} must be without quotes", quoted(&text))),
@@ -311,7 +328,7 @@ pub(super) fn switch(scalar: Scalar<'_>) -> Result<bool, String> {
 }
 
 /// One of some words, by its place among them.
-pub(super) fn choice(scalar: Scalar<'_>, words: &[&str]) -> Result<usize, String> {
+pub(crate) fn choice(scalar: Scalar<'_>, words: &[&str]) -> Result<usize, String> {
     let text = scalar.text()?;
     words.iter().position(|word| *word == text).ok_or_else(|| {
         let all: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
@@ -321,7 +338,7 @@ pub(super) fn choice(scalar: Scalar<'_>, words: &[&str]) -> Result<usize, String
 }
 
 /// A line of text for people.
-pub(super) fn line(scalar: Scalar<'_>) -> Result<Cow<'_, str>, String> {
+pub(crate) fn line(scalar: Scalar<'_>) -> Result<Cow<'_, str>, String> {
     let text = scalar.text()?;
     if text.chars().any(char::is_control) {
         return Err(format!("{} has a line break or another control character", quoted(&text)));
@@ -330,7 +347,7 @@ pub(super) fn line(scalar: Scalar<'_>) -> Result<Cow<'_, str>, String> {
 }
 
 /// A host name.
-pub(super) fn host_name(scalar: Scalar<'_>) -> Result<Cow<'_, str>, String> {
+pub(crate) fn host_name(scalar: Scalar<'_>) -> Result<Cow<'_, str>, String> {
     let text = scalar.text()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     let edges = |c: char| c == '-' || c == '.';
@@ -344,7 +361,7 @@ pub(super) fn host_name(scalar: Scalar<'_>) -> Result<Cow<'_, str>, String> {
 }
 
 /// The name of an environment variable.
-pub(super) fn variable(name: &str) -> Result<(), String> {
+pub(crate) fn variable(name: &str) -> Result<(), String> {
     match name {
         "" => Err("an empty text is not the name of a variable".into()),
         _ if name.contains('=') => {
@@ -358,7 +375,7 @@ pub(super) fn variable(name: &str) -> Result<(), String> {
 }
 
 /// A place for a file inside: an absolute path in its plain form, below a directory.
-pub(super) fn place_inside(path: &str) -> Result<(), String> {
+pub(crate) fn place_inside(path: &str) -> Result<(), String> {
     let base = paths::Base { directory: Path::new("/"), may_climb: false };
     if !path.starts_with('/') {
         return Err(format!("{} is not an absolute path", quoted(path)));
@@ -375,7 +392,7 @@ pub(super) fn place_inside(path: &str) -> Result<(), String> {
 }
 
 /// The name of a secret: that of a file.
-pub(super) fn secret_name(name: &str) -> Result<(), String> {
+pub(crate) fn secret_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 255 || name.starts_with('.') || !name.chars().all(plain) {
         let shown = quoted(name);
@@ -385,7 +402,7 @@ pub(super) fn secret_name(name: &str) -> Result<(), String> {
 }
 
 /// The content of a file that a policy holds.
-pub(super) fn content(text: &str) -> Result<String, String> {
+pub(crate) fn content(text: &str) -> Result<String, String> {
     const MOST: usize = 64 << 10;
     if text.len() > MOST {
         return Err(format!(
@@ -397,7 +414,7 @@ pub(super) fn content(text: &str) -> Result<String, String> {
 }
 
 /// The value of an environment variable.
-pub(super) fn variable_value(name: &str, value: &str) -> Result<(), String> {
+pub(crate) fn variable_value(name: &str, value: &str) -> Result<(), String> {
     if value.contains('\0') {
         return Err(format!(
             "the value of {} has a NUL character, which no variable can have",

@@ -1,5 +1,6 @@
 //! The last of what a program wrote, however much that was.
 
+use super::lines::{Splitter, Stream, Teller};
 use crate::platform::OutputPipe;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ pub struct Captured {
 pub(super) struct Capture {
     most: usize,
     kept: Arc<Mutex<Kept>>,
+    /// Who is told of lines.
+    teller: Option<Teller>,
 }
 
 #[derive(Debug, Default)]
@@ -30,19 +33,31 @@ struct Kept {
 
 impl Capture {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, kept: Arc::default() }
+        Self { most, kept: Arc::default(), teller: None }
+    }
+
+    /// The same, with somebody to tell of lines.
+    pub(super) fn telling(self, teller: Teller) -> Self {
+        Self { teller: Some(teller), ..self }
     }
 
     /// Reads a stream to its end, by itself.
-    pub(super) fn attach(&self, pipe: Option<OutputPipe>) {
+    pub(super) fn attach(&self, stream: Stream, pipe: Option<OutputPipe>) {
         let Some(mut pipe) = pipe else { return };
         let capture = self.clone();
         tokio::spawn(async move {
-            let mut chunk = [0; 8192];
+            let (mut chunk, mut splitter) = ([0; 8192], Splitter::default());
+            let tell = |line: &[u8]| {
+                if let Some(teller) = &capture.teller {
+                    teller.tell(stream, line);
+                }
+            };
             // A stream that can't be read any more is at its end: the other side is a pipe of our own.
             while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
                 capture.add(&chunk[..length]);
+                splitter.add(&chunk[..length], tell);
             }
+            splitter.end(tell);
         });
     }
 

@@ -2,16 +2,22 @@
 //!
 //! `lifecycle` decides, and is pure: from what happened and when to what to do. `restart` is its part that says whether and
 //! when a program that ended is started again, `outcome` how a run came out. `service` is the actor that owns one program, its
-//! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says. `controller` is the way in for programs that supervise one other.
+//! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says; `gate`
+//! waits for what it depends on; `capture` and `lines` have its output. `controller` is the way in for programs that supervise
+//! one other, `team` for the services of a stack.
 
 mod capture;
 mod controller;
+mod gate;
 mod health;
 mod lifecycle;
+mod lines;
 mod outcome;
 mod probe;
 mod restart;
 mod service;
+mod stack;
+mod team;
 
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
@@ -20,7 +26,10 @@ pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
+pub use lines::{Line, Lines, Stream};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
+pub use stack::{Condition, Service, Stack, stack_schema};
+pub use team::Supervisor;

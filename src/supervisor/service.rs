@@ -2,13 +2,15 @@
 //! of it and nothing that happens to it can overtake each other.
 
 use super::capture::Capture;
+use super::gate::Gate;
 use super::health::{Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
+use super::lines::Stream;
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::restart::Moment;
 use crate::error::Error;
-use crate::platform::{Backend, Signal, Stdio};
+use crate::platform::{Backend, BoxFuture, Signal, Stdio};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::Sandbox;
@@ -44,6 +46,8 @@ pub struct Status {
     pub since: Instant,
     /// What failed last of what was to be done with it, in one line.
     pub error: Option<String>,
+    /// Whether it has failed, and is to take others with it.
+    pub escalated: bool,
 }
 
 impl Status {
@@ -68,6 +72,7 @@ pub(super) struct Launch {
     pub(super) reload_signal: Signal,
     pub(super) backend: Option<Arc<dyn Backend>>,
     pub(super) looks: Vec<Look>,
+    pub(super) gate: Gate,
 }
 
 impl Launch {
@@ -84,7 +89,6 @@ impl Launch {
 }
 
 /// The actor. It ends, and its sandbox with it, when nobody can ask it for anything any more.
-#[derive(Debug)]
 pub(super) struct Actor {
     life: Lifecycle,
     rules: Rules,
@@ -92,6 +96,10 @@ pub(super) struct Actor {
     capture: Capture,
     run: Option<Sandbox>,
     looks: Looks,
+    /// The wait for what it depends on.
+    waiting: Option<BoxFuture<'static, Event>>,
+    /// Whether its last failure is to take others with it.
+    escalates: bool,
     /// The moment from which the lifecycle counts.
     origin: Instant,
     requests: mpsc::Receiver<Request>,
@@ -109,15 +117,18 @@ pub(super) struct Request {
 const WAITING: usize = 16;
 
 impl Actor {
-    /// One that has been asked to start.
+    /// One that has been asked to start, if it is enabled.
     pub(super) fn new(
+        enabled: bool,
         rules: Rules,
         launch: Launch,
         capture: Capture,
     ) -> (Self, mpsc::Sender<Request>, watch::Receiver<Status>) {
-        let (mut life, origin) = (Lifecycle::new(true), Instant::now());
-        // What it depends on is looked at when it acts.
-        life.step(&rules, Event::Start, Moment::default(), 0.0);
+        let (mut life, origin) = (Lifecycle::new(enabled), Instant::now());
+        let mut waiting: Option<BoxFuture<'static, Event>> = None;
+        if enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty() {
+            waiting = Some(Box::pin(launch.gate.clone().pass()));
+        }
         let (sender, requests) = mpsc::channel(WAITING);
         let (status, told) = watch::channel(Status {
             state: life.state(),
@@ -130,15 +141,28 @@ impl Actor {
             pid: None,
             since: origin,
             error: None,
+            escalated: false,
         });
         let looks = Looks::new(&[]);
-        let actor =
-            Self { life, rules, launch, capture, run: None, looks, origin, requests, status };
+        let run = None;
+        let actor = Self {
+            life,
+            rules,
+            launch,
+            capture,
+            run,
+            looks,
+            waiting,
+            escalates: false,
+            origin,
+            requests,
+            status,
+        };
         (actor, sender, told)
     }
 
     pub(super) async fn act(mut self) {
-        self.take_in(Event::DependenciesMet).await;
+        self.tell();
         loop {
             let deadline = self.life.deadline().map(|moment| self.origin + moment.0);
             let to_look = self.looks.due();
@@ -153,6 +177,10 @@ impl Actor {
                 },
                 report = ended(&mut self.run) => self.is_over(report).await,
                 () = due(deadline) => self.take_in(Event::Time).await,
+                event = passed(&mut self.waiting) => {
+                    self.waiting = None;
+                    self.take_in(event).await;
+                }
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
                     if let Some((purpose, well)) = verdict {
@@ -237,6 +265,9 @@ impl Actor {
                 }
             }
             self.direct_looks();
+            if self.life.state() != State::Pending {
+                self.waiting = None;
+            }
             self.tell();
         }
     }
@@ -244,11 +275,19 @@ impl Actor {
     /// Does what is to be done. What is known at once is what comes back.
     async fn carry_out(&mut self, action: Action) -> Option<Event> {
         let done = match (action, &mut self.run) {
-            (Action::CheckDependencies, _) => return Some(Event::DependenciesMet),
+            (Action::CheckDependencies, _) => {
+                self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+                return None;
+            }
             (Action::Launch(generation), _) => {
+                self.escalates = false;
                 return Some(Event::Of(generation, self.start()));
             }
-            (Action::Escalate, _) | (_, None) => Ok(()),
+            (Action::Escalate, _) => {
+                self.escalates = true;
+                Ok(())
+            }
+            (_, None) => Ok(()),
             // What it stands still for, by itself or by somebody else, mustn't keep it from hearing.
             (Action::Ask, Some(run)) => {
                 run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue))
@@ -270,8 +309,8 @@ impl Actor {
     fn start(&mut self) -> Happening {
         match self.launch.start() {
             Ok(mut sandbox) => {
-                self.capture.attach(sandbox.stdout.take());
-                self.capture.attach(sandbox.stderr.take());
+                self.capture.attach(Stream::Output, sandbox.stdout.take());
+                self.capture.attach(Stream::Error, sandbox.stderr.take());
                 self.run = Some(sandbox);
                 self.looks = Looks::new(&self.launch.looks);
                 Happening::Launched
@@ -287,12 +326,18 @@ impl Actor {
     /// Lets everybody know where it is.
     fn tell(&self) {
         let (life, pid) = (&self.life, self.run.as_ref().map(Sandbox::pid));
+        let escalates = self.escalates;
         self.status.send_modify(|status| {
             if (status.state, status.generation) != (life.state(), life.generation()) {
                 status.since = Instant::now();
             }
             status.state = life.state();
-            life.why().clone_into(&mut status.why);
+            status.escalated = escalates && life.state() == State::Failed;
+            let waits = match life.state() {
+                State::Pending => self.launch.gate.told(),
+                _ => String::new(),
+            };
+            if waits.is_empty() { life.why() } else { &waits }.clone_into(&mut status.why);
             status.ready = life.is_ready();
             status.generation = life.generation();
             status.attempts = life.attempts();
@@ -306,6 +351,14 @@ impl Actor {
 async fn ended(run: &mut Option<Sandbox>) -> Result<ExitReport, Error> {
     match run {
         Some(run) => run.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What comes of waiting; never where nobody waits. Dropping the future loses nothing.
+async fn passed(waiting: &mut Option<BoxFuture<'static, Event>>) -> Event {
+    match waiting {
+        Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }
 }

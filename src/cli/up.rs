@@ -1,0 +1,197 @@
+//! `stockade up`: keeps the services of a stack file running, in the foreground.
+
+use super::{output, run};
+use crate::error::Error;
+use crate::platform::IncomingSignals;
+use crate::supervisor::{Line, Lines, Stack, State, Status, Supervisor};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+const AFTER: &str = "\
+Each service runs in its own sandbox, after what it depends on, and is started again as its `restart` says. What they write comes to \
+standard output, each line with the service's name; what becomes of them is told on standard error. It ends when all services have, \
+or when it is asked to: by Ctrl-C, SIGTERM or SIGHUP, which stop the services, each after those that depend on it. A second time kills \
+them. Services end with it, however it ends.
+
+Exit codes: 0, or 1 when a service has failed; 125 when Stockade failed or the stack file is wrong.
+
+Example: stockade up --file stockade.toml";
+
+/// The stack file where none is named.
+const USUAL: &str = "stockade.toml";
+
+pub(super) fn file() -> Arg {
+    Arg::new("file")
+        .short('f')
+        .long("file")
+        .value_name("FILE")
+        .default_value(USUAL)
+        .value_parser(value_parser!(OsString))
+        .help("The stack file")
+}
+
+pub(super) fn command() -> Command {
+    Command::new("up")
+        .about("Keep the services of a stack file running")
+        .after_help(AFTER)
+        .arg(file())
+}
+
+pub(super) fn load(matches: &ArgMatches) -> Result<Stack, Error> {
+    let path = matches.get_one::<OsString>("file").map_or(Path::new(USUAL), Path::new);
+    Ok(Stack::load(path, &output::current_directory()?)?)
+}
+
+/// Runs them, and gives the exit code.
+pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
+    let stack = load(matches)?;
+    run::event_loop()?.block_on(async {
+        let failed = |error| Error::io("failed to catch signals", error);
+        let mut signals = IncomingSignals::catch().map_err(failed)?;
+        let (supervisor, mut lines) = Supervisor::start(&stack);
+        let mut teller = Teller::new(&supervisor);
+        let ended = keep(&supervisor, &mut signals, &mut lines, &mut teller).await;
+        // What was written last has still to be read, and what happened last to be told.
+        let failures = teller.close(&supervisor);
+        drop(supervisor);
+        while let Some(line) = lines.next().await {
+            teller.line(&line)?;
+        }
+        ended?;
+        Ok(u8::from(failures))
+    })
+}
+
+/// Until nothing runs any more.
+async fn keep(
+    supervisor: &Supervisor,
+    signals: &mut IncomingSignals,
+    lines: &mut Lines,
+    teller: &mut Teller,
+) -> Result<(), Error> {
+    use crate::platform::Signal;
+    let (mut stopping, mut killing) = (false, false);
+    let work = supervisor.wait();
+    let mut work: std::pin::Pin<Box<dyn Future<Output = Result<(), Error>>>> = Box::pin(work);
+    loop {
+        tokio::select! {
+            ended = &mut work => {
+                ended?;
+                if stopping {
+                    return Ok(());
+                }
+                // Either nothing is left, or one has failed that takes the others with it.
+                stopping = true;
+                work = Box::pin(supervisor.stop());
+            }
+            Some(line) = lines.next() => teller.line(&line)?,
+            () = teller.changed() => teller.tell(supervisor),
+            signal = signals.next() => match signal {
+                Signal::Interrupt | Signal::Terminate | Signal::Hangup | Signal::Quit => {
+                    if stopping && !killing {
+                        killing = true;
+                        output::note("stockade: killing all services");
+                        work = Box::pin(supervisor.kill());
+                    } else if !stopping {
+                        stopping = true;
+                        output::note("stockade: stopping all services; once more kills them");
+                        work = Box::pin(supervisor.stop());
+                    }
+                }
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Tells what becomes of services.
+struct Teller {
+    /// As wide as the longest name.
+    width: usize,
+    told: BTreeMap<String, (State, u64)>,
+    changes: tokio::sync::mpsc::Receiver<()>,
+    /// Who waits for changes; they hold on to the services.
+    watching: tokio::task::JoinSet<()>,
+}
+
+impl Teller {
+    fn new(supervisor: &Supervisor) -> Self {
+        let width = supervisor.names().map(str::len).max().unwrap_or(0);
+        let (sender, changes) = tokio::sync::mpsc::channel(1);
+        let mut watching = tokio::task::JoinSet::new();
+        for controller in supervisor.names().filter_map(|name| supervisor.service(name)) {
+            let (controller, sender) = (controller.clone(), sender.clone());
+            watching.spawn(async move {
+                let mut before = controller.status();
+                // A change that isn't told yet tells of this one too.
+                while sender.try_send(()).is_ok() || !sender.is_closed() {
+                    let differs = |status: &Status| key(status) != key(&before);
+                    let Ok(now) = controller.wait_for(differs).await else { return };
+                    before = now;
+                }
+            });
+        }
+        Self { width, told: BTreeMap::new(), changes, watching }
+    }
+
+    async fn changed(&mut self) {
+        if self.changes.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn line(&self, line: &Line) -> Result<(), Error> {
+        let width = self.width;
+        if line.lost > 0 {
+            output::note(format_args!("stockade: {}: {} lines were lost", line.service, line.lost));
+        }
+        output::result(format_args!("{:width$} | {}", line.service, line.text))
+    }
+
+    fn tell(&mut self, supervisor: &Supervisor) {
+        for name in supervisor.names() {
+            let Some(status) = supervisor.service(name).map(|service| service.status()) else {
+                continue;
+            };
+            if self.told.get(name) == Some(&key(&status)) {
+                continue;
+            }
+            self.told.insert(name.to_owned(), key(&status));
+            let (state, why) = (word(status.state), &status.why);
+            output::note(format_args!("stockade: {name}: {state}: {}", output::plain(why)));
+        }
+    }
+
+    /// Tells the last, and whether a service has failed.
+    fn close(&mut self, supervisor: &Supervisor) -> bool {
+        self.tell(supervisor);
+        self.changes.close();
+        self.watching.abort_all();
+        self.told.values().any(|(state, _)| *state == State::Failed)
+    }
+}
+
+/// What makes a status news.
+fn key(status: &Status) -> (State, u64) {
+    (status.state, status.generation.0)
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Disabled => "disabled",
+        State::Inactive => "inactive",
+        State::Pending => "pending",
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Reloading => "reloading",
+        State::Stopping => "stopping",
+        State::Killing => "killing",
+        State::Backoff => "backoff",
+        State::Failed => "failed",
+        State::Completed => "completed",
+        State::Paused => "paused",
+        State::Unknown => "unknown",
+    }
+}

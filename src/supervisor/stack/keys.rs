@@ -1,0 +1,266 @@
+//! What a service can say, once: the reader, its suggestions and `config show` follow from this table.
+
+use super::Service;
+use crate::platform::Signal;
+use crate::supervisor::{ExitStatus, OnExhausted, Restart, RestartPolicy, Started};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// One key of a service.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Such as `restart.delay`.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// One line of meaning, without a full stop.
+    pub(super) doc: &'static str,
+    /// A value as it is written.
+    pub(super) example: &'static str,
+}
+
+/// What kind of value a key has, and where it goes.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Line(fn(&mut Service, &str)),
+    /// A program and its arguments.
+    Command,
+    /// The policy under which it runs.
+    Policy,
+    /// Other services that it needs, and what of them.
+    Services,
+    Switch(fn(&mut Service, bool)),
+    Duration(fn(&mut Service, Duration)),
+    /// With `None` for `unlimited`.
+    Time(fn(&mut Service, Option<Duration>)),
+    /// With 0 for no end.
+    Count(fn(&mut Service, u32)),
+    /// From, to.
+    Factor(f64, f64, fn(&mut Service, f64)),
+    Choice(&'static [Choice]),
+    Signal(fn(&mut Service, Signal)),
+    /// Exit codes, and names of signals.
+    Statuses(fn(&mut Service, BTreeSet<ExitStatus>)),
+}
+
+/// A word and what it does.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) word: &'static str,
+    pub(super) set: fn(&mut Service),
+}
+
+/// Tables of a service that hold keys of its own; those of its policy are the policy's.
+pub(super) const SECTIONS: [&str; 3] = ["restart", "stop", "reload"];
+
+impl Key {
+    /// The table that it is in; empty for the service itself.
+    pub(super) fn section(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Its name there.
+    pub(super) fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+}
+
+/// The key `name` of a table of a service.
+pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section() == section && key.name() == name)
+}
+
+/// Shorthand for a word that sets the restart policy.
+macro_rules! policy {
+    ($word:literal, $policy:ident) => {
+        Choice { word: $word, set: |service| service.rules.restart.policy = RestartPolicy::$policy }
+    };
+}
+
+fn restart(service: &mut Service) -> &mut Restart {
+    &mut service.rules.restart
+}
+
+/// In the order of the documentation.
+pub(super) static KEYS: &[Key] = &[
+    Key {
+        path: "description",
+        kind: Kind::Line(|service, text| service.description = text.to_owned()),
+        doc: "what it is, for people",
+        example: "\"the web server\"",
+    },
+    Key {
+        path: "command",
+        kind: Kind::Command,
+        doc: "the program and its arguments: a list, or a text that is split at spaces; no shell reads it",
+        example: "[\"nginx\", \"-g\", \"daemon off;\"]",
+    },
+    Key {
+        path: "policy",
+        kind: Kind::Policy,
+        doc: "the policy under which it runs: a shipped name or a file; tables such as `limits` are put over it",
+        example: "\"service\"",
+    },
+    Key {
+        path: "enabled",
+        kind: Kind::Switch(|service, enabled| service.enabled = enabled),
+        doc: "whether it is started with the others",
+        example: "true",
+    },
+    Key {
+        path: "type",
+        kind: Kind::Choice(&[
+            Choice { word: "simple", set: |service| service.rules.started = Started::Executed },
+            Choice { word: "oneshot", set: |service| service.rules.started = Started::Ended },
+        ]),
+        doc: "what counts as started: that its program is executed, or for a job that it has ended",
+        example: "\"simple\"",
+    },
+    Key {
+        path: "depends_on",
+        kind: Kind::Services,
+        doc: "services that must be there first: names, or names with `started`, `ready` or `completed`",
+        example: "{ db = \"ready\" }",
+    },
+    Key {
+        path: "success_exit_status",
+        kind: Kind::Statuses(|service, all| restart(service).statuses.success = all),
+        doc: "exit codes and signals that are success too, beside 0, SIGHUP, SIGINT, SIGPIPE and SIGTERM",
+        example: "[3, \"SIGUSR1\"]",
+    },
+    Key {
+        path: "restart_prevent_exit_status",
+        kind: Kind::Statuses(|service, all| restart(service).statuses.prevent = all),
+        doc: "exit codes and signals after which it isn't started again, whatever `restart.policy` says",
+        example: "[2]",
+    },
+    Key {
+        path: "restart_force_exit_status",
+        kind: Kind::Statuses(|service, all| restart(service).statuses.force = all),
+        doc: "exit codes and signals after which it is started again, whatever `restart.policy` says",
+        example: "[75]",
+    },
+    Key {
+        path: "start_timeout",
+        kind: Kind::Time(|service, time| service.rules.start_timeout = time),
+        doc: "how long it may take to start",
+        example: "\"60s\"",
+    },
+    Key {
+        path: "run_timeout",
+        kind: Kind::Time(|service, time| service.rules.run_timeout = time),
+        doc: "how long it may run",
+        example: "\"1d\"",
+    },
+    Key {
+        path: "restart.policy",
+        kind: Kind::Choice(&[
+            policy!("no", No),
+            policy!("on-success", OnSuccess),
+            policy!("on-failure", OnFailure),
+            policy!("on-abnormal", OnAbnormal),
+            policy!("on-watchdog", OnWatchdog),
+            policy!("on-abort", OnAbort),
+            policy!("always", Always),
+            policy!("unless-stopped", UnlessStopped),
+        ]),
+        doc: "after which ends it is started again",
+        example: "\"on-failure\"",
+    },
+    Key {
+        path: "restart.delay",
+        kind: Kind::Duration(|service, delay| restart(service).delay = delay),
+        doc: "the first delay before it is started again",
+        example: "\"500ms\"",
+    },
+    Key {
+        path: "restart.max_delay",
+        kind: Kind::Duration(|service, delay| restart(service).max_delay = delay),
+        doc: "the longest delay",
+        example: "\"60s\"",
+    },
+    Key {
+        path: "restart.factor",
+        kind: Kind::Factor(1.0, 100.0, |service, factor| restart(service).factor = factor),
+        doc: "how much longer each delay is than the one before",
+        example: "2.0",
+    },
+    Key {
+        path: "restart.jitter",
+        kind: Kind::Factor(0.0, 10.0, |service, jitter| restart(service).jitter = jitter),
+        doc: "by which part of itself each delay may be longer, by chance",
+        example: "0.25",
+    },
+    Key {
+        path: "restart.reset_after",
+        kind: Kind::Duration(|service, time| restart(service).reset_after = time),
+        doc: "how long it must be ready for earlier attempts to be forgotten",
+        example: "\"2m\"",
+    },
+    Key {
+        path: "restart.max_attempts",
+        kind: Kind::Count(|service, attempts| {
+            let restart = restart(service);
+            for budget in [&mut restart.run, &mut restart.health, &mut restart.limit] {
+                budget.attempts = attempts;
+            }
+        }),
+        doc: "how often it is started again within `window`, for each kind of trouble; 0 for no end",
+        example: "10",
+    },
+    Key {
+        path: "restart.start_attempts",
+        kind: Kind::Count(|service, attempts| restart(service).start.attempts = attempts),
+        doc: "the same for ends before it was ready",
+        example: "5",
+    },
+    Key {
+        path: "restart.window",
+        kind: Kind::Duration(|service, window| {
+            let restart = restart(service);
+            for budget in
+                [&mut restart.start, &mut restart.run, &mut restart.health, &mut restart.limit]
+            {
+                budget.window = window;
+            }
+        }),
+        doc: "the time in which attempts are counted",
+        example: "\"5m\"",
+    },
+    Key {
+        path: "restart.on_exhausted",
+        kind: Kind::Choice(&[
+            Choice {
+                word: "fail",
+                set: |service| restart(service).on_exhausted = OnExhausted::Fail,
+            },
+            Choice {
+                word: "delay",
+                set: |service| restart(service).on_exhausted = OnExhausted::Delay,
+            },
+            Choice {
+                word: "escalate",
+                set: |service| restart(service).on_exhausted = OnExhausted::Escalate,
+            },
+        ]),
+        doc: "what becomes of it when no attempts are left: it has failed, goes on with the longest delay, or takes the others with it",
+        example: "\"fail\"",
+    },
+    Key {
+        path: "stop.signal",
+        kind: Kind::Signal(|service, signal| service.stop_signal = signal),
+        doc: "how it is asked to end",
+        example: "\"SIGTERM\"",
+    },
+    Key {
+        path: "stop.grace_period",
+        kind: Kind::Duration(|service, grace| service.rules.grace = grace),
+        doc: "how long it has until it is killed",
+        example: "\"30s\"",
+    },
+    Key {
+        path: "reload.signal",
+        kind: Kind::Signal(|service, signal| service.reload_signal = signal),
+        doc: "how it is asked to read its settings anew",
+        example: "\"SIGHUP\"",
+    },
+];

@@ -1,0 +1,98 @@
+//! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say.
+
+mod keys;
+mod read;
+mod schema;
+
+pub use schema::stack_schema;
+
+use super::lifecycle::Rules;
+use crate::platform::Signal;
+use crate::policy::Policy;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+
+/// What must be true of a service before another one is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It runs, or has run.
+    Started,
+    /// It can be used.
+    #[default]
+    Ready,
+    /// It has ended, as it should.
+    Completed,
+}
+
+/// One service: a program that is kept running, or a job.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Service {
+    /// What it is, for people.
+    pub description: String,
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+    /// Under which it runs.
+    pub policy: Policy,
+    /// Whether it is started with the others.
+    pub enabled: bool,
+    /// How it is started, stopped and started again.
+    pub rules: Rules,
+    /// How it is asked to end.
+    pub stop_signal: Signal,
+    /// How it is asked to read its settings anew.
+    pub reload_signal: Signal,
+    /// What it needs of other services.
+    pub depends_on: BTreeMap<String, Condition>,
+}
+
+/// Services by their names. What they depend on exists, and none depends on itself, however indirectly.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stack {
+    /// Its name, for people.
+    pub name: String,
+    /// Its services.
+    pub services: BTreeMap<String, Service>,
+}
+
+impl Stack {
+    /// The names in an order in which each comes after all that it depends on; else the names of a circle.
+    fn ordered(services: &BTreeMap<String, Service>) -> Result<Vec<&str>, Vec<&str>> {
+        let (mut ordered, mut done) = (Vec::new(), BTreeSet::new());
+        for name in services.keys() {
+            visit(services, name, &mut Vec::new(), &mut done, &mut ordered)?;
+        }
+        Ok(ordered)
+    }
+
+    /// The names in an order in which each comes after all that it depends on.
+    pub fn order(&self) -> Vec<&str> {
+        // A stack with a circle is never made.
+        Self::ordered(&self.services).unwrap_or_default()
+    }
+}
+
+/// Puts a service after all that it depends on. `path` are those that led here.
+fn visit<'s>(
+    services: &'s BTreeMap<String, Service>,
+    name: &'s str,
+    path: &mut Vec<&'s str>,
+    done: &mut BTreeSet<&'s str>,
+    ordered: &mut Vec<&'s str>,
+) -> Result<(), Vec<&'s str>> {
+    if let Some(start) = path.iter().position(|known| *known == name) {
+        return Err(path[start..].to_vec());
+    }
+    if !done.contains(name) {
+        path.push(name);
+        for needed in services.get(name).into_iter().flat_map(|service| service.depends_on.keys()) {
+            visit(services, needed, path, done, ordered)?;
+        }
+        path.pop();
+        done.insert(name);
+        ordered.push(name);
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The JSON Schema of stack files, for editors: made from the table of keys.
+
+use super::keys::{KEYS, Key, Kind, SECTIONS};
+use crate::policy;
+use serde_json::{Map, Value, json};
+
+const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
+
+/// The JSON Schema (draft 2020-12) of a stack file.
+///
+/// ```
+/// let schema = stockade::supervisor::stack_schema();
+/// let service = &schema["properties"]["services"]["additionalProperties"]["properties"];
+/// assert_eq!(service["restart"]["properties"]["delay"]["examples"][0], "500ms");
+/// assert!(service["limits"]["properties"]["memory"].is_object());
+/// ```
+pub fn stack_schema() -> Value {
+    let mut service = keys_of("");
+    for section in SECTIONS {
+        service.insert(section.to_owned(), table(keys_of(section)));
+    }
+    // What is put over the policy is said in the same words as there.
+    let policy = policy::schema();
+    for section in policy::sections() {
+        service.insert(section.to_owned(), policy["properties"][section].clone());
+    }
+    let mut services = table(service);
+    services["required"] = json!(["command"]);
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Stockade stack",
+        "description": "Services, and what they need of each other",
+        "type": "object",
+        "additionalProperties": false,
+        "patternProperties": { "^x-": {} },
+        "properties": {
+            "name": { "type": "string", "description": "its name, for people" },
+            "services": { "type": "object", "additionalProperties": services },
+        },
+    })
+}
+
+fn table(properties: Map<String, Value>) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "patternProperties": { "^x-": {} },
+        "properties": properties,
+    })
+}
+
+fn keys_of(section: &str) -> Map<String, Value> {
+    let keys = KEYS.iter().filter(|key| key.section() == section);
+    keys.map(|key| (key.name().to_owned(), schema_of(key))).collect()
+}
+
+fn schema_of(key: &Key) -> Value {
+    let mut schema = match &key.kind {
+        Kind::Line(_) | Kind::Policy | Kind::Signal(_) => json!({ "type": "string" }),
+        Kind::Command => {
+            let list = json!({ "type": "array", "minItems": 1, "items": { "type": "string" } });
+            json!({ "anyOf": [{ "type": "string" }, list] })
+        }
+        Kind::Services => {
+            let conditions = json!({ "enum": ["started", "ready", "completed"] });
+            let list = json!({ "type": "array", "items": { "type": "string" } });
+            json!({ "anyOf": [list, { "type": "object", "additionalProperties": conditions }] })
+        }
+        Kind::Switch(_) => json!({ "type": "boolean" }),
+        Kind::Duration(_) => json!({ "type": "string", "pattern": TIME }),
+        Kind::Time(_) => {
+            json!({ "anyOf": [{ "type": "string", "pattern": TIME }, { "const": "unlimited" }] })
+        }
+        Kind::Count(_) => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Factor(least, most, _) => {
+            json!({ "type": "number", "minimum": least, "maximum": most })
+        }
+        Kind::Choice(choices) => {
+            json!({ "enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>() })
+        }
+        Kind::Statuses(_) => {
+            let code = json!({ "type": "integer", "minimum": 0, "maximum": 255 });
+            json!({ "type": "array", "items": { "anyOf": [code, { "type": "string" }] } })
+        }
+    };
+    schema["description"] = key.doc.into();
+    // As it is written in TOML; what is the same in JSON can stand here as it is.
+    if let Ok(example) = serde_json::from_str::<Value>(key.example) {
+        schema["examples"] = json!([example]);
+    }
+    schema
+}
