@@ -8,7 +8,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
-use support::{Outcome, PYTHON, Scene, Started, lacks, skip};
+use support::{Outcome, PYTHON, Scene, Started, lacks, skip, untold};
 
 /// Makes calls by their numbers: `unshare(CLONE_NEWUSER)`, a VSOCK socket, and more, so often each.
 const CALLS: &str = "
@@ -34,16 +34,6 @@ fn denials(run: &Outcome) -> Vec<(String, u64)> {
         (denial["what"].as_str().unwrap().to_owned(), denial["times"].as_u64().unwrap())
     };
     all.iter().map(one).collect()
-}
-
-/// Whether this kernel tells of denied calls; a sandbox around this test may have taken the one listener there can be.
-fn untold(scene: &Scene) -> Option<String> {
-    if let Some(why) = lacks("syscalls") {
-        return Some(format!("seccomp: {why}"));
-    }
-    let run = scene.run(&[], &["true"]).expect_code(0);
-    let how = run.reported("/enforcement")["syscalls"]["how"].as_str().unwrap().to_owned();
-    how.contains("aren't counted").then(|| format!("seccomp: {how}"))
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use support::{Outcome, PYTHON, Scene, lacks, skip};
+use support::{Outcome, PYTHON, Scene, lacks, skip, untold};
 
 /// Tries each thing, and prints what became of it.
 const TRY: &str = "
@@ -39,16 +39,6 @@ impl Place {
         let flags = [&["--trace-denials", "-v", "--read-optional", "/etc"], flags].concat();
         self.scene.python(&flags, &format!("{TRY}{code}"))
     }
-}
-
-/// Whether this kernel tells of calls; a sandbox around this test may have taken the one listener there can be.
-fn untold(scene: &Scene) -> Option<String> {
-    if let Some(why) = lacks("syscalls") {
-        return Some(format!("seccomp: {why}"));
-    }
-    let run = scene.run(&[], &["true"]).expect_code(0);
-    let how = run.reported("/enforcement")["syscalls"]["how"].as_str().unwrap().to_owned();
-    how.contains("aren't counted").then(|| format!("seccomp: {how}"))
 }
 
 /// What was denied of files, how often, and the line that would allow it.

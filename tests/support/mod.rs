@@ -330,3 +330,13 @@ pub(crate) fn lacks(control: &str) -> Option<String> {
     let entry = &told["controls"][control];
     (entry["state"] != "enforced").then(|| format!("{}", entry["reason"]))
 }
+
+/// Why this kernel doesn't tell of denied calls, if so; a sandbox around this test may have taken the one listener there can be.
+pub(crate) fn untold(scene: &Scene) -> Option<String> {
+    if let Some(why) = lacks("syscalls") {
+        return Some(format!("seccomp: {why}"));
+    }
+    let run = scene.run(&[], &["true"]).expect_code(0);
+    let how = run.reported("/enforcement")["syscalls"]["how"].as_str().unwrap().to_owned();
+    how.contains("aren't counted").then(|| format!("seccomp: {how}"))
+}
