@@ -1,9 +1,12 @@
-//! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say.
+//! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `difference`
+//! what has changed.
 
+mod difference;
 mod keys;
 mod read;
 mod schema;
 
+pub use difference::{Difference, DifferenceKind};
 pub use schema::stack_schema;
 
 use super::lifecycle::Rules;
