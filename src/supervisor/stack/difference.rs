@@ -29,8 +29,15 @@ pub enum DifferenceKind {
 }
 
 /// What a run in progress needn't be ended for: it counts from the next decision on.
-const IN_PLACE: [&str; 6] =
-    ["description", "depends_on", "enabled", "restart", "stop.grace_period", "run_timeout"];
+const IN_PLACE: [&str; 7] = [
+    "description",
+    "depends_on",
+    "enabled",
+    "labels",
+    "restart",
+    "stop.grace_period",
+    "run_timeout",
+];
 
 impl Difference {
     pub(in crate::supervisor) fn is_removed(&self) -> bool {
@@ -71,7 +78,8 @@ impl Stack {
 }
 
 impl Service {
-    /// The keys in which another one differs. Taken apart by name, so that a new part can't be forgotten here.
+    /// The keys in which another one differs. Taken apart by name, so that a new part can't be forgotten here; a run in progress is
+    /// ended for it unless [`IN_PLACE`] has it too.
     fn changes(&self, next: &Self) -> Vec<&'static str> {
         let Self {
             description,
@@ -82,6 +90,7 @@ impl Service {
             stop_signal,
             reload_signal,
             depends_on,
+            labels,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
             rules;
@@ -100,6 +109,7 @@ impl Service {
             ("stop.signal", *stop_signal == next.stop_signal),
             ("reload.signal", *reload_signal == next.reload_signal),
             ("depends_on", *depends_on == next.depends_on),
+            ("labels", *labels == next.labels),
         ];
         parts.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()
     }
