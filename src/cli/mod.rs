@@ -4,6 +4,7 @@ mod ask;
 mod audit;
 mod bars;
 mod config;
+mod daemon;
 mod diff;
 mod doctor;
 mod judge;
@@ -11,7 +12,9 @@ mod learn;
 mod output;
 mod overrides;
 mod policy;
+mod remote;
 mod run;
+mod services;
 mod session;
 mod stats;
 mod top;
@@ -35,6 +38,8 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(run::command())
         .subcommand(up::command())
+        .subcommand(daemon::command())
+        .subcommands(services::commands())
         .subcommand(config::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
@@ -55,6 +60,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("up", matches)) => up::run(matches),
+        Some(("daemon", matches)) => daemon::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
@@ -64,8 +70,8 @@ pub fn main() -> ExitCode {
         Some(("update", matches)) => update::run(matches),
         Some(("diff", matches)) => diff::run(matches),
         Some((name, matches)) => match ask::request(name, matches) {
-            Some(request) => ask::run(&request, matches),
-            None => Ok(FAILED),
+            Some(request) => ask::run(name, &request, matches),
+            None => services::run(name, matches).unwrap_or(Ok(FAILED)),
         },
         None => Ok(FAILED),
     };
