@@ -138,7 +138,7 @@ pub(crate) fn sections() -> impl Iterator<Item = &'static str> {
     keys::SECTIONS.iter().map(|(name, _)| *name)
 }
 
-pub(crate) use chain::load_under;
+pub(crate) use chain::{Over, load_under};
 
 /// The most bytes that a policy file has.
 pub const LARGEST_FILE: u64 = source::LARGEST;
@@ -343,7 +343,7 @@ impl Policy {
     }
 
     /// Sets a variable, over one that is kept.
-    fn set_variable(&mut self, name: &str, value: &str) {
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.keep.retain(|known| known != name);
         self.environment.set.insert(name.to_owned(), value.to_owned());
     }
