@@ -33,6 +33,7 @@ mod meter;
 mod names;
 mod network;
 mod plan;
+mod ports;
 mod process;
 mod replacement;
 mod secret;
@@ -72,6 +73,7 @@ pub use plan::{
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, Overlay,
     ProcView, SysView, SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
+pub use ports::{ParsePortSetError, PortSet, TcpPorts};
 pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
