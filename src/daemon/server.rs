@@ -10,7 +10,7 @@ use super::route::{self, Body, Found};
 use super::{Daemon, Peer};
 use crate::platform::groups_of;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -73,6 +73,21 @@ impl HttpBody for Content {
             Self::Stream(parts) => {
                 parts.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
             }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    /// Of what is whole the length is told, so that it needn't come in chunks.
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }
