@@ -12,6 +12,7 @@
 //!
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
+mod adoption;
 mod backend;
 mod changes;
 pub mod console;
@@ -47,6 +48,7 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
+pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;

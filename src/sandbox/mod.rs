@@ -1,10 +1,12 @@
 //! One sandbox: start, talk, wait, signal, stop.
 
 mod builder;
+mod memo;
 mod requests;
 mod update;
 mod watch;
 
+pub(crate) use builder::Adopted;
 pub use builder::SandboxBuilder;
 pub use update::Consequence;
 
@@ -16,7 +18,7 @@ use crate::network::Passage;
 use crate::output;
 use crate::platform::{
     Control, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
-    Running, Signal, Terminal, Usage, Wished,
+    ProcessIdentity, Running, Signal, Terminal, Usage, Wished, Witness,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -114,6 +116,21 @@ impl Sandbox {
     /// What the program wished for so far, where it is watched ([`SandboxBuilder::watch`]).
     pub fn wishes(&self) -> Wished {
         self.running.wishes().all()
+    }
+
+    /// What tells its first process from every other; `None` where it doesn't outlive this process.
+    pub(crate) fn identity(&self) -> Option<ProcessIdentity> {
+        self.running.identity()
+    }
+
+    /// Names who is told of the program's end before that is forgotten.
+    pub(crate) fn witness(&mut self, witness: Witness) {
+        self.running.witness(witness);
+    }
+
+    /// Lets it go on when this is dropped, where it outlives this process.
+    pub(crate) fn leave(mut self) {
+        self.running.detach(true);
     }
 
     /// Sends a signal to the program.

@@ -50,6 +50,7 @@ impl Outcome {
             Cause::TimedOut => Self::RunTimedOut,
             Cause::Denied => Self::Denied,
             Cause::LimitExceeded => report.limit.map_or(Self::Unobserved, Self::Limit),
+            Cause::Unobserved => Self::Unobserved,
             Cause::LaunchFailed => Self::NotLaunched(report.error.clone().unwrap_or_default()),
         }
     }

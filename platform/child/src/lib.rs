@@ -11,6 +11,7 @@
 
 mod init;
 mod interpret;
+mod lasting;
 mod listener;
 mod message;
 mod script;
@@ -19,5 +20,5 @@ mod sys;
 
 pub use init::run;
 pub use message::{Message, Phase};
-pub use script::{AccessRule, Op, Script, Source, Text};
+pub use script::{AccessRule, Lasting, Op, Script, Source, Text};
 pub use sys::CLONE_NEWTIME;
