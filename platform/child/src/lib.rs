@@ -20,5 +20,5 @@ mod sys;
 
 pub use init::run;
 pub use message::{Message, Phase};
-pub use script::{AccessRule, Lasting, Op, Script, Source, Text};
+pub use script::{AccessRule, Lasting, Op, PortRule, Script, Source, Text};
 pub use sys::CLONE_NEWTIME;
