@@ -38,6 +38,8 @@ mod process;
 mod replacement;
 mod secret;
 mod signal;
+#[cfg(unix)]
+mod state_dir;
 mod stdio;
 mod support;
 mod units;
@@ -78,6 +80,8 @@ pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
+#[cfg(unix)]
+pub use state_dir::{StateDir, reserve_room};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };

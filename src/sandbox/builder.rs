@@ -201,7 +201,7 @@ impl SandboxBuilder {
         let (stdin, terminal) = (None, None);
         let launched = Launched { running, stdin, stdout, stderr, terminal, gate };
         let mut sandbox = self.sandbox(plan, launched, (published, output), &memo, began)?;
-        sandbox.running.detach(false);
+        sandbox.detach(false);
         Ok(Adopted::Taken(Box::new(sandbox)))
     }
 

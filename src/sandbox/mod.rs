@@ -128,9 +128,9 @@ impl Sandbox {
         self.running.witness(witness);
     }
 
-    /// Lets it go on when this is dropped, where it outlives this process.
-    pub(crate) fn leave(mut self) {
-        self.running.detach(true);
+    /// Whether it goes on when this is dropped, where it outlives this process.
+    pub(crate) fn detach(&mut self, detached: bool) {
+        self.running.detach(detached);
     }
 
     /// Sends a signal to the program.
