@@ -11,6 +11,7 @@ mod changes;
 mod detect;
 mod dialer;
 mod disk;
+mod entry;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
@@ -39,7 +40,7 @@ use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use identity::{Caller, Ids};
 use kept::Kept;
 use lasting::Luggage;
-use prepare::Prepared;
+use prepare::{Prepared, Walls};
 use running::LinuxRunning;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -159,8 +160,10 @@ impl Backend for LinuxBackend {
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
         let asked = (filter, prepared.sight);
+        let walls = Walls { ids: prepared.ids, rules: prepared.rules };
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
+        running.know(walls);
         if let Some(lasting) = lasting {
             running.outlive(lasting)?;
         }
