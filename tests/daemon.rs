@@ -40,6 +40,12 @@ fn stockade(scene: &Scene, arguments: &[&str]) -> Command {
     command
 }
 
+/// The daemon of a scene.
+fn daemon_in(scene: &Scene) -> Command {
+    let (socket, state) = (scene.at("api.sock"), scene.at("state"));
+    stockade(scene, &["daemon", "--socket", &socket, "--state", &state])
+}
+
 /// A service that goes on, or a job, under the policy that starts on any host.
 fn service(name: &str, line: &str, rest: &str) -> String {
     format!(
@@ -61,7 +67,7 @@ impl Daemon {
     fn with(stack: &str, flags: &[&str]) -> Self {
         let scene = Scene::new();
         scene.file("stockade.toml", stack);
-        let mut command = stockade(&scene, &["daemon", "--socket", &scene.at("api.sock")]);
+        let mut command = daemon_in(&scene);
         command.args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());

@@ -87,7 +87,7 @@ pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
 #[cfg(unix)]
-pub use state_dir::{StateDir, reserve_room};
+pub use state_dir::{StateDir, make_private, reserve_room};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };

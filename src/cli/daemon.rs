@@ -1,13 +1,17 @@
 //! `stockade daemon`: keeps services running, and answers those who may ask.
 
-use super::{output, run, up};
+use super::{output, remote, run, up};
+use crate::daemon::manager::{self, News};
 use crate::daemon::{Grant, Options, Running};
 use crate::error::Error;
 use crate::platform::{IncomingSignals, Signal};
 use crate::supervisor::Lines;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use hyper::Method;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const AFTER: &str = "\
 It keeps the services of a stack file running as `stockade up` does, and answers HTTP/1.1 with JSON on a socket: `stockade ps`, \
@@ -17,6 +21,9 @@ It keeps the services of a stack file running as `stockade up` does, and answers
 The socket is /run/stockade/daemon/api.sock for root, and in $XDG_RUNTIME_DIR/stockade/daemon for others; with `--socket` name it to the \
 other commands too, or set STOCKADE_SOCKET. Its user and root may do everything; `--allow` lets others in, by a role: `read` sees, \
 `operate` also starts, stops and signals services, `admin` also applies another stack and ends the daemon.
+
+What it must not forget is in --state: when it dies or is killed, its services go on, and the next daemon with the same state takes them \
+over. `stockade daemon reexec` executes its program anew in the same way, for another version.
 
 SIGTERM and SIGINT stop the services, each after those that depend on it, and end the daemon; a second one kills them. SIGHUP reads \
 the stack file again and applies what has changed.
@@ -49,6 +56,25 @@ pub(super) fn command() -> Command {
                 .help("Let a user or an @GROUP in, as `read`, `operate` or `admin`"),
         )
         .arg(
+            Arg::new("state")
+                .long("state")
+                .value_name("DIR")
+                .value_parser(value_parser!(OsString))
+                .help("What the next daemon needs to take services over; else /var/lib/stockade/daemon, or in $XDG_STATE_HOME"),
+        )
+        .arg(
+            Arg::new("systemd-unit")
+                .long("systemd-unit")
+                .action(ArgAction::SetTrue)
+                .help("Print a unit file for systemd that runs it, and do nothing else"),
+        )
+        .args_conflicts_with_subcommands(true)
+        .subcommand(
+            Command::new("reexec")
+                .about("Have the daemon execute its program anew, while services go on")
+                .arg(socket()),
+        )
+        .arg(
             Arg::new("audit")
                 .long("audit")
                 .value_name("FILE")
@@ -59,27 +85,74 @@ pub(super) fn command() -> Command {
 
 /// Runs it to its end, and gives the exit code.
 pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
+    if let Some(("reexec", matches)) = matches.subcommand() {
+        return reexec(matches);
+    }
     let path = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
     let directory = output::current_directory()?;
+    // Looked up now: when it is executed anew, another one may be there.
+    let program = std::env::current_exe()
+        .map_err(|error| Error::io("failed to find this program's file", error))?;
+    let stack = path("file").unwrap_or_default();
+    if matches.get_flag("systemd-unit") {
+        output::result(manager::unit(&program, &directory.join(stack)))?;
+        return Ok(0);
+    }
     let options = Options {
-        stack: path("file").unwrap_or_default(),
+        stack,
         socket: path("socket").map(|path| directory.join(path)),
+        state: path("state").map(|path| directory.join(path)),
         grants: matches.get_many("allow").into_iter().flatten().copied().collect(),
         audit: path("audit").map(|path| directory.join(path)),
         directory,
     };
-    run::event_loop()?.block_on(async {
+    let again = run::event_loop()?.block_on(async {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;
-        let (daemon, mut lines) = Running::start(options)?;
+        let (daemon, mut lines) = Running::start(options).await?;
         output::note("stockade: the daemon answers");
+        tell(News::Ready);
         keep(&daemon, &mut signals, &mut lines).await?;
-        daemon.close().await;
+        if daemon.close().await {
+            return Ok(true);
+        }
         while let Some(line) = lines.next().await {
             up::print(&line, 0)?;
         }
-        Ok(0)
+        Ok::<bool, Error>(false)
+    })?;
+    if again {
+        // Nothing of this one is left, and services know nothing of it.
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+        return Err(Error::io("failed to execute the daemon's program anew", error));
+    }
+    Ok(0)
+}
+
+/// How long the daemon may take to answer again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+fn reexec(matches: &ArgMatches) -> Result<u8, Error> {
+    remote::with(matches, async |path, mut client| {
+        client.ask(Method::POST, "/v1/reexec", None).await?.accepted()?;
+        client.ended().await;
+        let answers = async {
+            while crate::daemon::client::Client::connect(path).await?.is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(0)
+        };
+        let late = "what it says may tell why, and the services go on";
+        let silent = || Error::asked("the daemon doesn't answer again", late);
+        tokio::time::timeout(AGAIN, answers).await.map_err(|_| silent())?
     })
+}
+
+/// Tells the service manager, if there is one. That it can't be told is no reason to end.
+fn tell(news: News) {
+    if let Err(error) = manager::tell(news) {
+        output::failure(&error);
+    }
 }
 
 /// Until nothing runs any more, as somebody wanted.
@@ -89,12 +162,15 @@ async fn keep(
     lines: &mut Lines,
 ) -> Result<(), Error> {
     let mut stopping = false;
+    let mut pulse = manager::pulse().map(tokio::time::interval);
     loop {
         tokio::select! {
             () = daemon.ended() => return Ok(()),
+            () = beat(&mut pulse) => tell(News::Alive),
             Some(line) = lines.next() => up::print(&line, 0)?,
             signal = signals.next() => match signal {
                 Signal::Interrupt | Signal::Terminate | Signal::Quit => {
+                    tell(News::Stopping);
                     if stopping {
                         output::note("stockade: killing all services");
                         daemon.kill();
@@ -111,8 +187,19 @@ async fn keep(
     }
 }
 
+/// The next time to say that the daemon lives; never where nobody wants to know.
+async fn beat(pulse: &mut Option<tokio::time::Interval>) {
+    match pulse {
+        Some(pulse) => {
+            pulse.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// Nobody waits for an answer to a signal: what comes of it is told.
 async fn apply(daemon: &Running) {
+    tell(News::Reloading);
     match daemon.apply().await {
         Ok(changes) => {
             let number = changes.len();
@@ -123,4 +210,5 @@ async fn apply(daemon: &Running) {
             output::note("stockade: what was in force stays so");
         }
     }
+    tell(News::Ready);
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod exec;
 mod judge;
 mod learn;
+mod manual;
 mod output;
 mod overrides;
 mod policy;
@@ -51,6 +52,7 @@ fn command() -> Command {
         .subcommand(update::command())
         .subcommand(diff::command())
         .subcommands(ask::commands())
+        .subcommands(manual::commands())
 }
 
 /// Runs the command line of this process.
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Some(("exec", matches)) => exec::run(matches),
         Some(("update", matches)) => update::run(matches),
         Some(("diff", matches)) => diff::run(matches),
+        Some((name @ ("completions" | "man"), matches)) => manual::run(command(), name, matches),
         Some((name, matches)) => match ask::request(name, matches) {
             Some(request) => ask::run(name, &request, matches),
             None => services::run(name, matches).unwrap_or(Ok(FAILED)),

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 type Answered = Result<Response<Content>, Problem>;
@@ -54,6 +55,12 @@ impl Daemon {
                 self.record(peer, "shutdown", "", "asked")?;
                 let id = shut_down(self, false).ok_or_else(too_much)?;
                 self.operation(id, queries).await
+            }
+            Call::Reexec => {
+                self.record(peer, "reexec", "", "asked")?;
+                self.again.store(true, Ordering::Relaxed);
+                self.ending.send_replace(true);
+                Ok(whole(StatusCode::NO_CONTENT, "text/plain", ""))
             }
             Call::Status => ok(&self.status()),
             Call::Metrics => {
@@ -184,7 +191,7 @@ impl Daemon {
             }
         };
         // What is at rest becomes ready by somebody's asking only.
-        let over = controller.wait_for(|status| met(status) || status.is_at_rest());
+        let over = controller.wait_for(|status| met(status) || rests(status));
         let over = tokio::time::timeout(time(queries, "timeout", USUAL_WAIT), over).await;
         over.unwrap_or_else(|_| Ok(controller.status())).map_err(|error| Problem::of(&error))?;
         let met = met(&controller.status());
@@ -297,6 +304,11 @@ fn expect(status: &Status, state: State, what: &str) -> Result<(), Error> {
     Err(Error::asked(format!("it can't {what}: it is {is} ({why})"), ""))
 }
 
+/// Whether nothing will become of it by itself.
+fn rests(status: &Status) -> bool {
+    status.is_at_rest() || status.state == State::Unknown
+}
+
 /// Waits until it is ready in a later run than this one, or is a job that is done.
 async fn comes(controller: &Controller, generation: u64) -> Result<(), Error> {
     let over =
@@ -310,6 +322,8 @@ async fn comes(controller: &Controller, generation: u64) -> Result<(), Error> {
 
 /// Begins to stop or to kill all services, after which the daemon ends.
 pub(super) fn shut_down(daemon: &Arc<Daemon>, at_once: bool) -> Option<u64> {
+    // What is stopped from here on is started again with the next daemon.
+    daemon.supervisor.close();
     let work = daemon.clone();
     daemon.operations.begin(if at_once { "kill" } else { "shutdown" }, None, async move {
         let supervisor = &work.supervisor;

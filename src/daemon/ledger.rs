@@ -43,6 +43,7 @@ impl Daemon {
             Call::Signal => "signal",
             Call::Apply => "apply",
             Call::Shutdown => "shutdown",
+            Call::Reexec => "reexec",
             _ => return,
         };
         // It is refused whether that can be written down or not.

@@ -9,6 +9,7 @@ mod answer;
 pub mod client;
 mod event;
 mod ledger;
+pub mod manager;
 mod metric;
 mod openapi;
 mod operation;
@@ -22,11 +23,13 @@ pub use role::{Grant, Role};
 
 use crate::audit::AuditLog;
 use crate::error::Error;
+use crate::platform::make_private;
 use crate::platform::{LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
-use crate::supervisor::{Difference, Lines, Stack, Supervisor};
+use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
 use operation::Operations;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -41,6 +44,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Where it listens; else at [`usual_socket`].
     pub socket: Option<PathBuf>,
+    /// Where it keeps what the next daemon needs to take its services over; else at [`usual_state`].
+    pub state: Option<PathBuf>,
     /// Who may ask it for what, beside its own user and root.
     pub grants: Vec<Grant>,
     /// The audit log of what it was asked for.
@@ -59,6 +64,8 @@ pub(crate) struct Daemon {
     audit: Option<Mutex<AuditLog>>,
     began: Instant,
     ending: watch::Sender<bool>,
+    /// Whether this program is to be executed anew when it ends, and services go on.
+    again: AtomicBool,
 }
 
 /// Who asks.
@@ -69,7 +76,8 @@ struct Peer {
     role: Option<Role>,
 }
 
-/// A daemon that listens. Services end with it, and its socket goes.
+/// A daemon that listens. Its services go on when it is dropped or dies, and the next one with its state takes them over; they
+/// end when it is asked to end.
 #[derive(Debug)]
 pub struct Running {
     daemon: Arc<Daemon>,
@@ -84,7 +92,35 @@ pub fn usual_socket() -> PathBuf {
     RuntimeDir::place().join("daemon").join("api.sock")
 }
 
+/// Where a daemon of this user keeps its state, unless it is told otherwise; none where the user has no place for such things.
+pub fn usual_state() -> Option<PathBuf> {
+    if own_user() == 0 {
+        return Some("/var/lib/stockade/daemon".into());
+    }
+    let place =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let home = || place("HOME").map(|home| home.join(".local/state"));
+    Some(place("XDG_STATE_HOME").or_else(home)?.join("stockade/daemon"))
+}
+
 impl Options {
+    /// Opens its state.
+    async fn journal(&self) -> Result<Journal, Error> {
+        let missing = || {
+            let message = "there is no place for the daemon's state: HOME isn't set";
+            Error::asked(message, "name a directory with `--state`")
+        };
+        let path = self.state.clone().or_else(usual_state).ok_or_else(missing)?;
+        if self.state.is_none()
+            && let Some(parent) = path.parent()
+        {
+            let name = LaunchPlan::readable(parent);
+            let failed = |error| Error::io(format!("failed to make `{name}`"), error);
+            make_private(parent).map_err(failed)?;
+        }
+        Journal::open(&path).await
+    }
+
     fn load(&self) -> Result<Stack, Error> {
         Ok(Stack::load(&self.stack, &self.directory)?)
     }
@@ -96,7 +132,7 @@ impl Running {
     ///
     /// # Errors
     /// When there is such a daemon already, the stack file is wrong, or the system refuses.
-    pub fn start(options: Options) -> Result<(Self, Lines), Error> {
+    pub async fn start(options: Options) -> Result<(Self, Lines), Error> {
         let path = options.socket.clone().unwrap_or_else(usual_socket);
         let place = place(&path, options.socket.is_none())?;
         if options.socket.is_none() && !options.grants.is_empty() {
@@ -107,6 +143,7 @@ impl Running {
         }
         let lock = lock(&place, &path)?;
         let stack = options.load()?;
+        let journal = options.journal().await?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
         // Whoever may connect is asked who they are in any case.
         let mode = if options.grants.is_empty() { 0o600 } else { 0o666 };
@@ -114,7 +151,7 @@ impl Running {
             Error::io(format!("failed to listen at `{}`", LaunchPlan::readable(&path)), error)
         };
         let (listener, socket) = place.listen(mode).map_err(failed)?;
-        let (supervisor, lines) = Supervisor::start(&stack);
+        let (supervisor, lines) = Supervisor::resume(&stack, journal, None);
         let daemon = Arc::new(Daemon {
             supervisor,
             grants: options.grants.clone(),
@@ -124,6 +161,7 @@ impl Running {
             audit,
             began: Instant::now(),
             ending: watch::Sender::new(false),
+            again: AtomicBool::new(false),
         });
         let serving = server::serve(daemon.clone(), listener, daemon.ending.subscribe());
         let serving = tokio::spawn(serving);
@@ -153,14 +191,16 @@ impl Running {
         server::ends(&mut self.daemon.ending.subscribe()).await;
     }
 
-    /// Answers what was asked, and goes.
-    pub async fn close(self) {
+    /// Answers what was asked, and goes. Tells whether this program is to be executed anew, for services that go on.
+    pub async fn close(self) -> bool {
         let Self { daemon, serving, socket, lock } = self;
         // A panic there has printed itself.
         serving.await.unwrap_or(());
+        let again = daemon.again.load(Ordering::Relaxed);
         drop((daemon, socket));
         // Last, so that whoever gets it finds nothing of this one.
         drop(lock);
+        again
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) enum Call {
     Stack,
     Apply,
     Shutdown,
+    Reexec,
     Status,
     Metrics,
     Live,
@@ -274,6 +275,16 @@ pub(super) static ROUTES: &[Route] = &[
         role: Role::Admin,
         call: Call::Shutdown,
         ..act("/v1/shutdown", Verb::Stop, "Stop all services, and end the daemon")
+    },
+    Route {
+        method: Method::Post,
+        role: Role::Admin,
+        ..get(
+            "/v1/reexec",
+            Call::Reexec,
+            Answer::Health,
+            "Execute the daemon's program anew, with the same words, while services go on: for another version of it",
+        )
     },
     get("/v1/status", Call::Status, Answer::One("Daemon"), "The daemon itself"),
     get(

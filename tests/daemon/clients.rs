@@ -1,9 +1,12 @@
 //! The command line as the daemon's client.
 
-use super::{Daemon, service, steady, stockade};
+use super::{Daemon, daemon_in, service, steady, stockade};
 use crate::support::{self, Scene, processes_with};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
 
 #[test]
 fn services_are_listed_stopped_started_and_all_of_it_ends() {
@@ -114,18 +117,28 @@ fn a_second_daemon_is_refused_and_one_that_was_killed_is_followed() {
     let marker = format!("follow-{}", std::process::id());
     let line = format!("trap 'exit 0' TERM; while :; do sleep 0.02; done # {marker}");
     let mut daemon = Daemon::new(&service("web", &line, ""));
-    let second = daemon.refused(&["daemon", "--socket", &daemon.scene.at("api.sock")], 125);
+    let (socket, other) = (daemon.scene.at("api.sock"), daemon.scene.at("other.sock"));
+    let state = daemon.scene.at("state");
+    let second = daemon.refused(&["daemon", "--socket", &socket, "--state", &state], 125);
     assert!(second.contains("error: another daemon listens at `"), "{second}");
+    let second = daemon.refused(&["daemon", "--socket", &other, "--state", &state], 125);
+    assert!(second.contains("error: another supervisor has the state in `"), "{second}");
     daemon.said(&["wait", "web"]);
+    let (pid, before) = (daemon.service("web")["pid"].clone(), processes_with(&marker));
     daemon.signal(Signal::SIGKILL);
     daemon.child.wait().unwrap();
     assert!(daemon.scene.path().join("api.sock").exists());
-    let mut command =
-        stockade(&daemon.scene, &["daemon", "--socket", &daemon.scene.at("api.sock")]);
-    let next = command.spawn().unwrap();
+    let next = daemon_in(&daemon.scene).stderr(Stdio::null()).spawn().unwrap();
     let ready = || daemon.ask(&["wait", "web"]).status.success();
     support::guarded(next.id(), || while !ready() {});
+    assert_eq!((&daemon.service("web")["pid"], processes_with(&marker)), (&pid, before.clone()));
+    // The same without any death: the program is executed anew as the same process.
+    daemon.said(&["daemon", "reexec", "--socket", &socket]);
+    daemon.said(&["wait", "web"]);
+    assert_eq!((&daemon.service("web")["pid"], processes_with(&marker)), (&pid, before));
+    assert_eq!(daemon.get("/v1/status")["pid"], next.id());
     daemon.said(&["down"]);
+    assert_eq!(processes_with(&marker), Vec::<u32>::new());
     let code = support::guarded(next.id(), || next.wait_with_output().unwrap().status.code());
     assert_eq!(code, Some(0));
 }
@@ -191,4 +204,57 @@ fn sandboxes_are_asked_as_before_where_no_service_has_their_name() {
     let told = daemon.refused(&["stop", "--grace", "1s", "web"], 125);
     assert!(told.contains("`--grace` is for sandboxes, and `web` is a service"), "{told}");
     daemon.said(&["down"]);
+}
+
+#[test]
+fn a_service_manager_is_told_how_it_goes() {
+    let scene = Scene::new();
+    scene.file("stockade.toml", &steady("web", ""));
+    let manager = UnixDatagram::bind(scene.at("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = daemon_in(&scene);
+    command.env("NOTIFY_SOCKET", scene.at("notify")).env("WATCHDOG_USEC", "50000");
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let told = |wanted: &str| {
+        let mut bytes = [0; 256];
+        loop {
+            let length = manager.recv(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            match text.lines().next() {
+                Some(line) if line == wanted => return text,
+                // It is said all the time.
+                Some("WATCHDOG=1") => {}
+                _ => panic!("{text} instead of {wanted}"),
+            }
+        }
+    };
+    told("READY=1");
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    support::signal(child.id(), Signal::SIGHUP);
+    assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
+    told("READY=1");
+    support::signal(child.id(), Signal::SIGTERM);
+    told("STOPPING=1");
+    assert_eq!(support::guarded(child.id(), || child.wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn the_command_line_has_completions_man_pages_and_a_unit_file() {
+    let scene = Scene::new();
+    let said = |arguments: &[&str]| {
+        let output = stockade(&scene, arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        assert!(said(&["completions", shell]).contains("restart"), "{shell}");
+    }
+    assert!(said(&["man"]).contains(".TH stockade 1"));
+    said(&["man", "--dir", scene.path().to_str().unwrap()]);
+    let page = std::fs::read_to_string(scene.at("stockade-daemon.1")).unwrap();
+    assert!(page.contains("SIGHUP reads"), "{page}");
+    let unit = said(&["daemon", "--systemd-unit", "--file", "web.toml"]);
+    let start = format!(" daemon --file {}", scene.at("web.toml"));
+    assert!(unit.contains(&start) && unit.contains("\nDelegate=yes\n"), "{unit}");
 }
