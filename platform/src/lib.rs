@@ -18,6 +18,8 @@ pub mod console;
 mod control;
 mod denial;
 #[cfg(unix)]
+mod directory;
+#[cfg(unix)]
 mod endpoint;
 mod enforcement;
 mod errno;
@@ -52,6 +54,8 @@ pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
+pub use directory::Directory;
+#[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
@@ -74,11 +78,11 @@ pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
+#[cfg(unix)]
+pub use stdio::{DetachedPipe, own_stderr, own_stdout};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };
-#[cfg(unix)]
-pub use stdio::{own_stderr, own_stdout};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
 pub use usage::{

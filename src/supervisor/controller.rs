@@ -10,6 +10,7 @@ use super::restart::Restart;
 use super::service::{Actor, Launch, Request, Status};
 use super::stack::{Condition, Service};
 use crate::error::Error;
+use crate::logs::InstanceLog;
 use crate::platform::{Backend, Signal};
 use crate::policy::Policy;
 use std::ffi::OsString;
@@ -47,6 +48,7 @@ pub struct ControllerBuilder {
     rules: Rules,
     launch: Launch,
     capture: usize,
+    log: Option<InstanceLog>,
 }
 
 /// How much of a program's output is kept, in bytes.
@@ -128,6 +130,13 @@ impl ControllerBuilder {
         self
     }
 
+    /// Keeps the lines that it writes, over the end of this process too.
+    #[must_use]
+    pub fn log(mut self, log: InstanceLog) -> Self {
+        self.log = Some(log);
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -137,7 +146,10 @@ impl ControllerBuilder {
 
     /// Begins to keep it running. Must be called inside a tokio runtime.
     pub fn start(self) -> Controller {
-        let capture = Capture::new(self.capture);
+        let mut capture = Capture::new(self.capture);
+        if let Some(log) = self.log {
+            capture = capture.logged(log);
+        }
         let (actor, requests, status) = Actor::new(true, self.rules, self.launch, capture.clone());
         tokio::spawn(actor.act());
         Controller { requests, status, capture }
@@ -161,7 +173,7 @@ impl Controller {
             looks: Vec::new(),
             gate: Gate::default(),
         };
-        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT }
+        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }
     }
 
     /// One service of a stack.

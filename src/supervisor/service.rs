@@ -5,11 +5,11 @@ use super::capture::Capture;
 use super::gate::Gate;
 use super::health::{Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
-use super::lines::Stream;
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::restart::Moment;
 use crate::error::Error;
+use crate::logs::Stream;
 use crate::platform::{Backend, BoxFuture, Signal, Stdio};
 use crate::policy::Policy;
 use crate::report::ExitReport;
@@ -309,8 +309,9 @@ impl Actor {
     fn start(&mut self) -> Happening {
         match self.launch.start() {
             Ok(mut sandbox) => {
-                self.capture.attach(Stream::Output, sandbox.stdout.take());
-                self.capture.attach(Stream::Error, sandbox.stderr.take());
+                let generation = self.life.generation();
+                self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
+                self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
                 self.run = Some(sandbox);
                 self.looks = Looks::new(&self.launch.looks);
                 Happening::Launched
