@@ -16,6 +16,7 @@ mod network;
 mod output;
 pub mod plan;
 pub mod policy;
+mod ports;
 pub mod report;
 mod sandbox;
 pub mod supervisor;

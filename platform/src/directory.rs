@@ -20,6 +20,18 @@ const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Directory {
+    /// Where what lasts is, where nobody says otherwise: `/var/lib/stockade` for root; else `stockade` in `$XDG_STATE_HOME` or in
+    /// `~/.local/state`. `None` where nothing tells.
+    pub fn usual_state() -> Option<PathBuf> {
+        if rustix::process::geteuid().is_root() {
+            return Some("/var/lib/stockade".into());
+        }
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let home = || Some(variable("HOME").filter(absolute)?.join(".local/state"));
+        Some(variable("XDG_STATE_HOME").filter(absolute).or_else(home)?.join("stockade"))
+    }
+
     /// Opens a directory, made with all that is missing above it.
     ///
     /// # Errors

@@ -19,6 +19,29 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Who beside this user and the system's own could write an open file, for messages; `None` where nobody could. A group that
+/// has the number of the file's owner is that user's own.
+///
+/// # Errors
+/// As [`File::metadata`].
+pub fn other_writers(file: &File) -> io::Result<Option<String>> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = file.metadata()?;
+        let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
+        let own = rustix::process::geteuid().as_raw();
+        Ok(match () {
+            () if owner != 0 && owner != own => Some(format!("user {owner}, who owns it")),
+            () if mode & 0o002 != 0 => Some("everybody".to_owned()),
+            () if mode & 0o020 != 0 && group != owner => Some(format!("group {group}")),
+            () => None,
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    file.metadata().map(|_| None)
+}
+
 /// What a file is, with its article, for messages: `a FIFO`.
 pub fn kind_of_file(kind: FileType) -> &'static str {
     #[cfg(unix)]
@@ -52,6 +75,20 @@ mod tests {
         assert_eq!(kind("/dev/zero"), "a device");
         assert_eq!(kind("/proc"), "a directory");
         assert_eq!(kind("/proc/self/exe"), "a regular file");
+    }
+
+    #[test]
+    fn who_else_could_write_a_file_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::tempfile().unwrap();
+        for (mode, writers) in [(0o644, None), (0o660, None), (0o666, Some("everybody"))] {
+            file.set_permissions(std::fs::Permissions::from_mode(mode)).unwrap();
+            let told = other_writers(&file).unwrap();
+            // Whether the group is the owner's own depends on who runs this.
+            if mode != 0o660 {
+                assert_eq!(told.as_deref(), writers);
+            }
+        }
     }
 
     #[test]

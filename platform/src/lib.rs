@@ -34,6 +34,7 @@ mod meter;
 mod names;
 mod network;
 mod plan;
+mod ports;
 mod process;
 mod replacement;
 mod secret;
@@ -61,7 +62,7 @@ pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
-pub use files::{kind_of_file, open_without_waiting};
+pub use files::{kind_of_file, open_without_waiting, other_writers};
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
@@ -74,6 +75,7 @@ pub use plan::{
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, Overlay,
     ProcView, SysView, SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
+pub use ports::{ParsePortSetError, PortSet, TcpPorts};
 pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod judge;
 mod learn;
+mod logs;
 mod output;
 mod overrides;
 mod policy;
@@ -35,6 +36,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(run::command())
         .subcommand(up::command())
+        .subcommand(logs::command())
         .subcommand(config::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("up", matches)) => up::run(matches),
+        Some(("logs", matches)) => logs::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),

@@ -1,7 +1,9 @@
 //! `stockade up`: keeps the services of a stack file running, in the foreground.
 
+use super::logs;
 use super::{output, run};
 use crate::error::Error;
+use crate::logs::Logs;
 use crate::platform::IncomingSignals;
 use crate::supervisor::{Line, Lines, Stack, State, Status, Supervisor};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -37,6 +39,10 @@ pub(super) fn command() -> Command {
         .about("Keep the services of a stack file running")
         .after_help(AFTER)
         .arg(file())
+        .arg(
+            logs::state()
+                .help("Keep what they write in `logs` below this directory, for `stockade logs`"),
+        )
 }
 
 pub(super) fn load(matches: &ArgMatches) -> Result<Stack, Error> {
@@ -50,7 +56,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     run::event_loop()?.block_on(async {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;
-        let (supervisor, mut lines) = Supervisor::start(&stack);
+        let state = matches.get_one::<OsString>("state");
+        let logs = state.map(|state| Logs::open(Path::new(state))).transpose()?;
+        let (supervisor, mut lines) = match &logs {
+            Some(logs) => Supervisor::start_logged(&stack, None, logs.clone())?,
+            None => Supervisor::start(&stack),
+        };
         let mut teller = Teller::new(&supervisor);
         let ended = keep(&supervisor, &mut signals, &mut lines, &mut teller).await;
         // What was written last has still to be read, and what happened last to be told.
@@ -59,6 +70,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         while let Some(line) = lines.next().await {
             teller.line(&line)?;
         }
+        logs.into_iter().for_each(Logs::close);
         ended?;
         Ok(u8::from(failures))
     })
@@ -118,11 +130,12 @@ struct Teller {
 
 impl Teller {
     fn new(supervisor: &Supervisor) -> Self {
-        let width = supervisor.names().map(str::len).max().unwrap_or(0);
+        let width = supervisor.names().iter().map(String::len).max().unwrap_or(0);
         let (sender, changes) = tokio::sync::mpsc::channel(1);
         let mut watching = tokio::task::JoinSet::new();
-        for controller in supervisor.names().filter_map(|name| supervisor.service(name)) {
-            let (controller, sender) = (controller.clone(), sender.clone());
+        let names = supervisor.names();
+        for controller in names.iter().filter_map(|name| supervisor.service(name)) {
+            let sender = sender.clone();
             watching.spawn(async move {
                 let mut before = controller.status();
                 // A change that isn't told yet tells of this one too.
@@ -152,14 +165,14 @@ impl Teller {
 
     fn tell(&mut self, supervisor: &Supervisor) {
         for name in supervisor.names() {
-            let Some(status) = supervisor.service(name).map(|service| service.status()) else {
+            let Some(status) = supervisor.service(&name).map(|service| service.status()) else {
                 continue;
             };
-            if self.told.get(name) == Some(&key(&status)) {
+            if self.told.get(&name) == Some(&key(&status)) {
                 continue;
             }
-            self.told.insert(name.to_owned(), key(&status));
-            let (state, why) = (word(status.state), &status.why);
+            self.told.insert(name.clone(), key(&status));
+            let (state, why) = (status.state.word(), &status.why);
             output::note(format_args!("stockade: {name}: {state}: {}", output::plain(why)));
         }
     }
@@ -176,22 +189,4 @@ impl Teller {
 /// What makes a status news.
 fn key(status: &Status) -> (State, u64) {
     (status.state, status.generation.0)
-}
-
-fn word(state: State) -> &'static str {
-    match state {
-        State::Disabled => "disabled",
-        State::Inactive => "inactive",
-        State::Pending => "pending",
-        State::Starting => "starting",
-        State::Running => "running",
-        State::Reloading => "reloading",
-        State::Stopping => "stopping",
-        State::Killing => "killing",
-        State::Backoff => "backoff",
-        State::Failed => "failed",
-        State::Completed => "completed",
-        State::Paused => "paused",
-        State::Unknown => "unknown",
-    }
 }

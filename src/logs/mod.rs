@@ -2,11 +2,14 @@
 //!
 //! `spool` takes bytes from a program's pipe so that none is lost when this process is killed; `cutter` makes lines of them,
 //! `sieve` says which are kept (`format` what they say of themselves, `rate` how many), `store` keeps them, and `keeper` holds these
-//! together for one instance. All of it happens on one thread of its own, so that nothing else ever waits for a disk.
+//! together for one instance. `reader` reads them again, also while they are written, `listing` those of many instances, `query` says
+//! which of them. All of it happens on one thread of its own, so that nothing else ever waits for a disk.
 
 mod cutter;
 mod format;
 mod keeper;
+mod listing;
+mod query;
 mod rate;
 mod reader;
 mod record;
@@ -21,6 +24,8 @@ pub(crate) use cutter::{Cutter, Piece};
 pub use format::Format;
 pub use keeper::Counts;
 pub(crate) use keeper::Listener;
+pub use listing::{Entry, Listing};
+pub use query::{Query, moment};
 pub use reader::{Next, Reader};
 pub use record::{Level, Lost, Record, Stream};
 pub use settings::{Driver, Logging, RateLimit, Rotation};
@@ -36,12 +41,12 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// The logs of all services below one state directory. They are this process's alone while it lives.
-#[derive(Debug)]
+/// The logs of all services below one state directory. They are this process's alone while one of its handles lives.
+#[derive(Clone, Debug)]
 pub struct Logs {
     directory: Directory,
     work: mpsc::UnboundedSender<Work>,
-    thread: JoinHandle<()>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// The log of one instance of a service. It is read into as long as one of its handles lives, and to the end of what is attached.
@@ -79,7 +84,7 @@ impl Logs {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let thread = std::thread::Builder::new().name("logs".into());
         let thread = thread.spawn(move || runtime.block_on(carry_out(todo))).map_err(failed)?;
-        Ok(Self { directory, work, thread })
+        Ok(Self { directory, work, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// The log of one instance of a service. What a process before this one took in, and didn't keep any more, is kept now.
@@ -109,12 +114,14 @@ impl Logs {
         self.directory.path()
     }
 
-    /// Returns when everything is kept that was written. Nothing is while handles of instances live, or programs write.
+    /// Returns when everything is kept that was written. That is never while other handles live, or programs write.
     pub fn close(self) {
-        let Self { work, thread, .. } = self;
+        let Self { work, thread, directory } = self;
         drop(work);
+        let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // It can't panic; if it did, what is in the spools is kept by the next process.
-        thread.join().unwrap_or(());
+        thread.map_or(Ok(()), JoinHandle::join).unwrap_or(());
+        drop(directory);
     }
 }
 

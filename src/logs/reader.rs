@@ -157,7 +157,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn next(&mut self) -> io::Result<Next> {
+    pub fn advance(&mut self) -> io::Result<Next> {
         if let Some(record) = self.held.take() {
             self.next = record.seq + 1;
             return Ok(Next::Record(record));
@@ -225,7 +225,7 @@ impl Reader {
             let Some(mut reader) = Self::open(self.directory.clone(), *first)? else { continue };
             let mut found = VecDeque::new();
             loop {
-                match reader.next()? {
+                match reader.advance()? {
                     Next::Record(record) if record.seq >= until => break,
                     Next::Record(record) if wants(&record) => {
                         found.push_back(record);

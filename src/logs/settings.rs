@@ -39,6 +39,24 @@ pub struct Logging {
     pub level: Option<Level>,
 }
 
+impl Logging {
+    /// Whether another one means the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let texts = |patterns: &[Regex]| -> Vec<String> {
+            patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect()
+        };
+        let Self { driver, targets, rotation, rate_limit, format, include, exclude, level } = self;
+        *driver == other.driver
+            && *targets == other.targets
+            && *rotation == other.rotation
+            && *rate_limit == other.rate_limit
+            && *format == other.format
+            && texts(include) == texts(&other.include)
+            && texts(exclude) == texts(&other.exclude)
+            && *level == other.level
+    }
+}
+
 /// When a file is followed by a new one, and how many are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -45,7 +45,7 @@ fn reader(state: &Path) -> Reader {
 
 fn all(state: &Path) -> Vec<Record> {
     let (mut reader, mut records) = (reader(state), Vec::new());
-    while let Next::Record(record) = reader.next().unwrap() {
+    while let Next::Record(record) = reader.advance().unwrap() {
         records.push(record);
     }
     records
@@ -106,12 +106,12 @@ fn full_files_are_compressed_and_the_oldest_removed() {
     let compressed = files.iter().filter(|name| name.ends_with(".jsonl.gz")).count();
     assert_eq!(compressed, 2, "{files:?}");
     let mut reader = reader(&state);
-    let Next::Missed(missed) = reader.next().unwrap() else { panic!("nothing was removed") };
+    let Next::Missed(missed) = reader.advance().unwrap() else { panic!("nothing was removed") };
     for number in missed..200 {
-        let Next::Record(record) = reader.next().unwrap() else { panic!("{number}") };
+        let Next::Record(record) = reader.advance().unwrap() else { panic!("{number}") };
         assert_eq!((record.seq, record.text), (number, format!("line {number}")));
     }
-    assert_eq!(reader.next().unwrap(), Next::Nothing);
+    assert_eq!(reader.advance().unwrap(), Next::Nothing);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn the_last_records_are_found_from_behind_over_many_files() {
         let expected: Vec<u64> = (0..3000).filter(|seq| seq % 2 == 1).collect();
         let expected = &expected[expected.len().saturating_sub(most)..];
         assert_eq!(last.iter().map(|record| record.seq).collect::<Vec<_>>(), expected);
-        assert_eq!(reader.next().unwrap(), Next::Nothing);
+        assert_eq!(reader.advance().unwrap(), Next::Nothing);
         assert_eq!(reader.position(), 3000);
     }
 }

@@ -74,40 +74,47 @@ fn read(
         sources: Vec::new(),
         chain: Vec::new(),
         directory,
+        guarded: false,
     };
     loader.read(source);
     loader.finish(overrides)
 }
 
-/// A policy with sections of another file put over it, as the services of a stack have them.
+/// Sections of another file that are put over a policy.
+pub(crate) type Over<'a> = (&'a Source, DeTable<'a>);
+
+/// A policy with sections of other files put over it, one after the other, as the services of a stack have them. `beside` is
+/// where a relative path of it starts. Its files are as guarded as those that say what is started.
 pub(crate) fn load_under(
     word: &OsStr,
-    (over, sections): (&Source, &DeTable<'_>),
+    beside: &Path,
+    layers: &[Over<'_>],
     directory: &Path,
 ) -> Result<Policy, PolicyError> {
+    let named = LaunchPlan::readable(word);
     let mut loader = Loader {
-        draft: Draft::new(&LaunchPlan::readable(word)),
+        draft: Draft::new(&named),
         findings: Findings::default(),
         sources: Vec::new(),
         chain: Vec::new(),
         directory,
+        guarded: true,
     };
     let source = match reference(word) {
         Err(message) => return Err(Problem::whole("policy", message).into()),
         Ok(Reference::Shipped(shipped)) => Source::shipped(shipped, directory),
-        Ok(Reference::File(path)) => Source::file(path, &over.directory)
-            .map_err(|error| error.problem(&LaunchPlan::readable(word)))?,
+        Ok(Reference::File(path)) => {
+            loader.open(path, beside).map_err(|error| error.problem(&named))?
+        }
     };
     loader.read(source);
-    let number = loader.sources.len();
-    let base = Base { directory: &over.directory, may_climb: false };
-    Layer::new(&mut loader.draft, &mut loader.findings, base, false).read(
-        over,
-        number,
-        sections,
-        &[],
-    );
-    loader.sources.push(Some(over.clone()));
+    for (over, sections) in layers {
+        let number = loader.sources.len();
+        let base = Base { directory: &over.directory, may_climb: false };
+        let mut layer = Layer::new(&mut loader.draft, &mut loader.findings, base, false);
+        layer.read(over, number, sections, &[]);
+        loader.sources.push(Some((*over).clone()));
+    }
     loader.finish(&[]).map(|loaded| loaded.draft.policy)
 }
 
@@ -152,6 +159,8 @@ struct Loader<'a> {
     chain: Vec<(PathBuf, String)>,
     /// Where the command was started.
     directory: &'a Path,
+    /// Whether nobody else may be able to write its files.
+    guarded: bool,
 }
 
 impl<'a> Loader<'a> {
@@ -161,7 +170,14 @@ impl<'a> Loader<'a> {
         draft.policy.limits = limits.clone();
         draft.policy.network = Network::Filtered;
         let (sources, chain) = (Vec::new(), Vec::new());
-        Self { draft, findings: Findings::default(), sources, chain, directory }
+        Self { draft, findings: Findings::default(), sources, chain, directory, guarded: false }
+    }
+
+    fn open(&self, path: &Path, beside: &Path) -> Result<Source, Unreadable> {
+        match self.guarded {
+            true => Source::guarded(path, beside, "policy"),
+            false => Source::file(path, beside),
+        }
     }
 
     /// Tells of what can't be changed while a program runs.
@@ -206,7 +222,8 @@ impl<'a> Loader<'a> {
         let next = match reference(OsStr::new(word))? {
             Reference::Shipped(shipped) => Source::shipped(shipped, self.directory),
             Reference::File(path) => {
-                let mut found = Source::file(path, &source.directory)
+                let mut found = self
+                    .open(path, &source.directory)
                     .map_err(|Unreadable { message, .. }| format!("{}: {message}", quoted(word)))?;
                 // Named as seen from where the command was started.
                 let beside = Path::new(&source.name).parent().unwrap_or(Path::new(""));
@@ -272,6 +289,7 @@ mod tests {
             sources: Vec::new(),
             chain: Vec::new(),
             directory,
+            guarded: false,
         };
         loader.read(Source {
             name: "p.toml".into(),

@@ -209,10 +209,13 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Notes a problem; it is made only when it will be told.
+    /// Notes a problem; it is made only when it will be told. What is read several times is told once.
     pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
         if self.found.len() < MOST_PROBLEMS {
-            self.found.push(problem());
+            let problem = problem();
+            if !self.found.contains(&problem) {
+                self.found.push(problem);
+            }
         } else {
             self.more += 1;
         }

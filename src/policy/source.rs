@@ -3,7 +3,7 @@
 use super::paths::shown;
 use super::problem::Problem;
 use super::suggest::nearest;
-use crate::platform::{kind_of_file, open_without_waiting};
+use crate::platform::{kind_of_file, open_without_waiting, other_writers};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs;
@@ -79,7 +79,13 @@ impl Source {
 
     /// A file. `directory` is where a relative `path` starts.
     pub(crate) fn file(path: &Path, directory: &Path) -> Result<Self, Unreadable> {
-        Self::of_bytes(read(&directory.join(path))?, path, directory)
+        Self::of_bytes(read(&directory.join(path), "policy", false)?, path, directory)
+    }
+
+    /// A file that decides what is started without anybody looking on: nobody else may be able to write it. `kind` is what it
+    /// should be, for messages.
+    pub(crate) fn guarded(path: &Path, directory: &Path, kind: &str) -> Result<Self, Unreadable> {
+        Self::of_bytes(read(&directory.join(path), kind, true)?, path, directory)
     }
 
     /// A file whose content is known.
@@ -109,32 +115,37 @@ impl Source {
 }
 
 /// Reads a regular file of bounded size. A FIFO must not make Stockade wait, nor a device that never ends fill its memory.
-fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
+fn read(path: &Path, kind: &str, guarded: bool) -> Result<Vec<u8>, Unreadable> {
     let failed = |error: std::io::Error| Unreadable::because(format!("failed to read: {error}"));
     // Looked at before it is opened, since opening some devices does something; and after, since it may have changed.
-    regular(&fs::metadata(path).map_err(failed)?)?;
+    regular(&fs::metadata(path).map_err(failed)?, kind)?;
     let file = open_without_waiting(path).map_err(failed)?;
-    regular(&file.metadata().map_err(failed)?)?;
+    regular(&file.metadata().map_err(failed)?, kind)?;
+    if let Some(who) = other_writers(&file).map_err(failed)?.filter(|_| guarded) {
+        let message =
+            format!("{who} can write it, and with it what is started (chown, chmod go-w)");
+        return Err(Unreadable::because(message));
+    }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    small_enough(bytes.len() as u64)?;
+    small_enough(bytes.len() as u64, kind)?;
     Ok(bytes)
 }
 
-fn regular(metadata: &fs::Metadata) -> Result<(), Unreadable> {
+fn regular(metadata: &fs::Metadata, of: &str) -> Result<(), Unreadable> {
     if !metadata.is_file() {
         let kind = kind_of_file(metadata.file_type());
         return Err(Unreadable::because(format!(
-            "a policy must be a regular file, and this is {kind}"
+            "a {of} must be a regular file, and this is {kind}"
         )));
     }
-    small_enough(metadata.len())
+    small_enough(metadata.len(), of)
 }
 
-fn small_enough(length: u64) -> Result<(), Unreadable> {
+fn small_enough(length: u64, of: &str) -> Result<(), Unreadable> {
     if length > LARGEST {
         return Err(Unreadable::because(format!(
-            "the file is too large for a policy (at most {LARGEST} bytes)"
+            "the file is too large for a {of} (at most {LARGEST} bytes)"
         )));
     }
     Ok(())

@@ -46,8 +46,12 @@ impl Capture {
     }
 
     /// The same, with lines kept where this process's end doesn't reach.
-    pub(super) fn logged(self, log: InstanceLog) -> Self {
-        Self { log: Some(log), ..self }
+    pub(super) fn logged(self, log: Option<InstanceLog>) -> Self {
+        Self { log, ..self }
+    }
+
+    pub(super) fn log(&self) -> Option<&InstanceLog> {
+        self.log.as_ref()
     }
 
     /// Reads a stream of a run to its end, by itself: from its beginning, or where a process before this one stopped.

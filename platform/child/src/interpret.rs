@@ -425,7 +425,12 @@ fn access_rules(
         sys::close(path);
         added?;
     }
-    for stream in 0..=2 {
+    for rule in script.ports {
+        sys::add_port_rule(ruleset, rule.port, rule.rights)?;
+    }
+    // Without rules for files there is nothing that a stream could need.
+    let streams = if handled[0] == 0 { 0 } else { 3 };
+    for stream in 0..streams {
         let mode = sys::status_flags(stream)? & libc::O_ACCMODE;
         let rights = match mode {
             libc::O_RDONLY => reading,

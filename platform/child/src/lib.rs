@@ -19,5 +19,5 @@ mod sys;
 
 pub use init::run;
 pub use message::{Message, Phase};
-pub use script::{AccessRule, Op, Script, Source, Text};
+pub use script::{AccessRule, Op, PortRule, Script, Source, Text};
 pub use sys::CLONE_NEWTIME;

@@ -221,6 +221,15 @@ pub struct AccessRule {
     pub rights: u64,
 }
 
+/// One Landlock rule for a TCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRule {
+    /// The port.
+    pub port: u16,
+    /// Rights.
+    pub rights: u64,
+}
+
 /// Everything that the child needs, all of it made before the clone.
 #[derive(Clone, Copy, Debug)]
 pub struct Script<'a> {
@@ -230,8 +239,10 @@ pub struct Script<'a> {
     pub program: &'a [Op],
     /// NUL-terminated texts.
     pub text: &'a [u8],
-    /// Landlock rules.
+    /// Landlock rules for paths.
     pub access: &'a [AccessRule],
+    /// Landlock rules for ports.
+    pub ports: &'a [PortRule],
     /// Filter programs.
     pub filters: &'a [&'a [libc::sock_filter]],
     /// Paths to try to execute, in order.

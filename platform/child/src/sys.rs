@@ -442,6 +442,20 @@ pub(crate) fn add_path_rule(ruleset: i32, path: i32, rights: u64) -> Result<()> 
     unsafe { call(Sysno::landlock_add_rule, args) }.map(drop)
 }
 
+/// Adds a rule for a TCP port.
+pub(crate) fn add_port_rule(ruleset: i32, port: u16, rights: u64) -> Result<()> {
+    const LANDLOCK_RULE_NET_PORT: usize = 2;
+    #[repr(C)]
+    struct NetPort {
+        rights: u64,
+        port: u64,
+    }
+    let rule = NetPort { rights, port: u64::from(port) };
+    let args = [int(ruleset), LANDLOCK_RULE_NET_PORT, ptr::from_ref(&rule) as usize, 0, 0, 0];
+    // SAFETY: the rule outlives the call.
+    unsafe { call(Sysno::landlock_add_rule, args) }.map(drop)
+}
+
 pub(crate) fn restrict_self(ruleset: i32) -> Result<()> {
     // SAFETY: no pointers.
     unsafe { call(Sysno::landlock_restrict_self, [int(ruleset), 0, 0, 0, 0, 0]) }.map(drop)

@@ -3,7 +3,7 @@
 use super::capabilities;
 use super::identity::{Caller, Ids};
 use super::kept::Kept;
-use super::landlock;
+use super::landlock::{self, AccessRules};
 use super::listener::{NATIVE_AUDIT, path_calls};
 use super::ownership::Ownership;
 use super::script::OwnedScript;
@@ -11,14 +11,14 @@ use super::seccomp;
 use super::view::{Sight, Standing, View};
 use crate::{
     Access, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Network,
-    PlatformError, Stage, State,
+    PlatformError, PortSet, Stage, State,
 };
 use rustix::process::Resource;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use stockade_child::{AccessRule, Op};
+use stockade_child::{AccessRule, Op, PortRule};
 
 /// One launch, ready to be cloned.
 #[derive(Debug)]
@@ -212,17 +212,32 @@ impl Prepared {
     }
 
     fn access_rules(&mut self, plan: &LaunchPlan, view: &View) -> Result<(), PlatformError> {
-        if !plan.controls.contains_key(&Control::AccessRules) {
-            return Ok(());
-        }
+        let files = plan.controls.contains_key(&Control::AccessRules);
+        let ports = enforced(plan, Control::TcpPorts);
         let abi = match landlock::abi() {
+            _ if !files && !ports => return Ok(()),
             Ok(abi) => abi,
+            Err(reason) if ports => {
+                return Err(PlatformError::unsupported(Control::TcpPorts, reason));
+            }
             Err(reason) if enforced(plan, Control::AccessRules) => {
                 return Err(PlatformError::unsupported(Control::AccessRules, reason));
             }
             Err(_) => return Ok(()),
         };
-        let rules = landlock::rules(abi, &view.paths(), plan.network);
+        let mut rules =
+            if files { landlock::rules(abi, &view.paths()) } else { AccessRules::none() };
+        if ports {
+            rules = rules.with_ports(&plan.tcp, plan.proxy);
+            let shown = |ports: &Option<PortSet>| match ports {
+                Some(ports) => ports.to_string(),
+                None => "all".into(),
+            };
+            let value =
+                format!("bind {}; connect {}", shown(&plan.tcp.bind), shown(&plan.tcp.connect));
+            let held = Enforcement::new(Control::TcpPorts, State::Enforced, "Landlock");
+            self.enforcement.push(held.with_value(value));
+        }
         if let Some(sight) = &mut self.sight {
             sight.handled = rules.handled_fs;
         }
@@ -230,10 +245,13 @@ impl Prepared {
             let path = self.script.text(path)?;
             self.script.access.push(AccessRule { path, rights: *rights });
         }
+        let ports =
+            rules.ports.iter().map(|(port, rights)| PortRule { port: *port, rights: *rights });
+        self.script.ports.extend(ports);
         // The structure grew with versions 4 (network) and 6 (scopes); a kernel refuses a longer one that isn't zero.
         let size = match abi {
-            ..4 => 8,
-            4..6 => 16,
+            ..landlock::PORTS => 8,
+            landlock::PORTS..6 => 16,
             6.. => 24,
         };
         self.script.program.push(Op::AccessRules {
@@ -244,11 +262,11 @@ impl Prepared {
             writing: landlock::descriptor(abi, false, true),
             size,
         });
-        let state = if rules.complete { State::Enforced } else { State::Degraded };
-        self.enforcement.push(
-            Enforcement::new(Control::AccessRules, state, rules.how)
-                .with_value(format!("ABI {abi}")),
-        );
+        if files {
+            let state = if rules.complete { State::Enforced } else { State::Degraded };
+            let held = Enforcement::new(Control::AccessRules, state, rules.how);
+            self.enforcement.push(held.with_value(format!("ABI {abi}")));
+        }
         Ok(())
     }
 

@@ -26,8 +26,16 @@ pub(super) enum Kind {
     Command,
     /// The policy under which it runs.
     Policy,
+    /// Short for this key of the policy: its section and its name there.
+    OfPolicy(&'static str, &'static str),
     /// Other services that it needs, and what of them.
     Services,
+    /// Files of variables.
+    EnvFiles,
+    /// Names and texts.
+    Labels,
+    /// How its lines are kept; `logging` has its keys.
+    Logging,
     Switch(fn(&mut Service, bool)),
     Duration(fn(&mut Service, Duration)),
     /// With `None` for `unlimited`.
@@ -99,6 +107,42 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Policy,
         doc: "the policy under which it runs: a shipped name or a file; tables such as `limits` are put over it",
         example: "\"service\"",
+    },
+    Key {
+        path: "working_dir",
+        kind: Kind::OfPolicy("filesystem", "workdir"),
+        doc: "the directory in which it starts; short for `filesystem.workdir`",
+        example: "\"/srv/app\"",
+    },
+    Key {
+        path: "user",
+        kind: Kind::OfPolicy("identity", "user"),
+        doc: "its user number inside; short for `identity.user`",
+        example: "1000",
+    },
+    Key {
+        path: "group",
+        kind: Kind::OfPolicy("identity", "group"),
+        doc: "its group number inside; short for `identity.group`",
+        example: "1000",
+    },
+    Key {
+        path: "env_file",
+        kind: Kind::EnvFiles,
+        doc: "files of variables, `NAME=value` on each line; what `environment.set` says in the stack counts more",
+        example: "[\"web.env\", { path = \"local.env\", required = false }]",
+    },
+    Key {
+        path: "labels",
+        kind: Kind::Labels,
+        doc: "what people note of it",
+        example: "{ team = \"shop\" }",
+    },
+    Key {
+        path: "logging",
+        kind: Kind::Logging,
+        doc: "how the lines that it writes are kept",
+        example: "{ format = \"json\", rotation = { max_files = 3 } }",
     },
     Key {
         path: "enabled",

@@ -1,12 +1,24 @@
-//! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say.
+//! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
+//! that means, `logging` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
+//! `difference` has what another stack changes.
 
+mod difference;
+mod env_file;
+mod files;
 mod keys;
+mod logging;
 mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
+mod values;
+mod variables;
 
+pub use difference::{Difference, DifferenceKind};
 pub use schema::stack_schema;
 
 use super::lifecycle::Rules;
+use crate::logs::Logging;
 use crate::platform::Signal;
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +57,28 @@ pub struct Service {
     pub reload_signal: Signal,
     /// What it needs of other services.
     pub depends_on: BTreeMap<String, Condition>,
+    /// What people note of it; nothing depends on that.
+    pub labels: BTreeMap<String, String>,
+    /// How its lines are kept.
+    pub logging: Logging,
+}
+
+impl Service {
+    /// One of which nothing is said but its policy.
+    fn under(policy: Policy) -> Self {
+        Self {
+            description: String::new(),
+            command: Vec::new(),
+            policy,
+            enabled: true,
+            rules: Rules::default(),
+            stop_signal: Signal::Terminate,
+            reload_signal: Signal::Hangup,
+            depends_on: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            logging: Logging::default(),
+        }
+    }
 }
 
 /// Services by their names. What they depend on exists, and none depends on itself, however indirectly.

@@ -24,8 +24,7 @@ pub fn stack_schema() -> Value {
     for section in policy::sections() {
         service.insert(section.to_owned(), policy["properties"][section].clone());
     }
-    let mut services = table(service);
-    services["required"] = json!(["command"]);
+    let defaults = table(service);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Stockade stack",
@@ -35,9 +34,24 @@ pub fn stack_schema() -> Value {
         "patternProperties": { "^x-": {} },
         "properties": {
             "name": { "type": "string", "description": "its name, for people" },
-            "services": { "type": "object", "additionalProperties": services },
+            "include": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "more stack files, whose services are this one's too",
+                "examples": [["more.toml"]],
+            },
+            "defaults": described(defaults.clone(), "what counts for each service that doesn't say otherwise"),
+            "services": { "type": "object", "additionalProperties": defaults },
         },
     })
+}
+
+/// The keys of a stack.
+pub(super) const WORDS: [&str; 4] = ["name", "include", "defaults", "services"];
+
+fn described(mut schema: Value, text: &str) -> Value {
+    schema["description"] = text.into();
+    schema
 }
 
 fn table(properties: Map<String, Value>) -> Value {
@@ -66,6 +80,21 @@ fn schema_of(key: &Key) -> Value {
             let list = json!({ "type": "array", "items": { "type": "string" } });
             json!({ "anyOf": [list, { "type": "object", "additionalProperties": conditions }] })
         }
+        // As the policy has it.
+        Kind::OfPolicy(section, name) => {
+            policy::schema()["properties"][section]["properties"][name].clone()
+        }
+        Kind::EnvFiles => {
+            let table = json!({
+                "type": "object",
+                "required": ["path"],
+                "additionalProperties": false,
+                "properties": { "path": { "type": "string" }, "required": { "type": "boolean" } },
+            });
+            json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } })
+        }
+        Kind::Logging => super::logging::schema(),
+        Kind::Labels => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Switch(_) => json!({ "type": "boolean" }),
         Kind::Duration(_) => json!({ "type": "string", "pattern": TIME }),
         Kind::Time(_) => {

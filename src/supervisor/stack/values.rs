@@ -1,0 +1,222 @@
+//! The values of a stack file, one at a time.
+
+use super::keys::{Key, Kind};
+use super::{Condition, Service};
+use crate::platform::Signal;
+use crate::policy::problem::quoted;
+use crate::policy::value::{self, Scalar};
+use crate::supervisor::ExitStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::DeValue;
+
+/// What is wrong, and where if that isn't the whole value.
+pub(super) type Wrong = (Option<Range<usize>>, String);
+
+/// Checks a value that a service has by itself, and puts it there.
+pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Result<(), Wrong> {
+    let scalar = Scalar::Toml(given);
+    let here = |message: String| (None, message);
+    match &key.kind {
+        Kind::Line(set) => set(service, &value::line(scalar).map_err(here)?),
+        Kind::Switch(set) => set(service, value::switch(scalar).map_err(here)?),
+        Kind::Duration(set) => set(service, value::duration(scalar).map_err(here)?),
+        Kind::Time(set) => set(service, value::time(scalar).map_err(here)?),
+        Kind::Count(set) => set(service, value::whole(scalar, 0, 1_000_000).map_err(here)?),
+        Kind::Factor(least, most, set) => {
+            set(service, value::factor(scalar, *least, *most).map_err(here)?);
+        }
+        Kind::Choice(choices) => {
+            let words: Vec<&str> = choices.iter().map(|choice| choice.word).collect();
+            (choices[value::choice(scalar, &words).map_err(here)?].set)(service);
+        }
+        Kind::Signal(set) => {
+            let text = scalar.text().map_err(here)?;
+            let signal = text.parse::<Signal>();
+            set(service, signal.map_err(|error| here(format!("{} {error}", quoted(&text))))?);
+        }
+        Kind::Statuses(set) => set(service, statuses(key, given)?),
+        Kind::Command => service.command = command(key, given)?,
+        Kind::Logging => super::logging::put(given, &mut service.logging)?,
+        Kind::Labels => service.labels = labels(key, given)?,
+        // Read with the policy.
+        Kind::Policy | Kind::OfPolicy(..) => {}
+        // Whoever reads them has to know where they stand.
+        Kind::Services | Kind::EnvFiles => {}
+    }
+    Ok(())
+}
+
+fn list<'v>(
+    key: &Key,
+    value: &'v DeValue<'_>,
+) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'v>>>, Wrong> {
+    match value {
+        DeValue::Array(entries) => Ok(entries.iter()),
+        other => Err((None, value::wrong_shape(&format!("a list such as {}", key.example), other))),
+    }
+}
+
+/// A program and its arguments.
+fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
+    let words: Vec<OsString> = match value {
+        DeValue::String(text)
+            if text.contains(['"', '\'', '\\', '$', '`', '|', '>', '<', ';', '&']) =>
+        {
+            let message = "no shell reads this (write a list, each word in quotes)".to_owned();
+            return Err((None, message));
+        }
+        DeValue::String(text) => text.split_whitespace().map(OsString::from).collect(),
+        other => {
+            let mut words = Vec::new();
+            for word in list(key, other)? {
+                let text = Scalar::Toml(word.get_ref()).text();
+                let text = text.map_err(|message| (Some(word.span()), message))?;
+                if text.contains('\0') {
+                    let message = format!("{} has a NUL character", quoted(&text));
+                    return Err((Some(word.span()), message));
+                }
+                words.push(OsString::from(text.into_owned()));
+            }
+            words
+        }
+    };
+    match words.first() {
+        Some(program) if !program.is_empty() => Ok(words),
+        _ => Err((None, "it names no program".to_owned())),
+    }
+}
+
+/// Exit codes and signals.
+fn statuses(key: &Key, value: &DeValue<'_>) -> Result<BTreeSet<ExitStatus>, Wrong> {
+    let mut all = BTreeSet::new();
+    for entry in list(key, value)? {
+        let wrong = |message: String| (Some(entry.span()), message);
+        let status = match entry.get_ref() {
+            DeValue::String(name) => match name.parse::<Signal>().map(signal_number) {
+                Ok(Some(number)) => ExitStatus::Signal(number),
+                Ok(None) => return Err(wrong(format!("{} ends nothing", quoted(name)))),
+                Err(error) => return Err(wrong(format!("{} {error}", quoted(name)))),
+            },
+            other => {
+                let code = value::whole(Scalar::Toml(other), 0, 255).map_err(wrong)?;
+                ExitStatus::Code(i32::try_from(code).unwrap_or(i32::MAX))
+            }
+        };
+        all.insert(status);
+    }
+    Ok(all)
+}
+
+/// The number of a signal that ends a program, which is the same on all systems that have it.
+fn signal_number(signal: Signal) -> Option<i32> {
+    match signal {
+        Signal::Hangup => Some(1),
+        Signal::Interrupt => Some(2),
+        Signal::Quit => Some(3),
+        Signal::Kill => Some(9),
+        Signal::User1 => Some(10),
+        Signal::User2 => Some(12),
+        Signal::Terminate => Some(15),
+        _ => None,
+    }
+}
+
+pub(super) type Needs = (BTreeMap<String, Condition>, Vec<(String, Range<usize>)>);
+
+/// Services and what is needed of them: a list of names, or a table of names and conditions.
+pub(super) fn needs(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Needs, Wrong> {
+    const WORDS: [(&str, Condition); 3] = [
+        ("started", Condition::Started),
+        ("ready", Condition::Ready),
+        ("completed", Condition::Completed),
+    ];
+    let (mut all, mut places) = (BTreeMap::new(), Vec::new());
+    if let DeValue::Table(entries) = value.get_ref() {
+        for (name, value) in entries {
+            let words = WORDS.map(|(word, _)| word);
+            let at = value::choice(Scalar::Toml(value.get_ref()), &words);
+            let at = at.map_err(|message| (Some(value.span()), message))?;
+            all.insert(name.get_ref().to_string(), WORDS[at].1);
+            places.push((name.get_ref().to_string(), name.span()));
+        }
+        return Ok((all, places));
+    }
+    for entry in list(key, value.get_ref())? {
+        let name = Scalar::Toml(entry.get_ref()).text();
+        let name = name.map_err(|message| (Some(entry.span()), message))?.into_owned();
+        all.insert(name.clone(), Condition::default());
+        places.push((name, entry.span()));
+    }
+    Ok((all, places))
+}
+
+/// A file of variables.
+#[derive(Debug)]
+pub(super) struct EnvFile {
+    pub(super) path: String,
+    /// Whether it must be there.
+    pub(super) required: bool,
+}
+
+/// Paths, or tables with a path and whether it must be there.
+pub(super) fn env_files(
+    key: &Key,
+    value: &DeValue<'_>,
+) -> Result<Vec<(EnvFile, Range<usize>)>, Wrong> {
+    let mut all = Vec::new();
+    for entry in list(key, value)? {
+        let wrong = |message: String| (Some(entry.span()), message);
+        let (path, required) = match entry.get_ref() {
+            DeValue::Table(table) => {
+                let (mut path, mut required) = (None, true);
+                for (name, value) in table {
+                    let scalar = Scalar::Toml(value.get_ref());
+                    let wrong = |message: String| (Some(value.span()), message);
+                    match name.get_ref().as_ref() {
+                        "path" => path = Some(scalar.text().map_err(wrong)?.into_owned()),
+                        "required" => required = value::switch(scalar).map_err(wrong)?,
+                        other => {
+                            let message =
+                                format!("{} is neither `path` nor `required`", quoted(other));
+                            return Err((Some(name.span()), message));
+                        }
+                    }
+                }
+                (path.ok_or_else(|| wrong("it has no `path`".to_owned()))?, required)
+            }
+            other => (Scalar::Toml(other).text().map_err(wrong)?.into_owned(), true),
+        };
+        if path.is_empty() || path.contains('\0') {
+            return Err(wrong(format!("{} is not a path", quoted(&path))));
+        }
+        all.push((EnvFile { path, required }, entry.span()));
+    }
+    Ok(all)
+}
+
+/// Names and texts.
+fn labels(key: &Key, value: &DeValue<'_>) -> Result<BTreeMap<String, String>, Wrong> {
+    let DeValue::Table(table) = value else {
+        let what = format!("a table such as {}", key.example);
+        return Err((None, value::wrong_shape(&what, value)));
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    let mut all = BTreeMap::new();
+    for (name, value) in table {
+        let word = name.get_ref().as_ref();
+        if word.is_empty() || word.len() > 128 || !word.chars().all(plain) {
+            let message = format!(
+                "{} is no name for a label (at most 128 letters, digits, `-`, `_`, `.` and `/`)",
+                quoted(word)
+            );
+            return Err((Some(name.span()), message));
+        }
+        let text = value::line(Scalar::Toml(value.get_ref()));
+        let text = text.map_err(|message| (Some(value.span()), message))?;
+        all.insert(word.to_owned(), text.into_owned());
+    }
+    Ok(all)
+}
