@@ -122,7 +122,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let follows = matches.get_flag("follow");
     if let (false, [name, ..]) = (follows, &*listing.missing()) {
         let message = format!("there is no log of `{}`", output::plain(name));
-        let all: Vec<&str> = listing.instances().collect();
+        let all: Vec<&str> = listing.known().collect();
         let hint = format!("there are those of {}", all.join(", "));
         return Err(Error::asked(message, if all.is_empty() { "" } else { &hint }));
     }

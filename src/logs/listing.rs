@@ -103,6 +103,11 @@ impl Listing {
         self.sources.iter().map(|source| &*source.instance)
     }
 
+    /// All instances of which there are logs.
+    pub fn known(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(String::as_str)
+    }
+
     /// Those that a query names, and of which there is no log.
     pub fn missing(&self) -> Vec<&str> {
         let found = |name: &&String| {

@@ -192,7 +192,7 @@ impl Work {
         lock(&self.keeper).attach(self.run);
         // Where it can't be watched, its other end is closed: the program hears of it, and isn't held up.
         let Ok(pipe) = self.pipe.watch() else { return };
-        let mut goes_on = true;
+        let (mut goes_on, mut compressing) = (true, JoinSet::new());
         while goes_on {
             let untold = lock(&self.keeper).has_untold();
             let readable = pipe.readable();
@@ -212,12 +212,14 @@ impl Work {
             };
             for (directory, first) in full {
                 // What can't be compressed now is tried again when the files are opened next.
-                tokio::task::spawn_blocking(move || {
+                compressing.spawn_blocking(move || {
                     store::compress(&directory, first).unwrap_or(())
                 });
             }
+            while compressing.try_join_next().is_some() {}
             // Others have pipes too.
             tokio::task::yield_now().await;
         }
+        while compressing.join_next().await.is_some() {}
     }
 }
