@@ -25,6 +25,7 @@ mod enforcement;
 mod errno;
 mod error;
 mod event;
+mod execution;
 mod files;
 mod idrange;
 mod idset;
@@ -57,11 +58,12 @@ pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wa
 #[cfg(unix)]
 pub use directory::Directory;
 #[cfg(unix)]
-pub use endpoint::{Door, Listed, RuntimeDir};
+pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
+pub use execution::{Execution, Keeper, Wish};
 pub use files::{kind_of_file, open_without_waiting, other_writers};
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};

@@ -212,9 +212,8 @@ impl Work {
             };
             for (directory, first) in full {
                 // What can't be compressed now is tried again when the files are opened next.
-                compressing.spawn_blocking(move || {
-                    store::compress(&directory, first).unwrap_or(())
-                });
+                compressing
+                    .spawn_blocking(move || store::compress(&directory, first).unwrap_or(()));
             }
             while compressing.try_join_next().is_some() {}
             // Others have pipes too.

@@ -18,6 +18,13 @@ pub enum Source {
 /// One operation. Paths of targets are relative to the new root, without a leading slash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// Enters these namespaces of a process, which a descriptor stands for (setns(2)).
+    Enter {
+        /// The descriptor.
+        process: i32,
+        /// `CLONE_NEW*`.
+        namespaces: u64,
+    },
     /// Leaves the starter's quota group view: a cgroup namespace rooted where the process stands.
     OwnQuotaView,
     /// Makes later mounts invisible outside and outside ones invisible here.

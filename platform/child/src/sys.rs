@@ -317,6 +317,14 @@ pub(crate) fn loopback_up() -> Result<()> {
     result.map(drop)
 }
 
+/// Enters namespaces of a process; that of process ids with the next child.
+pub(crate) fn enter(process: i32, namespaces: u64) -> Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "these flags are an int")]
+    let namespaces = namespaces as usize;
+    // SAFETY: no pointers.
+    unsafe { call(Sysno::setns, [int(process), namespaces, 0, 0, 0, 0]) }.map(drop)
+}
+
 pub(crate) fn new_session() -> Result<()> {
     // SAFETY: no arguments.
     unsafe { call(Sysno::setsid, [0; 6]) }.map(drop)

@@ -228,6 +228,7 @@ impl OwnedScript {
 
     fn op(&self, op: &Op) -> String {
         match *op {
+            Op::Enter { .. } => "enter the sandbox".into(),
             Op::OwnQuotaView => "hide the host's cgroup tree".into(),
             Op::PrivateMounts => "make mounts private".into(),
             Op::ClockOffsets(text) => {
