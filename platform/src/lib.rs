@@ -12,6 +12,7 @@
 //!
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
+mod adoption;
 mod backend;
 mod changes;
 pub mod console;
@@ -40,6 +41,8 @@ mod process;
 mod replacement;
 mod secret;
 mod signal;
+#[cfg(unix)]
+mod state_dir;
 mod stdio;
 mod support;
 mod units;
@@ -51,6 +54,7 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
+pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
@@ -82,6 +86,8 @@ pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
+#[cfg(unix)]
+pub use state_dir::{StateDir, reserve_room};
 #[cfg(unix)]
 pub use stdio::{DetachedPipe, own_stderr, own_stdout};
 pub use stdio::{

@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         let state = matches.get_one::<OsString>("state");
         let logs = state.map(|state| Logs::open(Path::new(state))).transpose()?;
         let (supervisor, mut lines) = match &logs {
-            Some(logs) => Supervisor::start_logged(&stack, None, logs.clone())?,
+            Some(logs) => Supervisor::start_logged(&stack, logs.clone(), None, None)?,
             None => Supervisor::start(&stack),
         };
         let mut teller = Teller::new(&supervisor);

@@ -3,8 +3,8 @@
 use super::capture::{Capture, Captured};
 use super::gate::Gate;
 use super::health::{HealthCheck, Look};
+use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
-use super::lines::Teller;
 use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
@@ -53,7 +53,7 @@ pub struct ControllerBuilder {
 }
 
 /// How much of a program's output is kept, in bytes.
-const KEPT: usize = 64 << 10;
+pub(super) const KEPT: usize = 64 << 10;
 
 impl ControllerBuilder {
     /// How it is started again.
@@ -180,16 +180,18 @@ impl Controller {
         name: &str,
         service: &Service,
         needs: Vec<(String, Condition, watch::Receiver<Status>)>,
-        teller: Teller,
+        capture: Capture,
         news: News,
-        log: Option<InstanceLog>,
         backend: Option<Arc<dyn Backend>>,
+        journal: Option<&Journal>,
     ) -> Self {
         let launch = Launch::of(name, service, needs, backend);
-        let capture = Capture::new(KEPT).telling(teller).logged(log);
         let rules = service.rules.clone();
-        let (actor, requests, status) =
+        let (mut actor, requests, status) =
             Actor::new(service.enabled, rules, launch, capture.clone(), Some(news));
+        if let Some(journal) = journal {
+            actor.remember_in(journal, name, service.enabled);
+        }
         tokio::spawn(actor.act());
         Self { requests, status, capture }
     }
@@ -255,7 +257,7 @@ impl Controller {
     /// As [`Self::wait_for`].
     pub async fn stop(&self) -> Result<Status, Error> {
         self.ask(Event::Stop).await?;
-        self.wait_for(Status::is_at_rest).await
+        self.wait_for(Status::is_settled).await
     }
 
     /// Ends it at once, and returns when nothing of it is left. It isn't started again by itself.
@@ -264,7 +266,7 @@ impl Controller {
     /// As [`Self::wait_for`].
     pub async fn kill(&self) -> Result<Status, Error> {
         self.ask(Event::Kill).await?;
-        self.wait_for(Status::is_at_rest).await
+        self.wait_for(Status::is_settled).await
     }
 
     /// Asks it to end, and starts it anew when nothing of it is left.

@@ -1,8 +1,11 @@
 //! The services of a stack, kept running together.
 
-use super::controller::Controller;
+use super::capture::Capture;
+use super::controller::{Controller, KEPT};
+use super::journal::Journal;
 use super::lines::{Line, Lines, Teller, lines};
 use super::news::{Board, Notices};
+use super::orphans;
 use super::service::{Change, Launch, Status};
 use super::stack::{Condition, Difference, Service, Stack};
 use crate::error::Error;
@@ -20,6 +23,8 @@ use tokio::task::JoinSet;
 pub struct Supervisor {
     backend: Option<Arc<dyn Backend>>,
     logs: Option<Logs>,
+    /// Where it writes down what the next one needs.
+    journal: Option<Journal>,
     lines: mpsc::Sender<Line>,
     board: Board,
     team: Mutex<Team>,
@@ -62,25 +67,44 @@ impl Supervisor {
 
     /// The same, through another backend than the platform's own.
     pub fn start_with(stack: &Stack, backend: Option<&Arc<dyn Backend>>) -> (Self, Lines) {
-        Self::begin(stack, backend, None, BTreeMap::new())
+        Self::begin(stack, backend, None, None, BTreeMap::new())
     }
 
-    /// The same, with what services write kept in these logs.
+    /// The same with services that outlive it: when it is dropped, or this process dies, they go on, and the next one that is
+    /// started with the same journal takes them over. What runs of services that the stack hasn't any more is ended.
+    pub fn resume(
+        stack: &Stack,
+        journal: Journal,
+        backend: Option<&Arc<dyn Backend>>,
+    ) -> (Self, Lines) {
+        let started = Self::begin(stack, backend, Some(journal.clone()), None, BTreeMap::new());
+        orphans::end(&journal, backend);
+        started
+    }
+
+    /// As [`Self::resume`] with a journal, else as [`Self::start`], with what services write kept in these logs: where this process is
+    /// killed, no line of a service that outlives it is lost.
     ///
     /// # Errors
     /// When the log of a service can't be opened: nothing is started then.
     pub fn start_logged(
         stack: &Stack,
-        backend: Option<&Arc<dyn Backend>>,
         logs: Logs,
+        journal: Option<Journal>,
+        backend: Option<&Arc<dyn Backend>>,
     ) -> Result<(Self, Lines), Error> {
         let opened = open_logs(Some(&logs), stack, |_| true)?;
-        Ok(Self::begin(stack, backend, Some(logs), opened))
+        let started = Self::begin(stack, backend, journal.clone(), Some(logs), opened);
+        if let Some(journal) = journal {
+            orphans::end(&journal, backend);
+        }
+        Ok(started)
     }
 
     fn begin(
         stack: &Stack,
         backend: Option<&Arc<dyn Backend>>,
+        journal: Option<Journal>,
         logs: Option<Logs>,
         mut opened: BTreeMap<String, InstanceLog>,
     ) -> (Self, Lines) {
@@ -88,6 +112,7 @@ impl Supervisor {
         let team = Team { stack: Arc::new(stack.clone()), services: BTreeMap::new() };
         let supervisor = Self {
             backend: backend.cloned(),
+            journal,
             logs,
             lines: sender,
             board: Board::default(),
@@ -107,7 +132,9 @@ impl Supervisor {
         let mut team = self.team();
         let (needs, backend) = (team.needs(service), self.backend.clone());
         let (teller, news) = (Teller::new(name, self.lines.clone()), self.board.of(name));
-        let controller = Controller::of(name, service, needs, teller, news, log, backend);
+        let journal = self.journal.as_ref();
+        let capture = Capture::new(KEPT).telling(teller).logged(log);
+        let controller = Controller::of(name, service, needs, capture, news, backend, journal);
         team.services.insert(name.to_owned(), controller);
     }
 
@@ -136,14 +163,19 @@ impl Supervisor {
     /// is started again where it must be.
     ///
     /// # Errors
-    /// When the log of a new one can't be opened: nothing is changed then. Else as [`Controller::wait_for`].
+    /// When the log of a new one can't be opened: nothing is changed then. Else as [`Controller::wait_for`], or when the journal can't
+    /// be written.
     pub async fn apply(&self, stack: Stack) -> Result<Vec<Difference>, Error> {
         let _one_after_the_other = self.applying.lock().await;
         let is_new = |name: &str| self.service(name).is_none();
         let mut opened = open_logs(self.logs.as_ref(), &stack, is_new)?;
         let differences = self.stack().differences(&stack);
         let leaving = differences.iter().filter(|it| it.is_removed());
-        self.stop_those(leaving.map(|it| it.service.clone()).collect()).await?;
+        let leaving: Vec<String> = leaving.map(|it| it.service.clone()).collect();
+        self.stop_those(leaving.clone()).await?;
+        if let Some(journal) = &self.journal {
+            leaving.iter().try_for_each(|name| journal.forget(name))?;
+        }
         {
             let mut team = self.team();
             team.services.retain(|name, _| stack.services.contains_key(name));
@@ -193,6 +225,13 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Says that this supervisor ends: what is stopped from now on is started again with the next one.
+    pub fn close(&self) {
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
+    }
+
     /// Stops all services, each after those that depend on it, and returns when nothing of them is left.
     ///
     /// # Errors
@@ -209,7 +248,7 @@ impl Supervisor {
             let dependents = team.dependents(name, &names);
             working.spawn(async move {
                 for dependent in dependents {
-                    dependent.wait_for(Status::is_at_rest).await?;
+                    dependent.wait_for(Status::is_settled).await?;
                 }
                 controller.stop().await.map(|_| ())
             });
