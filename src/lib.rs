@@ -12,6 +12,7 @@ pub mod daemon;
 mod denials;
 mod error;
 mod events;
+pub mod logs;
 mod network;
 mod output;
 pub mod plan;

@@ -63,15 +63,6 @@ impl StateDir {
     }
 }
 
-/// Makes a directory and what is missing above it, each for this user alone; what is there stays as it is.
-///
-/// # Errors
-/// When one of them can't be made.
-pub fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// Makes sure that so many bytes can be added to a file, where its file system can (fallocate(2)).
 ///
 /// # Errors

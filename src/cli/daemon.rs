@@ -5,11 +5,10 @@ use crate::daemon::manager::{self, News};
 use crate::daemon::{Grant, Options, Running};
 use crate::error::Error;
 use crate::platform::{IncomingSignals, Signal};
-use crate::supervisor::Lines;
+use crate::supervisor::reexec as execute;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use hyper::Method;
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ The socket is /run/stockade/daemon/api.sock for root, and in $XDG_RUNTIME_DIR/st
 other commands too, or set STOCKADE_SOCKET. Its user and root may do everything; `--allow` lets others in, by a role: `read` sees, \
 `operate` also starts, stops and signals services, `admin` also applies another stack and ends the daemon.
 
-What it must not forget is in --state: when it dies or is killed, its services go on, and the next daemon with the same state takes them \
+What services write, and what it must not forget, is in --state; `stockade logs` shows the one. For the other: when it dies or is killed, its services go on, and the next daemon with the same state takes them \
 over. `stockade daemon reexec` executes its program anew in the same way, for another version.
 
 SIGTERM and SIGINT stop the services, each after those that depend on it, and end the daemon; a second one kills them. SIGHUP reads \
@@ -60,7 +59,7 @@ pub(super) fn command() -> Command {
                 .long("state")
                 .value_name("DIR")
                 .value_parser(value_parser!(OsString))
-                .help("What the next daemon needs to take services over; else /var/lib/stockade/daemon, or in $XDG_STATE_HOME"),
+                .help("What services write, and what the next daemon needs; else `/var/lib/stockade` or `$XDG_STATE_HOME/stockade`"),
         )
         .arg(
             Arg::new("systemd-unit")
@@ -109,22 +108,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let again = run::event_loop()?.block_on(async {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;
-        let (daemon, mut lines) = Running::start(options).await?;
+        let mut daemon = Running::start(options).await?;
         output::note("stockade: the daemon answers");
         tell(News::Ready);
-        keep(&daemon, &mut signals, &mut lines).await?;
-        if daemon.close().await {
-            return Ok(true);
-        }
-        while let Some(line) = lines.next().await {
-            up::print(&line, 0)?;
-        }
-        Ok::<bool, Error>(false)
+        keep(&mut daemon, &mut signals).await?;
+        Ok::<bool, Error>(daemon.close().await)
     })?;
     if again {
         // Nothing of this one is left, and services know nothing of it.
-        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
-        return Err(Error::io("failed to execute the daemon's program anew", error));
+        return Err(execute(&program, std::env::args_os().skip(1)));
     }
     Ok(0)
 }
@@ -156,18 +148,13 @@ fn tell(news: News) {
 }
 
 /// Until nothing runs any more, as somebody wanted.
-async fn keep(
-    daemon: &Running,
-    signals: &mut IncomingSignals,
-    lines: &mut Lines,
-) -> Result<(), Error> {
+async fn keep(daemon: &mut Running, signals: &mut IncomingSignals) -> Result<(), Error> {
     let mut stopping = false;
     let mut pulse = manager::pulse().map(tokio::time::interval);
     loop {
         tokio::select! {
             () = daemon.ended() => return Ok(()),
             () = beat(&mut pulse) => tell(News::Alive),
-            Some(line) = lines.next() => up::print(&line, 0)?,
             signal = signals.next() => match signal {
                 Signal::Interrupt | Signal::Terminate | Signal::Quit => {
                     tell(News::Stopping);

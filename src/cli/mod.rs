@@ -10,6 +10,7 @@ mod doctor;
 mod exec;
 mod judge;
 mod learn;
+mod logs;
 mod manual;
 mod output;
 mod overrides;
@@ -42,6 +43,7 @@ fn command() -> Command {
         .subcommand(up::command())
         .subcommand(daemon::command())
         .subcommands(services::commands())
+        .subcommand(logs::command())
         .subcommand(config::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Some(("run", matches)) => run::run(matches),
         Some(("up", matches)) => up::run(matches),
         Some(("daemon", matches)) => daemon::run(matches),
+        Some(("logs", matches)) => logs::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),

@@ -23,15 +23,15 @@ pub use role::{Grant, Role};
 
 use crate::audit::AuditLog;
 use crate::error::Error;
-use crate::platform::make_private;
-use crate::platform::{LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
+use crate::logs::Logs;
+use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
 use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
 use operation::Operations;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -44,7 +44,7 @@ pub struct Options {
     pub directory: PathBuf,
     /// Where it listens; else at [`usual_socket`].
     pub socket: Option<PathBuf>,
-    /// Where it keeps what the next daemon needs to take its services over; else at [`usual_state`].
+    /// Where it keeps what the next daemon needs to take its services over; else at [`Directory::usual_state`].
     pub state: Option<PathBuf>,
     /// Who may ask it for what, beside its own user and root.
     pub grants: Vec<Grant>,
@@ -82,43 +82,36 @@ struct Peer {
 pub struct Running {
     daemon: Arc<Daemon>,
     serving: JoinHandle<()>,
+    logs: Logs,
+    lines: Lines,
     socket: SocketFile,
     /// Held as long as it lives, so that there is no second one.
     lock: File,
 }
+
+/// How long what is under way may take when services have ended.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where a daemon of this user listens, unless it is told otherwise.
 pub fn usual_socket() -> PathBuf {
     RuntimeDir::place().join("daemon").join("api.sock")
 }
 
-/// Where a daemon of this user keeps its state, unless it is told otherwise; none where the user has no place for such things.
-pub fn usual_state() -> Option<PathBuf> {
-    if own_user() == 0 {
-        return Some("/var/lib/stockade/daemon".into());
-    }
-    let place =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let home = || place("HOME").map(|home| home.join(".local/state"));
-    Some(place("XDG_STATE_HOME").or_else(home)?.join("stockade/daemon"))
-}
-
 impl Options {
-    /// Opens its state.
-    async fn journal(&self) -> Result<Journal, Error> {
+    /// Opens its state: what services write, and what the next daemon needs.
+    async fn state(&self) -> Result<(Logs, Journal), Error> {
         let missing = || {
-            let message = "there is no place for the daemon's state: HOME isn't set";
+            let message =
+                "there is no place for the daemon's state: neither XDG_STATE_HOME nor HOME is set";
             Error::asked(message, "name a directory with `--state`")
         };
-        let path = self.state.clone().or_else(usual_state).ok_or_else(missing)?;
-        if self.state.is_none()
-            && let Some(parent) = path.parent()
-        {
-            let name = LaunchPlan::readable(parent);
-            let failed = |error| Error::io(format!("failed to make `{name}`"), error);
-            make_private(parent).map_err(failed)?;
-        }
-        Journal::open(&path).await
+        let path = self.state.clone().or_else(Directory::usual_state).ok_or_else(missing)?;
+        let name = LaunchPlan::readable(&path);
+        let failed = |error| Error::io(format!("failed to open the state in `{name}`"), error);
+        Directory::make(&path).map_err(failed)?;
+        // First, since it waits for what a killed daemon was about to launch: that may hold both.
+        let journal = Journal::open(&path).await?;
+        Ok((Logs::open(&path)?, journal))
     }
 
     fn load(&self) -> Result<Stack, Error> {
@@ -127,12 +120,11 @@ impl Options {
 }
 
 impl Running {
-    /// Reads the stack file, begins to keep its services running, and listens; and gives what services write. Must be called
-    /// inside a tokio runtime.
+    /// Reads the stack file, begins to keep its services running, and listens. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When there is such a daemon already, the stack file is wrong, or the system refuses.
-    pub async fn start(options: Options) -> Result<(Self, Lines), Error> {
+    pub async fn start(options: Options) -> Result<Self, Error> {
         let path = options.socket.clone().unwrap_or_else(usual_socket);
         let place = place(&path, options.socket.is_none())?;
         if options.socket.is_none() && !options.grants.is_empty() {
@@ -143,7 +135,7 @@ impl Running {
         }
         let lock = lock(&place, &path)?;
         let stack = options.load()?;
-        let journal = options.journal().await?;
+        let (logs, journal) = options.state().await?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
         // Whoever may connect is asked who they are in any case.
         let mode = if options.grants.is_empty() { 0o600 } else { 0o666 };
@@ -151,7 +143,8 @@ impl Running {
             Error::io(format!("failed to listen at `{}`", LaunchPlan::readable(&path)), error)
         };
         let (listener, socket) = place.listen(mode).map_err(failed)?;
-        let (supervisor, lines) = Supervisor::resume(&stack, journal, None);
+        let (supervisor, lines) =
+            Supervisor::start_logged(&stack, logs.clone(), Some(journal), None)?;
         let daemon = Arc::new(Daemon {
             supervisor,
             grants: options.grants.clone(),
@@ -165,7 +158,7 @@ impl Running {
         });
         let serving = server::serve(daemon.clone(), listener, daemon.ending.subscribe());
         let serving = tokio::spawn(serving);
-        Ok((Self { daemon, serving, socket, lock }, lines))
+        Ok(Self { daemon, serving, logs, lines, socket, lock })
     }
 
     /// Stops all services, each after those that depend on it. [`Self::ended`] tells when that is done.
@@ -187,17 +180,29 @@ impl Running {
     }
 
     /// Returns when all services have been stopped, by whomever.
-    pub async fn ended(&self) {
-        server::ends(&mut self.daemon.ending.subscribe()).await;
+    pub async fn ended(&mut self) {
+        let lines = &mut self.lines;
+        // They are kept; nobody looks on here.
+        let pass_over = async { while lines.next().await.is_some() {} };
+        let mut ending = self.daemon.ending.subscribe();
+        tokio::select! {
+            () = server::ends(&mut ending) => {}
+            () = pass_over => {}
+        }
     }
 
     /// Answers what was asked, and goes. Tells whether this program is to be executed anew, for services that go on.
     pub async fn close(self) -> bool {
-        let Self { daemon, serving, socket, lock } = self;
+        let Self { daemon, serving, logs, mut lines, socket, lock } = self;
         // A panic there has printed itself.
         serving.await.unwrap_or(());
         let again = daemon.again.load(Ordering::Relaxed);
         drop((daemon, socket));
+        let silence = async { while lines.next().await.is_some() {} };
+        // What is under way holds on to services; what it writes then is kept by the next daemon.
+        if !again && tokio::time::timeout(SILENCE, silence).await.is_ok() {
+            logs.close();
+        }
         // Last, so that whoever gets it finds nothing of this one.
         drop(lock);
         again
