@@ -99,6 +99,8 @@ fn every_route_of_the_document_answers_as_it_says() {
     let daemon = Daemon::new(&stack.concat());
     daemon.said(&["wait", "web"]);
     daemon.said(&["wait", "--for", "stopped", "job"]);
+    // There is an operation to ask for.
+    daemon.said(&["reset", "web"]);
     let document = daemon.get("/openapi.json");
     assert_eq!(document["openapi"], "3.1.0");
     let mut names = BTreeSet::new();
