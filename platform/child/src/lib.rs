@@ -9,8 +9,10 @@
 
 #![no_std]
 
+mod classic;
 mod init;
 mod interpret;
+mod line;
 mod listener;
 mod message;
 mod script;

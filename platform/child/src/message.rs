@@ -52,6 +52,8 @@ pub enum Message {
     Listener,
     /// Denied system calls are answered by the kernel, since it gave no such descriptor for this reason.
     Untold(i32),
+    /// Everything is mounted, by [`crate::Script::classic`]: go on only with another [`Self::Go`].
+    Mounted,
 }
 
 impl Message {
@@ -75,6 +77,7 @@ impl Message {
             Self::Socket => [11, 0, 0, 0],
             Self::Untold(errno) => [12, errno, 0, 0],
             Self::Proxy => [13, 0, 0, 0],
+            Self::Mounted => [14, 0, 0, 0],
         }
     }
 
@@ -105,6 +108,7 @@ impl Message {
             11 => Self::Socket,
             12 => Self::Untold(a),
             13 => Self::Proxy,
+            14 => Self::Mounted,
             _ => return None,
         })
     }
