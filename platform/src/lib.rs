@@ -12,6 +12,7 @@
 //!
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
+mod adoption;
 mod backend;
 mod changes;
 pub mod console;
@@ -23,6 +24,7 @@ mod enforcement;
 mod errno;
 mod error;
 mod event;
+mod execution;
 mod files;
 mod idrange;
 mod idset;
@@ -37,6 +39,8 @@ mod process;
 mod replacement;
 mod secret;
 mod signal;
+#[cfg(unix)]
+mod state_dir;
 mod stdio;
 mod support;
 mod units;
@@ -48,16 +52,18 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
+pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
-pub use endpoint::{Door, Listed, RuntimeDir};
+pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
+pub use execution::{Execution, Keeper, Wish};
 pub use files::{kind_of_file, open_without_waiting, other_writers};
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
@@ -76,6 +82,8 @@ pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
+#[cfg(unix)]
+pub use state_dir::{StateDir, reserve_room};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };

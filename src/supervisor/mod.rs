@@ -8,13 +8,17 @@
 
 mod capture;
 mod controller;
+mod diary;
 mod gate;
 mod health;
+mod journal;
 mod lifecycle;
 mod lines;
 mod news;
+mod orphans;
 mod outcome;
 mod probe;
+mod record;
 mod restart;
 mod service;
 mod stack;
@@ -22,6 +26,8 @@ mod team;
 
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
+
+pub use journal::Journal;
 
 pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{

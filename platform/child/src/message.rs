@@ -54,6 +54,15 @@ pub enum Message {
     Untold(i32),
     /// Everything is mounted, by [`crate::Script::classic`]: go on only with another [`Self::Go`].
     Mounted,
+    /// From a next starter, who has just connected: the token that shows it to be one.
+    Attend([i32; 3]),
+    /// The answer to that, from the first process itself. At [`Self::Go`] it hands over what it keeps, and [`Self::Started`]
+    /// is the last of it.
+    Here,
+    /// A descriptor comes along: one that was given before the clone, by its place in [`Lasting::handed`](crate::Lasting::handed).
+    Kept(i32),
+    /// From the starter: the end of the program is taken note of, so nothing keeps the first process any more.
+    Noted,
 }
 
 impl Message {
@@ -77,7 +86,11 @@ impl Message {
             Self::Socket => [11, 0, 0, 0],
             Self::Untold(errno) => [12, errno, 0, 0],
             Self::Proxy => [13, 0, 0, 0],
-            Self::Mounted => [14, 0, 0, 0],
+            Self::Mounted => [18, 0, 0, 0],
+            Self::Attend([a, b, c]) => [14, a, b, c],
+            Self::Here => [15, 0, 0, 0],
+            Self::Kept(place) => [16, place, 0, 0],
+            Self::Noted => [17, 0, 0, 0],
         }
     }
 
@@ -108,7 +121,11 @@ impl Message {
             11 => Self::Socket,
             12 => Self::Untold(a),
             13 => Self::Proxy,
-            14 => Self::Mounted,
+            18 => Self::Mounted,
+            14 => Self::Attend([a, index, errno]),
+            15 => Self::Here,
+            16 => Self::Kept(a),
+            17 => Self::Noted,
             _ => return None,
         })
     }

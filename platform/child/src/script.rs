@@ -18,6 +18,13 @@ pub enum Source {
 /// One operation. Paths of targets are relative to the new root, without a leading slash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// Enters these namespaces of a process, which a descriptor stands for (setns(2)).
+    Enter {
+        /// The descriptor.
+        process: i32,
+        /// `CLONE_NEW*`.
+        namespaces: u64,
+    },
     /// Leaves the starter's quota group view: a cgroup namespace rooted where the process stands.
     OwnQuotaView,
     /// Makes later mounts invisible outside and outside ones invisible here.
@@ -237,6 +244,19 @@ pub struct PortRule {
     pub rights: u64,
 }
 
+/// What a first process keeps that outlives its starter.
+#[derive(Clone, Copy, Debug)]
+pub struct Lasting<'a> {
+    /// Listens for the next starter.
+    pub door: i32,
+    /// What a next starter has to know.
+    pub token: [i32; 3],
+    /// Descriptors for the next starter; negative ones are none.
+    pub handed: &'a [i32],
+    /// Descriptors that are kept open for the locks on them.
+    pub held: &'a [i32],
+}
+
 /// Everything that the child needs, all of it made before the clone.
 #[derive(Clone, Copy, Debug)]
 pub struct Script<'a> {
@@ -268,6 +288,8 @@ pub struct Script<'a> {
     pub init: bool,
     /// Capabilities that it keeps then; none, as a rule.
     pub init_rights: u64,
+    /// Whether, as init, it outlives its starter, and with what.
+    pub lasting: Option<Lasting<'a>>,
 }
 
 impl Script<'_> {

@@ -53,6 +53,19 @@ pub(crate) struct AccessRules {
     pub(crate) complete: bool,
 }
 
+impl AccessRules {
+    /// The same rules for a program that is started in the sandbox later. The kernel takes it for a stranger to the sandbox's
+    /// own programs, so the scopes would keep it from signalling them and from their abstract sockets. A scope that keeps
+    /// nothing else away, where the sandbox has processes or a network of its `own`, is left out.
+    pub(crate) fn for_another_program(&self, (processes, network): (bool, bool)) -> Self {
+        let mut scoped = self.scoped;
+        for (own, scope) in [(processes, Scope::Signal), (network, Scope::AbstractUnixSocket)] {
+            scoped &= if own { !BitFlags::from(scope).bits() } else { u64::MAX };
+        }
+        Self { scoped, ..self.clone() }
+    }
+}
+
 /// The newest version whose rights are given out here. Rights of a later one must be looked at first: handling a right
 /// forbids it everywhere, which would break programs on the day the kernel is updated.
 const NEWEST: u32 = 10;
@@ -259,6 +272,14 @@ mod tests {
         for abi in 1..=12 {
             assert_eq!(handled(abi), (last_known(abi) << 1) - 1, "version {abi}");
         }
+    }
+
+    #[test]
+    fn another_program_is_scoped_by_what_the_sandbox_shares() {
+        let scoped = |own| rules(7, &[]).for_another_program(own).scoped;
+        assert_eq!((scoped((false, false)), scoped((true, true))), (3, 0));
+        let (socket, signal) = (Scope::AbstractUnixSocket as u64, Scope::Signal as u64);
+        assert_eq!((scoped((true, false)), scoped((false, true))), (socket, signal));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use stockade_child::{AccessRule, Op, Phase, PortRule, Script, Source, Text};
+use stockade_child::{AccessRule, Lasting, Op, Phase, PortRule, Script, Source, Text};
 
 /// The kernel shows a new `/proc` only to those who see the whole of the outer one (fs/namespace.c, `mnt_already_visible`).
 const PROC_IS_COVERED: &str = "something covers parts of `/proc` around this process, as containers do: start it outside, show the \
@@ -36,12 +36,23 @@ pub(crate) struct OwnedScript {
     pub(crate) init: bool,
     /// Capabilities that the first process keeps as init.
     pub(crate) init_rights: u64,
+    /// What the first process keeps, where it outlives its starter.
+    pub(crate) lasting: Option<OwnedLasting>,
     /// Descriptors that operations use; open until the child has its copies.
     pub(crate) descriptors: Vec<OwnedFd>,
     argv: Vec<Text>,
     envp: Vec<Text>,
     text: Vec<u8>,
     known: HashMap<Box<[u8]>, Text>,
+}
+
+/// What [`stockade_child::Lasting`] borrows. The descriptors are somebody else's, and open until the child has its copies.
+#[derive(Debug)]
+pub(crate) struct OwnedLasting {
+    pub(crate) door: i32,
+    pub(crate) token: [i32; 3],
+    pub(crate) handed: Vec<i32>,
+    pub(crate) held: Vec<i32>,
 }
 
 impl OwnedScript {
@@ -134,6 +145,12 @@ impl OwnedScript {
             classic: self.classic,
             init: self.init,
             init_rights: self.init_rights,
+            lasting: self.lasting.as_ref().map(|lasting| Lasting {
+                door: lasting.door,
+                token: lasting.token,
+                handed: &lasting.handed,
+                held: &lasting.held,
+            }),
         })
     }
 
@@ -226,6 +243,7 @@ impl OwnedScript {
                     "watch for the end of children",
                     "drop init's rights",
                     "hand over what tells of denied system calls",
+                    "outlive the starter, as the first of its processes",
                 ];
                 let step = step.get(place).copied().unwrap_or("an unknown step");
                 PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())
@@ -260,6 +278,7 @@ impl OwnedScript {
 
     fn op(&self, op: &Op) -> String {
         match *op {
+            Op::Enter { .. } => "enter the sandbox".into(),
             Op::OwnQuotaView => "hide the host's cgroup tree".into(),
             Op::PrivateMounts => "make mounts private".into(),
             Op::ClockOffsets(text) => {
