@@ -174,13 +174,26 @@ fn user_namespace(users: &str, groups: &str) -> Result<OwnedFd, PlatformError> {
         PlatformError::system("failed to make a user namespace for file owners", error)
     };
     let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+    let parent = rustix::process::getpid().as_raw_nonzero().get();
     // SAFETY: without CLONE_VM the child has its own copy of memory; it makes only raw system calls.
     let child =
         unsafe { raw::syscall5(Sysno::clone as usize, flags.cast_unsigned() as usize, 0, 0, 0, 0) };
     let child = syscalls::Errno::from_ret(child)
         .map_err(|errno| failed(Errno::from_raw_os_error(errno.into_raw())))?;
     if child == 0 {
+        // It has copies of everything that is open here, locks included: it mustn't be there any longer than this thread.
+        let ends = [libc::PR_SET_PDEATHSIG, libc::SIGKILL];
+        let [option, signal] = ends.map(|number| number.cast_unsigned() as usize);
+        // SAFETY: no memory is involved.
+        unsafe { raw::syscall2(Sysno::prctl as usize, option, signal) };
+        // SAFETY: no memory is involved.
+        let orphan =
+            unsafe { raw::syscall0(Sysno::getppid as usize) } != parent.cast_unsigned() as usize;
         loop {
+            if orphan {
+                // SAFETY: ends the process; no memory is involved.
+                unsafe { raw::syscall1(Sysno::exit_group as usize, 0) };
+            }
             // SAFETY: waits for a signal; no memory is involved.
             unsafe { raw::syscall4(Sysno::ppoll as usize, 0, 0, 0, 0) };
         }
