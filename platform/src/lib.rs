@@ -29,9 +29,13 @@ mod idrange;
 mod idset;
 mod incoming;
 mod io_limit;
+#[cfg(unix)]
+mod listening;
 mod meter;
 mod names;
 mod network;
+#[cfg(unix)]
+mod notify_socket;
 mod plan;
 mod ports;
 mod process;
@@ -65,9 +69,15 @@ pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
+#[cfg(unix)]
+pub use listening::{Listen, ListenAddress, Listening, SocketKind, something_comes};
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
+#[cfg(unix)]
+pub use notify_socket::{
+    Datagram, LONGEST_NOTICE, NotifySocket, is_abandoned, is_harmless, monotonic_time, same_file,
+};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, Overlay,

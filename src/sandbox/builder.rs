@@ -6,10 +6,11 @@ use crate::denials::Told;
 use crate::error::Error;
 use crate::events::News;
 use crate::network::{Passage, Published};
-use crate::platform::{Backend, Control, Decision, Hits, Probe, Stdio, StdioSet, Usage};
+use crate::platform::{Backend, Bind, Control, Decision, Hits, Probe, Stdio, StdioSet, Usage};
 use crate::policy::Policy;
 use crate::{output, plan};
 use std::ffi::OsString;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::time::Instant;
@@ -40,6 +41,11 @@ pub struct SandboxBuilder {
     terminal: bool,
     watch: bool,
     trace: bool,
+    environment: Vec<(OsString, OsString)>,
+    /// Variables that hold the program's own process id.
+    pid_variables: Vec<OsString>,
+    shown: Vec<Bind>,
+    sockets: Vec<(String, File)>,
     backend: Option<Arc<dyn Backend>>,
 }
 
@@ -54,6 +60,10 @@ impl SandboxBuilder {
             terminal: false,
             watch: false,
             trace: false,
+            environment: Vec::new(),
+            pid_variables: Vec::new(),
+            shown: Vec::new(),
+            sockets: Vec::new(),
             backend: None,
         }
     }
@@ -131,6 +141,35 @@ impl SandboxBuilder {
         self
     }
 
+    /// One more variable of the program's environment, whatever the policy says of it.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// One more variable, with the program's process id as it sees it itself; without one where that isn't known beforehand.
+    #[must_use]
+    pub(crate) fn pid_variable(mut self, name: impl Into<OsString>) -> Self {
+        self.pid_variables.push(name.into());
+        self
+    }
+
+    /// Shows one more path of the host inside.
+    #[must_use]
+    pub(crate) fn show(mut self, bind: Bind) -> Self {
+        self.shown.push(bind);
+        self
+    }
+
+    /// Passes open sockets, each with a name, as sd_listen_fds(3) takes them: from descriptor 3 on, with `LISTEN_FDS`,
+    /// `LISTEN_FDNAMES` and `LISTEN_PID`. None may be a directory.
+    #[must_use]
+    pub fn pass(mut self, sockets: impl IntoIterator<Item = (String, File)>) -> Self {
+        self.sockets.extend(sockets);
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -159,10 +198,31 @@ impl SandboxBuilder {
         let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         plan.watch = self.watch;
         plan.trace = self.trace;
+        plan.filesystem.binds.extend(self.shown);
+        let (names, passed): (Vec<String>, Vec<File>) = self.sockets.into_iter().unzip();
+        let mut environment = self.environment;
+        if let Some(pid) = plan.program_pid() {
+            let named = self.pid_variables.into_iter().map(|name| (name, pid.to_string().into()));
+            environment.extend(named);
+        }
+        if !passed.is_empty() {
+            let Some(pid) = plan.program_pid() else {
+                let message = "sockets can only be passed to a program with processes of its own";
+                return Err(Error::asked(
+                    message,
+                    "take `isolation.processes` out of `degrade.allow`",
+                ));
+            };
+            environment.push(("LISTEN_PID".into(), pid.to_string().into()));
+            environment.push(("LISTEN_FDS".into(), passed.len().to_string().into()));
+            environment.push(("LISTEN_FDNAMES".into(), names.join(":").into()));
+        }
+        plan.environment.retain(|(name, _)| environment.iter().all(|(new, _)| new != name));
+        plan.environment.extend(environment);
         // Before anything runs: a port may be taken.
         let published = Published::bind(&plan)?;
         let started_at = jiff::Timestamp::now().to_string();
-        let mut stdio = self.stdio;
+        let mut stdio = StdioSet { passed, ..self.stdio };
         let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
         let output = output.transpose()?;
         let mut launched = backend.launch(&plan, stdio)?;

@@ -417,7 +417,7 @@ impl Prepared {
             self.held(Control::NoNewPrivileges, "PR_SET_NO_NEW_PRIVS");
         }
         ops.extend(rules);
-        ops.push(Op::CloseDescriptors);
+        ops.push(Op::CloseDescriptors { first: 3 });
         if enforced(plan, Control::Descriptors) {
             self.held(Control::Descriptors, "close_range at exec");
         }

@@ -90,6 +90,9 @@ impl Service {
             stop_signal,
             reload_signal,
             depends_on,
+            notify,
+            sockets,
+            on_demand,
             labels,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
@@ -109,6 +112,9 @@ impl Service {
             ("stop.signal", *stop_signal == next.stop_signal),
             ("reload.signal", *reload_signal == next.reload_signal),
             ("depends_on", *depends_on == next.depends_on),
+            ("notify", *notify == next.notify),
+            ("sockets", *sockets == next.sockets),
+            ("start", *on_demand == next.on_demand),
             ("labels", *labels == next.labels),
         ];
         parts.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()

@@ -1,6 +1,7 @@
 //! The values of a stack file, one at a time.
 
 use super::keys::{Key, Kind};
+use super::sockets::sockets;
 use super::{Condition, Service};
 use crate::platform::Signal;
 use crate::policy::problem::quoted;
@@ -40,6 +41,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         Kind::Statuses(set) => set(service, statuses(key, given)?),
         Kind::Command => service.command = command(key, given)?,
         Kind::Labels => service.labels = labels(key, given)?,
+        Kind::Sockets => service.sockets = sockets(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
         // Whoever reads them has to know where they stand.
@@ -48,7 +50,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
     Ok(())
 }
 
-fn list<'v>(
+pub(super) fn list<'v>(
     key: &Key,
     value: &'v DeValue<'_>,
 ) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'v>>>, Wrong> {
