@@ -12,6 +12,7 @@
 //!
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
+mod adoption;
 mod backend;
 mod changes;
 pub mod console;
@@ -42,6 +43,8 @@ mod process;
 mod replacement;
 mod secret;
 mod signal;
+#[cfg(unix)]
+mod state_dir;
 mod stdio;
 mod support;
 mod units;
@@ -53,6 +56,7 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
+pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
@@ -76,7 +80,7 @@ pub use names::{capability_names, known_capability, known_syscall, syscall_names
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
 #[cfg(unix)]
 pub use notify_socket::{
-    Datagram, LONGEST_NOTICE, NotifySocket, is_abandoned, is_harmless, monotonic_time, same_file,
+    Datagram, LONGEST_NOTICE, NotifySocket, is_abandoned, is_harmless, same_file,
 };
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
@@ -88,6 +92,8 @@ pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
+#[cfg(unix)]
+pub use state_dir::{StateDir, reserve_room};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };

@@ -58,7 +58,7 @@ pub struct Listen {
     pub backlog: u32,
 }
 
-/// A socket that listens. Dropping it removes its path.
+/// A socket that listens. Its path stays when it is dropped: a program that has the socket may listen on.
 #[derive(Debug)]
 pub struct Listening {
     socket: OwnedFd,
@@ -121,21 +121,20 @@ impl Listening {
         Ok(self.socket.try_clone()?.into())
     }
 
+    /// Lets go of it and removes its path.
+    pub fn close(self) {
+        if let Some(path) = &self.path {
+            // Somebody may have removed it, and the next one takes it over anyway.
+            rustix::fs::unlink(path).unwrap_or(());
+        }
+    }
+
     /// Where it really listens: a port that was left to the system is known here.
     ///
     /// # Errors
     /// When it isn't one of the internet's.
     pub fn address(&self) -> io::Result<SocketAddr> {
         Ok(SocketAddr::try_from(rustix::net::getsockname(&self.socket)?)?)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Somebody may have removed it; nobody is left to tell.
-            rustix::fs::unlink(path).unwrap_or(());
-        }
     }
 }
 
@@ -183,7 +182,7 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         assert!(Listening::open(&at(&path)).is_err());
         UnixStream::connect(&path).unwrap();
-        drop(listening);
+        listening.close();
         assert!(!path.exists());
         std::fs::write(&path, "a file").unwrap();
         assert!(Listening::open(&at(&path)).is_err());

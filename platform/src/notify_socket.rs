@@ -12,7 +12,6 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
@@ -151,12 +150,6 @@ pub fn is_abandoned(file: &OwnedFd) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut asked, Some(&at_once)).is_ok()
         && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
-}
-
-/// The time of the clock that programs tell theirs by (clock_gettime(2), `CLOCK_MONOTONIC`).
-pub fn monotonic_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::try_from(now).unwrap_or_default()
 }
 
 impl Drop for NotifySocket {

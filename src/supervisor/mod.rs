@@ -10,15 +10,19 @@
 mod capture;
 mod controller;
 mod dialogue;
+mod diary;
 mod fd_store;
 mod gate;
 mod health;
+mod journal;
 mod lifecycle;
 mod lines;
 mod news;
 mod notice;
+mod orphans;
 mod outcome;
 mod probe;
+mod record;
 mod restart;
 mod service;
 mod sockets;
@@ -28,6 +32,8 @@ mod team;
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 pub use dialogue::Notify;
+
+pub use journal::Journal;
 
 pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{

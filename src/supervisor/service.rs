@@ -1,8 +1,11 @@
 //! One supervised program as an actor: it alone owns the program's lifecycle and its sandbox, so that nothing that is asked
 //! of it and nothing that happens to it can overtake each other.
 
+mod resumed;
+
 use super::capture::Capture;
 use super::dialogue::{Ear, Notify, Reload, Watchdog, heard};
+use super::diary::Diary;
 use super::fd_store::FdStore;
 use super::gate::Gate;
 use super::health::{Look, Looks, Vitals};
@@ -12,15 +15,16 @@ use super::news::{Counts, News};
 use super::notice::Notice;
 use super::outcome::Outcome;
 use super::probe::Purpose;
+use super::record::Run;
 use super::restart::Moment;
 use super::sockets::{ServiceSocket, Sockets};
 use super::stack::{Condition, Service};
 use crate::error::Error;
-use crate::plan;
-use crate::platform::{Backend, BoxFuture, ClockOffsets, Signal, Stdio, monotonic_time};
+use crate::plan::new_id;
+use crate::platform::{Backend, BoxFuture, ClockOffsets, Signal, Stdio, monotonic_clock};
 use crate::policy::Policy;
 use crate::report::ExitReport;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
@@ -69,6 +73,11 @@ impl Status {
         (self.state == State::Running).then(|| self.since.elapsed())
     }
 
+    /// Whether asking it to end brings nothing more: it is at rest, or can't be told from a stranger.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_at_rest() || self.state == State::Unknown
+    }
+
     /// Whether nothing of it runs, and nothing will by itself.
     pub fn is_at_rest(&self) -> bool {
         matches!(self.state, State::Disabled | State::Inactive | State::Failed | State::Completed)
@@ -114,14 +123,13 @@ impl Launch {
         }
     }
 
-    fn start(&self, ear: Option<&Ear>, passed: Vec<(String, File)>) -> Result<Sandbox, Error> {
-        let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
-        if let Some(name) = &self.name {
-            builder = builder.name(name);
-        }
-        if let Some(backend) = &self.backend {
-            builder = builder.backend(backend.clone());
-        }
+    fn start(
+        &self,
+        run: Option<&Run>,
+        ear: Option<&Ear>,
+        passed: Vec<(String, File)>,
+    ) -> Result<Sandbox, Error> {
+        let mut builder = self.sandbox(run).pass(passed);
         if let Some(socket) = ear.map(Ear::socket) {
             builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
         }
@@ -129,12 +137,38 @@ impl Launch {
             let period = period.as_micros().to_string();
             builder = builder.variable("WATCHDOG_USEC", period).pid_variable("WATCHDOG_PID");
         }
-        let streams = builder.stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped);
-        streams.pass(passed).start()
+        builder.start()
+    }
+
+    /// Takes over a run of the supervisor before.
+    fn adopt(&self, run: &Run) -> Result<Adopted, Error> {
+        self.sandbox(Some(run)).adopt(run.process.as_ref())
+    }
+
+    /// A run that is about to begin, and may outlive this supervisor.
+    fn run(&self) -> Result<Run, Error> {
+        let program = self.command.first().map(OsString::as_os_str);
+        let id = new_id(self.name.as_deref(), program);
+        let failed = |error| Error::io("failed to draw a token", error);
+        Run::new(id, self.policy.digest()).map_err(failed)
+    }
+
+    fn sandbox(&self, run: Option<&Run>) -> SandboxBuilder {
+        let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
+        if let Some(name) = &self.name {
+            builder = builder.name(name);
+        }
+        if let Some(backend) = &self.backend {
+            builder = builder.backend(backend.clone());
+        }
+        if let Some(run) = run {
+            builder = builder.id(run.id.clone()).lasting(run.token);
+        }
+        builder.stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped)
     }
 }
 
-/// The actor. It ends, and its sandbox with it, when nobody can ask it for anything any more.
+/// The actor. It ends, and its sandbox with it unless that is written down, when nobody can ask it for anything any more.
 pub(super) struct Actor {
     life: Lifecycle,
     rules: Rules,
@@ -144,6 +178,10 @@ pub(super) struct Actor {
     capture: Capture,
     news: Option<News>,
     run: Option<Sandbox>,
+    /// Where it is written down, if it is, and outlives this supervisor.
+    diary: Option<Diary>,
+    /// What is to be done first.
+    first: Vec<Action>,
     looks: Looks,
     ear: Option<Ear>,
     watchdog: Watchdog,
@@ -227,6 +265,8 @@ impl Actor {
             capture,
             news,
             run,
+            diary: None,
+            first: Vec::new(),
             looks,
             ear: None,
             watchdog: Watchdog::default(),
@@ -264,6 +304,12 @@ impl Actor {
     }
 
     pub(super) async fn act(mut self) {
+        for action in std::mem::take(&mut self.first) {
+            if let Some(event) = self.carry_out(action).await {
+                self.take_in(event).await;
+            }
+        }
+        self.direct_looks();
         self.tell();
         self.announce();
         loop {
@@ -298,7 +344,12 @@ impl Actor {
 
     async fn answer(&mut self, ask: Ask) -> Result<(), Error> {
         match ask {
-            Ask::Event(event) => self.take_in(event).await,
+            Ask::Event(event) => {
+                if let Some(diary) = &mut self.diary {
+                    diary.hear(&event);
+                }
+                self.take_in(event).await;
+            }
             Ask::Signal(signal) => {
                 let nothing =
                     || Error::asked(format!("nothing of it runs: {}", self.life.why()), "");
@@ -379,6 +430,9 @@ impl Actor {
             }
         }
         // Where nobody can say how it ended, what may be left of it goes with this.
+        if let Some(run) = &mut self.run {
+            run.detach(false);
+        }
         self.run = None;
         self.looks = Looks::new(&[]);
         let outcome = match report {
@@ -446,7 +500,9 @@ impl Actor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Moment(self.origin.elapsed());
-            for action in self.life.step(&self.rules, event, now, chance()) {
+            let actions = self.life.step(&self.rules, event, now, chance());
+            let actions = self.write_down(actions);
+            for action in actions {
                 if let Some(event) = self.carry_out(action).await {
                     events.push_back(event);
                 }
@@ -494,7 +550,7 @@ impl Actor {
                 if self.launch.notify.tells_reload {
                     // With another clock inside it can't be compared, and any reload is taken for this one.
                     let same_clock = self.launch.policy.clock == ClockOffsets::default();
-                    let now = if same_clock { monotonic_time() } else { Duration::ZERO };
+                    let now = if same_clock { monotonic_clock() } else { Duration::ZERO };
                     self.reload.ask(now);
                 }
                 run.signal(self.launch.reload_signal)
@@ -511,34 +567,75 @@ impl Actor {
         }
     }
 
+    /// Writes down where it is, before what comes of that is done.
+    fn write_down(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let Some(diary) = &mut self.diary else { return actions };
+        let launches = actions.iter().any(|action| matches!(action, Action::Launch(_)));
+        let written = match launches.then(|| self.launch.run()).transpose() {
+            Ok(run) => {
+                diary.run = run.or(diary.run.take());
+                diary.write(&self.life, launches)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            if launches {
+                (diary.run, diary.refused) = (None, error.chain());
+            }
+            self.failed(&error);
+        }
+        actions
+    }
+
     fn start(&mut self) -> Happening {
+        let run = match &mut self.diary {
+            Some(diary) => match diary.run.as_ref().ok_or(&mut diary.refused) {
+                Ok(run) => Some(run),
+                // What can't be written down would be nobody's if this supervisor died.
+                Err(refused) => return Happening::NotLaunched(std::mem::take(refused)),
+            },
+            None => None,
+        };
+        let run = run.cloned();
         self.status.send_modify(|status| status.told = None);
-        match self.launched() {
-            Ok((mut sandbox, ear)) => {
+        match self.launched(run.as_ref()) {
+            Ok((sandbox, ear)) => {
+                self.supervise(sandbox);
                 self.ear = ear;
                 self.watchdog = Watchdog::new(self.launch.notify.watchdog);
                 self.reload = Reload::default();
-                self.capture.attach(Stream::Output, sandbox.stdout.take());
-                self.capture.attach(Stream::Error, sandbox.stderr.take());
-                self.run = Some(sandbox);
-                self.looks = Looks::new(&self.launch.looks);
                 Happening::Launched
             }
             Err(error) => Happening::NotLaunched(error.chain()),
         }
     }
 
-    fn launched(&mut self) -> Result<(Sandbox, Option<Ear>), Error> {
+    fn launched(&mut self, run: Option<&Run>) -> Result<(Sandbox, Option<Ear>), Error> {
         let ear = match self.launch.notify.needs_socket() {
-            true => Some(Ear::open(&plan::new_id(self.launch.name.as_deref(), None))?),
+            true => Some(Ear::open(&new_id(self.launch.name.as_deref(), None))?),
             false => None,
         };
         self.sockets.bind(&self.launch.sockets)?;
         let mut passed = self.sockets.handed()?;
-        let stored = self.store.handed();
-        passed
-            .extend(stored.map_err(|error| Error::io("failed to pass on what it stored", error))?);
-        Ok((self.launch.start(ear.as_ref(), passed)?, ear))
+        let failed = |error| Error::io("failed to pass on what it stored", error);
+        passed.extend(self.store.handed().map_err(failed)?);
+        Ok((self.launch.start(run, ear.as_ref(), passed)?, ear))
+    }
+
+    /// From now on this is its run.
+    fn supervise(&mut self, mut sandbox: Sandbox) {
+        self.capture.attach(Stream::Output, sandbox.stdout.take());
+        self.capture.attach(Stream::Error, sandbox.stderr.take());
+        if let Some(diary) = &mut self.diary {
+            sandbox.witness(diary.ledger.witness());
+            // Whatever becomes of this supervisor, its services go on.
+            sandbox.detach(true);
+            if let Some(run) = &mut diary.run {
+                run.process = sandbox.identity();
+            }
+        }
+        self.run = Some(sandbox);
+        self.looks = Looks::new(&self.launch.looks);
     }
 
     fn failed(&self, error: &Error) {

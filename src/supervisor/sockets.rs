@@ -33,7 +33,8 @@ impl Sockets {
     /// # Errors
     /// When one can't be bound; the others are.
     pub(super) fn bind(&mut self, wanted: &[ServiceSocket]) -> Result<(), Error> {
-        self.bound.retain(|(socket, _)| wanted.contains(socket));
+        let unwanted = self.bound.extract_if(.., |(socket, _)| !wanted.contains(socket));
+        unwanted.for_each(|(_, listening)| listening.close());
         for socket in wanted {
             if self.bound.iter().any(|(bound, _)| bound == socket) {
                 continue;
@@ -70,6 +71,6 @@ impl Sockets {
 
     /// Lets go of all of them: whoever connects is refused from now on.
     pub(super) fn close(&mut self) {
-        self.bound.clear();
+        self.bound.drain(..).for_each(|(_, listening)| listening.close());
     }
 }

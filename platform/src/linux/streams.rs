@@ -2,7 +2,7 @@
 
 use super::script::OwnedScript;
 use crate::{InputPipe, OutputPipe, PlatformError, Stdio, StdioSet};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::io::{PipeReader, PipeWriter, pipe};
@@ -100,6 +100,11 @@ impl Streams {
         // Right after the session: before anything that may close or forbid.
         script.program.splice(1..1, moved.collect::<Vec<_>>());
         script.pass(u32::try_from(self.passed.len()).unwrap_or(0));
+    }
+
+    /// The ends where the program's output can be read, where there are any.
+    pub(crate) fn read_ends(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [&self.stdout, &self.stderr].map(|end| end.as_ref().map(AsFd::as_fd))
     }
 
     /// Closes the program's ends here, so that the last writer inside is the last writer.
