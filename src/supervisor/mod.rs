@@ -3,9 +3,11 @@
 //! `lifecycle` decides, and is pure: from what happened and when to what to do. `restart` is its part that says whether and
 //! when a program that ended is started again, `outcome` how a run came out. `service` is the actor that owns one program, its
 //! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says; `gate`
-//! waits for what it depends on; `dialogue` hears what the program says of itself in the words of
-//! `notice`, `sockets` and `fd_store` have what is passed to it; `capture` and `lines` have its output. `controller` is the way in for programs that supervise
-//! one other, `team` for the services of a stack; `news` tells others what becomes of them.
+//! waits for what it depends on; `dialogue` hears what the program says of itself in the words of `notice`, `sockets` and
+//! `fd_store` have what is passed to it; `capture` and `lines` have its output. `controller` is the way in for programs that
+//! supervise one other, `team` for the services of a stack; `news` tells others what becomes of them. What the next
+//! supervisor needs to go on with all of it is written down: `journal` is the file, `record` what stands in it of a service,
+//! `diary` when; `orphans` are runs that no service has any more, and `reexec` puts another build in place.
 
 mod capture;
 mod controller;
@@ -23,6 +25,7 @@ mod orphans;
 mod outcome;
 mod probe;
 mod record;
+mod reexec;
 mod restart;
 mod service;
 mod sockets;
@@ -33,16 +36,18 @@ pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 pub use dialogue::Notify;
 
+pub use crate::logs::Stream;
 pub use journal::Journal;
 
 pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
-pub use lines::{Line, Lines, Stream};
+pub use lines::{Line, Lines};
 pub use news::{Counts, News, Notice, Notices};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
+pub use reexec::reexec;
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
 pub use sockets::ServiceSocket;

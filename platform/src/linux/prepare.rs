@@ -1,6 +1,7 @@
 //! From a plan to everything the child needs. All that can be decided, looked up or allocated happens here.
 
 use super::capabilities;
+use super::classic;
 use super::identity::{Caller, Ids};
 use super::kept::Kept;
 use super::landlock::{self, AccessRules};
@@ -47,6 +48,23 @@ pub(crate) struct Walls {
     pub(crate) rules: Option<(u32, AccessRules)>,
 }
 
+impl Walls {
+    /// Decides again what was decided when a sandbox was launched that this process has taken over. Paths that the host has
+    /// only since then aren't there inside, and no program gets in while that is so.
+    ///
+    /// # Errors
+    /// When a path of the plan can't be looked at any more.
+    pub(crate) fn again(plan: &LaunchPlan) -> Result<Self, PlatformError> {
+        let caller = Caller::find();
+        let mut prepared = Prepared::empty(plan, &caller, Ids::unclaimed(plan, &caller)?);
+        let standing = prepared.standing(plan, &caller);
+        let mut view = View::resolve(&filesystem(plan), standing)?;
+        view.add_secrets(&plan.secrets)?;
+        prepared.access_rules(plan, &view)?;
+        Ok(Self { ids: prepared.ids, rules: prepared.rules })
+    }
+}
+
 /// What a policy leaves of memory for one process where the whole tree's can only be watched: room above the limit, so
 /// that it's the watch that ends the sandbox, and not so much that the host suffers between two looks.
 const WATCHED_ROOM: u64 = 64 << 20;
@@ -67,6 +85,7 @@ impl Prepared {
             // Else it couldn't pass a signal on to a program that has become another user.
             prepared.script.init_rights = capabilities::mask(&["CAP_KILL".into()])?;
         }
+        prepared.script.classic = classic::is_needed();
         prepared.first_process(plan, caller, kept)?;
         prepared.limits(plan)?;
         prepared.program(plan)?;
@@ -132,6 +151,13 @@ impl Prepared {
         Ok(prepared)
     }
 
+    fn standing(&self, plan: &LaunchPlan, caller: &Caller) -> Standing {
+        Standing {
+            is_caller: !caller.privileged,
+            has_power: self.ids.user == 0 || !plan.capabilities.keep.is_empty(),
+        }
+    }
+
     fn held(&mut self, control: Control, how: &str) {
         self.enforcement.push(Enforcement::new(control, State::Enforced, how));
     }
@@ -181,10 +207,7 @@ impl Prepared {
                 self.script.setup.push(Op::OfferSockets);
             }
         }
-        let standing = Standing {
-            is_caller: !caller.privileged,
-            has_power: self.ids.user == 0 || !plan.capabilities.keep.is_empty(),
-        };
+        let standing = self.standing(plan, caller);
         let mut view = View::resolve(&filesystem(plan), standing)?;
         view.add_secrets(&plan.secrets)?;
         let mut ownership = Ownership::new(&self.ids);
@@ -204,7 +227,8 @@ impl Prepared {
     fn walls(&mut self, plan: &LaunchPlan, view: &View) {
         if enforced(plan, Control::Filesystem) {
             let root = view.root_told().unwrap_or_else(|| "a root of its own".into());
-            self.held(Control::Filesystem, &format!("mount namespace with {root}"));
+            let old = if self.script.classic { ", mounted the old way" } else { "" };
+            self.held(Control::Filesystem, &format!("mount namespace with {root}{old}"));
         }
         if let Some(how) = view.copies_told() {
             self.held(Control::Overlay, &how);

@@ -29,11 +29,12 @@ pub enum DifferenceKind {
 }
 
 /// What a run in progress needn't be ended for: it counts from the next decision on.
-const IN_PLACE: [&str; 7] = [
+const IN_PLACE: [&str; 8] = [
     "description",
     "depends_on",
     "enabled",
     "labels",
+    "logging",
     "restart",
     "stop.grace_period",
     "run_timeout",
@@ -94,6 +95,7 @@ impl Service {
             sockets,
             on_demand,
             labels,
+            logging,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
             rules;
@@ -116,6 +118,7 @@ impl Service {
             ("sockets", *sockets == next.sockets),
             ("start", *on_demand == next.on_demand),
             ("labels", *labels == next.labels),
+            ("logging", logging.is_same(&next.logging)),
         ];
         parts.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()
     }
