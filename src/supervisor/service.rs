@@ -21,7 +21,7 @@ use super::stack::{Condition, Service};
 use crate::error::Error;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{Backend, BoxFuture, ClockOffsets, Signal, Stdio, monotonic_clock};
+use crate::platform::{Backend, BoxFuture, ClockOffsets, Signal, Stdio, Usage, monotonic_clock};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
@@ -212,6 +212,8 @@ pub(super) enum Ask {
     /// Send this to its program, and to nothing where none runs.
     Signal(Signal),
     Change(Box<Change>),
+    /// Tell what its present run uses; nothing where none runs.
+    Usage(oneshot::Sender<Option<Usage>>),
 }
 
 /// How it is kept running from now on.
@@ -356,6 +358,11 @@ impl Actor {
                 return self.run.as_mut().ok_or_else(nothing)?.signal(signal);
             }
             Ask::Change(change) => self.change(*change).await,
+            Ask::Usage(reply) => {
+                let usage = self.run.as_mut().map(Sandbox::usage).transpose()?;
+                // Who asked may no longer want to know.
+                reply.send(usage).unwrap_or_default();
+            }
         }
         Ok(())
     }
