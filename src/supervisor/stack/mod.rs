@@ -9,6 +9,7 @@ mod keys;
 mod logging;
 mod read;
 mod schema;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,6 +19,7 @@ pub use difference::{Difference, DifferenceKind};
 pub use schema::stack_schema;
 
 use super::lifecycle::Rules;
+use super::{Notify, ServiceSocket};
 use crate::logs::Logging;
 use crate::platform::Signal;
 use crate::policy::Policy;
@@ -57,6 +59,12 @@ pub struct Service {
     pub reload_signal: Signal,
     /// What it needs of other services.
     pub depends_on: BTreeMap<String, Condition>,
+    /// What it says of itself.
+    pub notify: Notify,
+    /// What is bound for it.
+    pub sockets: Vec<ServiceSocket>,
+    /// Whether it is started only when somebody wants something of its sockets.
+    pub on_demand: bool,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
     /// How its lines are kept.
@@ -75,6 +83,9 @@ impl Service {
             stop_signal: Signal::Terminate,
             reload_signal: Signal::Hangup,
             depends_on: BTreeMap::new(),
+            notify: Notify::default(),
+            sockets: Vec::new(),
+            on_demand: false,
             labels: BTreeMap::new(),
             logging: Logging::default(),
         }
