@@ -47,7 +47,9 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
-pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
+pub use backend::{
+    Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim, View,
+};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};

@@ -35,6 +35,8 @@ pub struct LaunchPlan {
     pub publish: Vec<Publish>,
     /// The port of the sandbox's loopback interface whose listening socket goes to the starter, for a proxy.
     pub proxy: Option<u16>,
+    /// Whether the starter wants to connect to what listens inside of its own network.
+    pub dialed: bool,
     /// Who the program is.
     pub identity: Identity,
     /// Privileged abilities that stay.
@@ -72,6 +74,7 @@ impl LaunchPlan {
             allow: Vec::new(),
             publish: Vec::new(),
             proxy: None,
+            dialed: false,
             identity: Identity::default(),
             capabilities: Capabilities::default(),
             syscalls: Syscalls::default(),

@@ -40,6 +40,7 @@ pub struct SandboxBuilder {
     terminal: bool,
     watch: bool,
     trace: bool,
+    dialed: bool,
     backend: Option<Arc<dyn Backend>>,
 }
 
@@ -54,6 +55,7 @@ impl SandboxBuilder {
             terminal: false,
             watch: false,
             trace: false,
+            dialed: false,
             backend: None,
         }
     }
@@ -131,6 +133,14 @@ impl SandboxBuilder {
         self
     }
 
+    /// Makes what listens inside of its own network reachable by [`Sandbox::inside`]; where its network is the host's, that is
+    /// so anyway. The policy must keep Stockade's init.
+    #[must_use]
+    pub fn dialed(mut self) -> Self {
+        self.dialed = true;
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -159,6 +169,7 @@ impl SandboxBuilder {
         let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         plan.watch = self.watch;
         plan.trace = self.trace;
+        plan.dialed = self.dialed;
         // Before anything runs: a port may be taken.
         let published = Published::bind(&plan)?;
         let started_at = jiff::Timestamp::now().to_string();
@@ -166,6 +177,7 @@ impl SandboxBuilder {
         let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
         let output = output.transpose()?;
         let mut launched = backend.launch(&plan, stdio)?;
+        let dialer = launched.gate.dialer.clone();
         let passage = Passage::open(&plan, published, std::mem::take(&mut launched.gate))?;
         let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
@@ -182,6 +194,7 @@ impl SandboxBuilder {
             stdout: launched.stdout,
             stderr: launched.stderr,
             terminal: launched.terminal,
+            dialer,
             passage,
             output,
             output_told: false,

@@ -1,11 +1,13 @@
 //! One sandbox: start, talk, wait, signal, stop.
 
 mod builder;
+mod inside;
 mod requests;
 mod update;
 mod watch;
 
 pub use builder::SandboxBuilder;
+pub use inside::Inside;
 pub use update::Consequence;
 
 use crate::control::Server;
@@ -15,7 +17,7 @@ use crate::events::{Events, News};
 use crate::network::Passage;
 use crate::output;
 use crate::platform::{
-    Control, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
+    Control, Dialer, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
     Running, Signal, Terminal, Usage, Wished,
 };
 use crate::policy::Policy;
@@ -44,6 +46,8 @@ pub struct Sandbox {
     pub stderr: Option<OutputPipe>,
     /// Its terminal, if it got one.
     pub terminal: Option<Terminal>,
+    /// Connects to what listens in its own network, where that was asked for.
+    dialer: Option<Arc<dyn Dialer>>,
     /// What passes between its network and the host's, where that is filtered.
     passage: Option<Passage>,
     /// What it writes, where that is limited.
@@ -104,6 +108,11 @@ impl Sandbox {
     /// Process id of its first process, as the host counts: for people, never for signalling.
     pub fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// A way to what listens inside, and to what its program sees of the file system.
+    pub fn inside(&self) -> Inside {
+        Inside::of(self)
     }
 
     /// What is in force, from what was read back.

@@ -2,6 +2,7 @@
 
 use super::probe::{Probe, Purpose, Tally};
 use crate::platform::{BoxFuture, Bytes, Usage};
+use crate::sandbox::Inside;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, timeout};
 
 /// What is known of a program when it is looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Vitals {
     /// How long it has run.
@@ -23,12 +24,14 @@ pub struct Vitals {
     pub memory: Option<Bytes>,
     /// Why the look before this one failed, if it did.
     pub last_error: Option<String>,
+    /// A way to what listens inside, and to its files.
+    pub inside: Inside,
 }
 
 impl Vitals {
     pub(super) fn new(uptime: Duration, usage: &Usage) -> Self {
         let cpu = usage.cpu.user.zip(usage.cpu.system).map(|(user, system)| user + system);
-        Self { uptime, cpu, memory: usage.memory.current, last_error: None }
+        Self { uptime, cpu, memory: usage.memory.current, ..Self::default() }
     }
 }
 
@@ -36,6 +39,11 @@ impl Vitals {
 pub trait HealthCheck: Send + Sync + Debug {
     /// Whether it is well, or why it isn't. Where it takes longer than the probe's timeout, it is dropped.
     fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Whether it connects to what listens inside ([`Inside::dial`]).
+    fn dials(&self) -> bool {
+        false
+    }
 }
 
 /// Well as long as somebody takes connections at this address.

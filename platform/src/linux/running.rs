@@ -8,9 +8,10 @@ use super::listener::{Listener, Program};
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
 use super::view::Sight;
+use super::window::Window;
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Hits, HowEnded, LaunchPlan,
-    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, Watcher, Wishes,
+    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, View, Watcher, Wishes,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -399,6 +400,12 @@ impl Running for LinuxRunning {
 
     fn wishes(&self) -> Arc<Wishes> {
         self.wishes.clone()
+    }
+
+    fn view(&self) -> Option<Arc<dyn View>> {
+        // Where it can't be kept, it can't be looked at either.
+        let pidfd = rustix::io::fcntl_dupfd_cloexec(self.pidfd.get_ref(), 3).ok()?;
+        Some(Arc::new(Window::new(pidfd, self.pid, self.init)))
     }
 
     fn enforcement(&self) -> &[Enforcement] {
