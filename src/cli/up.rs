@@ -118,11 +118,12 @@ struct Teller {
 
 impl Teller {
     fn new(supervisor: &Supervisor) -> Self {
-        let width = supervisor.names().map(str::len).max().unwrap_or(0);
+        let width = supervisor.names().iter().map(String::len).max().unwrap_or(0);
         let (sender, changes) = tokio::sync::mpsc::channel(1);
         let mut watching = tokio::task::JoinSet::new();
-        for controller in supervisor.names().filter_map(|name| supervisor.service(name)) {
-            let (controller, sender) = (controller.clone(), sender.clone());
+        let names = supervisor.names();
+        for controller in names.iter().filter_map(|name| supervisor.service(name)) {
+            let sender = sender.clone();
             watching.spawn(async move {
                 let mut before = controller.status();
                 // A change that isn't told yet tells of this one too.
@@ -152,14 +153,14 @@ impl Teller {
 
     fn tell(&mut self, supervisor: &Supervisor) {
         for name in supervisor.names() {
-            let Some(status) = supervisor.service(name).map(|service| service.status()) else {
+            let Some(status) = supervisor.service(&name).map(|service| service.status()) else {
                 continue;
             };
-            if self.told.get(name) == Some(&key(&status)) {
+            if self.told.get(&name) == Some(&key(&status)) {
                 continue;
             }
-            self.told.insert(name.to_owned(), key(&status));
-            let (state, why) = (word(status.state), &status.why);
+            self.told.insert(name.clone(), key(&status));
+            let (state, why) = (status.state.word(), &status.why);
             output::note(format_args!("stockade: {name}: {state}: {}", output::plain(why)));
         }
     }
@@ -176,22 +177,4 @@ impl Teller {
 /// What makes a status news.
 fn key(status: &Status) -> (State, u64) {
     (status.state, status.generation.0)
-}
-
-fn word(state: State) -> &'static str {
-    match state {
-        State::Disabled => "disabled",
-        State::Inactive => "inactive",
-        State::Pending => "pending",
-        State::Starting => "starting",
-        State::Running => "running",
-        State::Reloading => "reloading",
-        State::Stopping => "stopping",
-        State::Killing => "killing",
-        State::Backoff => "backoff",
-        State::Failed => "failed",
-        State::Completed => "completed",
-        State::Paused => "paused",
-        State::Unknown => "unknown",
-    }
 }

@@ -5,9 +5,10 @@ use super::gate::Gate;
 use super::health::{HealthCheck, Look};
 use super::lifecycle::{Event, Rules, Started};
 use super::lines::Teller;
+use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
-use super::service::{Actor, Launch, Request, Status};
+use super::service::{Actor, Ask, Change, Launch, Request, Status};
 use super::stack::{Condition, Service};
 use crate::error::Error;
 use crate::platform::{Backend, Signal};
@@ -138,7 +139,8 @@ impl ControllerBuilder {
     /// Begins to keep it running. Must be called inside a tokio runtime.
     pub fn start(self) -> Controller {
         let capture = Capture::new(self.capture);
-        let (actor, requests, status) = Actor::new(true, self.rules, self.launch, capture.clone());
+        let (actor, requests, status) =
+            Actor::new(true, self.rules, self.launch, capture.clone(), None);
         tokio::spawn(actor.act());
         Controller { requests, status, capture }
     }
@@ -170,23 +172,21 @@ impl Controller {
         service: &Service,
         needs: Vec<(String, Condition, watch::Receiver<Status>)>,
         teller: Teller,
+        news: News,
         backend: Option<Arc<dyn Backend>>,
     ) -> Self {
-        let launch = Launch {
-            policy: service.policy.clone(),
-            command: service.command.clone(),
-            name: Some(name.to_owned()),
-            stop_signal: service.stop_signal,
-            reload_signal: service.reload_signal,
-            backend,
-            looks: Vec::new(),
-            gate: Gate(needs),
-        };
+        let launch = Launch::of(name, service, needs, backend);
         let capture = Capture::new(KEPT).telling(teller);
         let rules = service.rules.clone();
-        let (actor, requests, status) = Actor::new(service.enabled, rules, launch, capture.clone());
+        let (actor, requests, status) =
+            Actor::new(service.enabled, rules, launch, capture.clone(), Some(news));
         tokio::spawn(actor.act());
         Self { requests, status, capture }
+    }
+
+    /// Keeps it running as another one.
+    pub(super) async fn change(&self, change: Change) -> Result<(), Error> {
+        self.request(Ask::Change(Box::new(change))).await
     }
 
     /// What tells of every change.
@@ -284,11 +284,31 @@ impl Controller {
         self.ask(Event::Resume).await
     }
 
+    /// Forgets what went wrong, and that it failed.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub async fn reset(&self) -> Result<(), Error> {
+        self.ask(Event::Reset).await
+    }
+
+    /// Sends its program a signal; whatever that does, it isn't taken for a stop.
+    ///
+    /// # Errors
+    /// When nothing of it runs, or as [`Self::wait_for`].
+    pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
+        self.request(Ask::Signal(signal)).await
+    }
+
     /// Returns when it is taken in: what was true before needn't be any more.
     async fn ask(&self, event: Event) -> Result<(), Error> {
+        self.request(Ask::Event(event)).await
+    }
+
+    async fn request(&self, ask: Ask) -> Result<(), Error> {
         let (taken, done) = oneshot::channel();
-        self.requests.send(Request { event, taken }).await.map_err(|_| gone())?;
-        done.await.map_err(|_| gone())
+        self.requests.send(Request { ask, taken }).await.map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Lifecycle {
     /// Whether it was killed because it took too long to end.
     late: bool,
     attempts: Attempts,
+    /// After which trouble the present run was started, or the next one will be; none where somebody asked.
+    trouble: Option<Trouble>,
     last: Option<Outcome>,
     why: String,
 }
@@ -70,6 +72,7 @@ impl Lifecycle {
             after: After::Rest,
             late: false,
             attempts: Attempts::default(),
+            trouble: None,
             last: None,
             why: "never started".to_owned(),
         }
@@ -110,6 +113,11 @@ impl Lifecycle {
         self.attempts.count()
     }
 
+    /// After which trouble its present run was started; none where somebody asked for it.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
     /// When it wants to be told the time.
     pub fn deadline(&self) -> Option<Moment> {
         self.deadline
@@ -120,6 +128,17 @@ impl Lifecycle {
         match self.state.phase() {
             Phase::Live | Phase::Ending | Phase::Unknown => true,
             Phase::Resting | Phase::Waiting => false,
+        }
+    }
+
+    /// Whether it is to run: now, or when what is ended for that is gone.
+    pub fn is_wanted(&self) -> bool {
+        match self.state.phase() {
+            Phase::Live | Phase::Waiting => true,
+            Phase::Ending => matches!(self.after, After::Again | After::Judge(_)),
+            // It would, if it could.
+            Phase::Resting => matches!(self.state, State::Failed | State::Completed),
+            Phase::Unknown => false,
         }
     }
 
@@ -187,7 +206,7 @@ impl Lifecycle {
                 self.late = true;
                 self.end_at_once(after, "its grace is over")
             }
-            State::Backoff => self.wait("tried again"),
+            State::Backoff => self.wait(self.trouble, "tried again"),
             // None of them has a deadline.
             State::Disabled
             | State::Inactive
@@ -322,7 +341,7 @@ impl Lifecycle {
                     }
                     After::Again => {
                         self.last = Some(outcome);
-                        self.wait("started again, as asked")
+                        self.wait(None, "started again, as asked")
                     }
                     After::Fail(trouble) => self.fail(trouble),
                     After::Judge(trouble) => {
@@ -354,7 +373,7 @@ impl Lifecycle {
         match self.attempts.next(restart, trouble, now, chance) {
             Next::Start(at, attempt) => {
                 let why = format!("{outcome}; attempt {attempt} follows");
-                self.last = Some(outcome);
+                (self.last, self.trouble) = (Some(outcome), Some(trouble));
                 self.enter(State::Backoff, Some(at), &why);
                 Vec::new()
             }
@@ -392,7 +411,8 @@ impl Lifecycle {
         self.enter(State::Reloading, deadline, why);
     }
 
-    fn wait(&mut self, why: &str) -> Vec<Action> {
+    fn wait(&mut self, trouble: Option<Trouble>, why: &str) -> Vec<Action> {
+        self.trouble = trouble;
         self.enter(State::Pending, None, why);
         vec![Action::CheckDependencies]
     }

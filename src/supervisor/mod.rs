@@ -4,7 +4,7 @@
 //! when a program that ended is started again, `outcome` how a run came out. `service` is the actor that owns one program, its
 //! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says; `gate`
 //! waits for what it depends on; `capture` and `lines` have its output. `controller` is the way in for programs that supervise
-//! one other, `team` for the services of a stack.
+//! one other, `team` for the services of a stack; `news` tells others what becomes of them.
 
 mod capture;
 mod controller;
@@ -12,6 +12,7 @@ mod gate;
 mod health;
 mod lifecycle;
 mod lines;
+mod news;
 mod outcome;
 mod probe;
 mod restart;
@@ -27,9 +28,10 @@ pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
 pub use lines::{Line, Lines, Stream};
+pub use news::{Counts, News, Notice, Notices};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
-pub use stack::{Condition, Service, Stack, stack_schema};
+pub use stack::{Condition, Difference, DifferenceKind, Service, Stack, stack_schema};
 pub use team::Supervisor;

@@ -54,6 +54,27 @@ impl Outcome {
         }
     }
 
+    /// What kind of end it was, in one word: for machines, which take the figures elsewhere.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Exited(0) => "success",
+            Self::Exited(_) => "exit_code",
+            Self::Signalled(_) => "signal",
+            Self::StartTimedOut => "timeout_start",
+            Self::StopTimedOut => "timeout_stop",
+            Self::RunTimedOut => "timeout_run",
+            Self::Watchdog => "watchdog",
+            Self::Liveness => "liveness",
+            Self::StartupProbe => "startup_probe",
+            Self::OutOfMemory => "oom_kill",
+            Self::Limit(_) => "resource_limit",
+            Self::Denied => "denied",
+            Self::NotLaunched(_) => "spawn_error",
+            Self::Dependency(_) => "dependency",
+            Self::Unobserved => "unobserved",
+        }
+    }
+
     /// Whose account a restart after it is on, for a program that had become ready.
     pub(super) fn cause(&self) -> Trouble {
         match self {
@@ -104,6 +125,17 @@ pub enum Trouble {
     Health,
     /// It was ended for a limit.
     Limit,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Run => "run",
+            Self::Health => "health",
+            Self::Limit => "limit",
+        })
+    }
 }
 
 /// An exit code or the number of a signal.

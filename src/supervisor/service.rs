@@ -6,9 +6,11 @@ use super::gate::Gate;
 use super::health::{Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::lines::Stream;
+use super::news::{Counts, News};
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::restart::Moment;
+use super::stack::{Condition, Service};
 use crate::error::Error;
 use crate::platform::{Backend, BoxFuture, Signal, Stdio};
 use crate::policy::Policy;
@@ -48,6 +50,8 @@ pub struct Status {
     pub error: Option<String>,
     /// Whether it has failed, and is to take others with it.
     pub escalated: bool,
+    /// How often it was started again, and how its runs came out, since it is supervised.
+    pub counts: Counts,
 }
 
 impl Status {
@@ -76,6 +80,25 @@ pub(super) struct Launch {
 }
 
 impl Launch {
+    /// Of a service of a stack.
+    pub(super) fn of(
+        name: &str,
+        service: &Service,
+        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        backend: Option<Arc<dyn Backend>>,
+    ) -> Self {
+        Self {
+            policy: service.policy.clone(),
+            command: service.command.clone(),
+            name: Some(name.to_owned()),
+            stop_signal: service.stop_signal,
+            reload_signal: service.reload_signal,
+            backend,
+            looks: Vec::new(),
+            gate: Gate(needs),
+        }
+    }
+
     fn start(&self) -> Result<Sandbox, Error> {
         let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
         if let Some(name) = &self.name {
@@ -93,7 +116,10 @@ pub(super) struct Actor {
     life: Lifecycle,
     rules: Rules,
     launch: Launch,
+    /// What is to be in force from the next run on.
+    next: Option<(Rules, Launch)>,
     capture: Capture,
+    news: Option<News>,
     run: Option<Sandbox>,
     looks: Looks,
     /// The wait for what it depends on.
@@ -109,8 +135,28 @@ pub(super) struct Actor {
 /// What somebody asks of it, and whom to tell when that is taken in.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) event: Event,
-    pub(super) taken: oneshot::Sender<()>,
+    pub(super) ask: Ask,
+    pub(super) taken: oneshot::Sender<Result<(), Error>>,
+}
+
+/// What can be asked of it.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Event(Event),
+    /// Send this to its program, and to nothing where none runs.
+    Signal(Signal),
+    Change(Box<Change>),
+}
+
+/// How it is kept running from now on.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) rules: Rules,
+    pub(super) launch: Launch,
+    /// Whether a run that was begun with what was in force before is ended for it.
+    pub(super) anew: bool,
+    /// Whether it is wanted though it wasn't, or the other way round.
+    pub(super) enabled: Option<bool>,
 }
 
 /// Requests that may wait; more of them make who asks wait.
@@ -123,6 +169,7 @@ impl Actor {
         rules: Rules,
         launch: Launch,
         capture: Capture,
+        news: Option<News>,
     ) -> (Self, mpsc::Sender<Request>, watch::Receiver<Status>) {
         let (mut life, origin) = (Lifecycle::new(enabled), Instant::now());
         let mut waiting: Option<BoxFuture<'static, Event>> = None;
@@ -142,6 +189,7 @@ impl Actor {
             since: origin,
             error: None,
             escalated: false,
+            counts: Counts::default(),
         });
         let looks = Looks::new(&[]);
         let run = None;
@@ -149,7 +197,9 @@ impl Actor {
             life,
             rules,
             launch,
+            next: None,
             capture,
+            news,
             run,
             looks,
             waiting,
@@ -163,15 +213,16 @@ impl Actor {
 
     pub(super) async fn act(mut self) {
         self.tell();
+        self.announce();
         loop {
             let deadline = self.life.deadline().map(|moment| self.origin + moment.0);
             let to_look = self.looks.due();
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(Request { event, taken }) => {
-                        self.take_in(event).await;
+                    Some(Request { ask, taken }) => {
+                        let done = self.answer(ask).await;
                         // Who asked may no longer want to know.
-                        taken.send(()).unwrap_or(());
+                        taken.send(done).unwrap_or(());
                     }
                     None => return,
                 },
@@ -191,6 +242,39 @@ impl Actor {
         }
     }
 
+    async fn answer(&mut self, ask: Ask) -> Result<(), Error> {
+        match ask {
+            Ask::Event(event) => self.take_in(event).await,
+            Ask::Signal(signal) => {
+                let nothing =
+                    || Error::asked(format!("nothing of it runs: {}", self.life.why()), "");
+                return self.run.as_mut().ok_or_else(nothing)?.signal(signal);
+            }
+            Ask::Change(change) => self.change(*change).await,
+        }
+        Ok(())
+    }
+
+    /// From now on, or from its next run on, it is another one.
+    async fn change(&mut self, change: Change) {
+        let Change { rules, launch, anew, enabled } = change;
+        if self.life.is_live() && anew {
+            // What runs is ended as was agreed when it began.
+            self.next = Some((rules, launch));
+        } else {
+            (self.rules, self.launch, self.next) = (rules, launch, None);
+        }
+        match enabled {
+            Some(true) => self.take_in(Event::Start).await,
+            Some(false) => self.take_in(Event::Stop).await,
+            None if anew && self.life.is_wanted() => self.take_in(Event::Restart).await,
+            None => {}
+        }
+        if self.life.state() == State::Pending {
+            self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+        }
+    }
+
     /// Nothing of the run is left.
     async fn is_over(&mut self, report: Result<ExitReport, Error>) {
         // Where nobody can say how it ended, what may be left of it goes with this.
@@ -207,6 +291,7 @@ impl Actor {
                 Outcome::Unobserved
             }
         };
+        self.status.send_modify(|status| status.counts.ended(&outcome));
         self.take_in(Event::Of(self.life.generation(), Happening::Ended(outcome))).await;
     }
 
@@ -276,11 +361,16 @@ impl Actor {
     async fn carry_out(&mut self, action: Action) -> Option<Event> {
         let done = match (action, &mut self.run) {
             (Action::CheckDependencies, _) => {
+                if let Some(next) = self.next.take() {
+                    (self.rules, self.launch) = next;
+                }
                 self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
                 return None;
             }
             (Action::Launch(generation), _) => {
                 self.escalates = false;
+                let life = &self.life;
+                self.status.send_modify(|status| status.counts.launched(life));
                 return Some(Event::Of(generation, self.start()));
             }
             (Action::Escalate, _) => {
@@ -327,7 +417,9 @@ impl Actor {
     fn tell(&self) {
         let (life, pid) = (&self.life, self.run.as_ref().map(Sandbox::pid));
         let escalates = self.escalates;
+        let mut is_news = false;
         self.status.send_modify(|status| {
+            let before = (status.state, status.generation, status.ready);
             if (status.state, status.generation) != (life.state(), life.generation()) {
                 status.since = Instant::now();
             }
@@ -343,7 +435,18 @@ impl Actor {
             status.attempts = life.attempts();
             status.last = life.last().cloned();
             status.pid = pid;
+            is_news = before != (status.state, status.generation, status.ready);
         });
+        if is_news {
+            self.announce();
+        }
+    }
+
+    /// Tells everybody who keeps account of changes.
+    fn announce(&self) {
+        if let Some(news) = &self.news {
+            news.tell(self.status.borrow().clone());
+        }
     }
 }
 

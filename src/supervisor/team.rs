@@ -1,13 +1,15 @@
 //! The services of a stack, kept running together.
 
 use super::controller::Controller;
-use super::lines::{Lines, Teller, lines};
-use super::service::Status;
-use super::stack::Stack;
+use super::lines::{Line, Lines, Teller, lines};
+use super::news::{Board, Notices};
+use super::service::{Change, Launch, Status};
+use super::stack::{Condition, Difference, Service, Stack};
 use crate::error::Error;
 use crate::platform::Backend;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Keeps the services of a stack running: each in its own sandbox, after what it depends on.
@@ -15,14 +17,38 @@ use tokio::task::JoinSet;
 /// They go with it: every service ends when it is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
-    services: BTreeMap<String, Member>,
+    backend: Option<Arc<dyn Backend>>,
+    lines: mpsc::Sender<Line>,
+    board: Board,
+    team: Mutex<Team>,
+    /// Held by whoever puts another stack into force: one after the other.
+    applying: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug)]
-struct Member {
-    controller: Controller,
-    /// The services that depend on it.
-    dependents: Vec<String>,
+/// What is in force.
+#[derive(Clone, Debug)]
+struct Team {
+    stack: Arc<Stack>,
+    services: BTreeMap<String, Controller>,
+}
+
+/// What a service needs, and where that can be seen.
+type Needs = Vec<(String, Condition, watch::Receiver<Status>)>;
+
+impl Team {
+    fn needs(&self, service: &Service) -> Needs {
+        let needs = service.depends_on.iter().filter_map(|(needed, condition)| {
+            Some((needed.clone(), *condition, self.services.get(needed)?.watch()))
+        });
+        needs.collect()
+    }
+
+    /// Those among these that depend on a service, directly.
+    fn dependents(&self, of: &str, among: &[String]) -> Vec<Controller> {
+        let all = self.stack.services.iter().filter(|(name, _)| among.contains(name));
+        let dependents = all.filter(|(_, service)| service.depends_on.contains_key(of));
+        dependents.filter_map(|(name, _)| self.services.get(name).cloned()).collect()
+    }
 }
 
 impl Supervisor {
@@ -35,34 +61,87 @@ impl Supervisor {
     /// The same, through another backend than the platform's own.
     pub fn start_with(stack: &Stack, backend: Option<&Arc<dyn Backend>>) -> (Self, Lines) {
         let (sender, lines) = lines();
-        let mut services: BTreeMap<String, Member> = BTreeMap::new();
+        let team = Team { stack: Arc::new(stack.clone()), services: BTreeMap::new() };
+        let supervisor = Self {
+            backend: backend.cloned(),
+            lines: sender,
+            board: Board::default(),
+            team: Mutex::new(team),
+            applying: tokio::sync::Mutex::default(),
+        };
         for name in stack.order() {
-            let Some(service) = stack.services.get(name) else { continue };
-            let needs = service.depends_on.iter().filter_map(|(needed, condition)| {
-                let member = services.get(needed)?;
-                Some((needed.clone(), *condition, member.controller.watch()))
-            });
-            let needs = needs.collect();
-            let teller = Teller::new(name, sender.clone());
-            let controller = Controller::of(name, service, needs, teller, backend.cloned());
-            for needed in service.depends_on.keys() {
-                if let Some(member) = services.get_mut(needed) {
-                    member.dependents.push(name.to_owned());
-                }
+            if let Some(service) = stack.services.get(name) {
+                supervisor.add(name, service);
             }
-            services.insert(name.to_owned(), Member { controller, dependents: Vec::new() });
         }
-        (Self { services }, lines)
+        (supervisor, lines)
+    }
+
+    /// Begins to keep one running; what it needs is there already.
+    fn add(&self, name: &str, service: &Service) {
+        let mut team = self.team();
+        let (needs, backend) = (team.needs(service), self.backend.clone());
+        let (teller, news) = (Teller::new(name, self.lines.clone()), self.board.of(name));
+        let controller = Controller::of(name, service, needs, teller, news, backend);
+        team.services.insert(name.to_owned(), controller);
     }
 
     /// The names of its services.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.services.keys().map(String::as_str)
+    pub fn names(&self) -> Vec<String> {
+        self.team().services.keys().cloned().collect()
     }
 
     /// One of its services.
-    pub fn service(&self, name: &str) -> Option<&Controller> {
-        self.services.get(name).map(|member| &member.controller)
+    pub fn service(&self, name: &str) -> Option<Controller> {
+        self.team().services.get(name).cloned()
+    }
+
+    /// The stack that is in force.
+    pub fn stack(&self) -> Arc<Stack> {
+        self.team().stack.clone()
+    }
+
+    /// Every change of every service from now on.
+    pub fn notices(&self) -> Notices {
+        self.board.listen()
+    }
+
+    /// Puts another stack into force, and tells what that changed. What is the same in both goes on undisturbed; what isn't in
+    /// the new one any more is stopped, each service after those that depend on it; returns when that is done. What has changed
+    /// is started again where it must be.
+    ///
+    /// # Errors
+    /// As [`Controller::wait_for`].
+    pub async fn apply(&self, stack: Stack) -> Result<Vec<Difference>, Error> {
+        let _one_after_the_other = self.applying.lock().await;
+        let differences = self.stack().differences(&stack);
+        let leaving = differences.iter().filter(|it| it.is_removed());
+        self.stop_those(leaving.map(|it| it.service.clone()).collect()).await?;
+        {
+            let mut team = self.team();
+            team.services.retain(|name, _| stack.services.contains_key(name));
+            team.stack = Arc::new(stack.clone());
+        }
+        for name in stack.order() {
+            let difference = differences.iter().find(|it| it.service == name);
+            let (Some(service), Some(difference)) = (stack.services.get(name), difference) else {
+                continue;
+            };
+            match self.service(name) {
+                None => self.add(name, service),
+                Some(controller) => {
+                    let needs = self.team().needs(service);
+                    let change = Change {
+                        rules: service.rules.clone(),
+                        launch: Launch::of(name, service, needs, self.backend.clone()),
+                        anew: difference.needs_restart(),
+                        enabled: difference.enabled,
+                    };
+                    controller.change(change).await?;
+                }
+            }
+        }
+        Ok(differences)
     }
 
     /// Waits until nothing of any service runs, and nothing will by itself; or until one has failed that is to take the others
@@ -72,8 +151,7 @@ impl Supervisor {
     /// As [`Controller::wait_for`].
     pub async fn wait(&self) -> Result<(), Error> {
         let mut working = JoinSet::new();
-        for member in self.services.values() {
-            let controller = member.controller.clone();
+        for controller in self.controllers() {
             working.spawn(async move { controller.wait_for(Status::is_at_rest).await });
         }
         while let Some(ended) = working.join_next().await {
@@ -90,11 +168,15 @@ impl Supervisor {
     /// # Errors
     /// As [`Controller::wait_for`].
     pub async fn stop(&self) -> Result<(), Error> {
+        self.stop_those(self.names()).await
+    }
+
+    async fn stop_those(&self, names: Vec<String>) -> Result<(), Error> {
+        let team = self.team().clone();
         let mut working = JoinSet::new();
-        for member in self.services.values() {
-            let controller = member.controller.clone();
-            let dependents: Vec<Controller> =
-                member.dependents.iter().filter_map(|name| self.service(name).cloned()).collect();
+        for name in &names {
+            let Some(controller) = team.services.get(name).cloned() else { continue };
+            let dependents = team.dependents(name, &names);
             working.spawn(async move {
                 for dependent in dependents {
                     dependent.wait_for(Status::is_at_rest).await?;
@@ -115,13 +197,125 @@ impl Supervisor {
     /// As [`Controller::wait_for`].
     pub async fn kill(&self) -> Result<(), Error> {
         let mut working = JoinSet::new();
-        for member in self.services.values() {
-            let controller = member.controller.clone();
+        for controller in self.controllers() {
             working.spawn(async move { controller.kill().await.map(|_| ()) });
         }
         while let Some(killed) = working.join_next().await {
             killed.unwrap_or(Ok(()))?;
         }
         Ok(())
+    }
+
+    fn controllers(&self) -> Vec<Controller> {
+        self.team().services.values().cloned().collect()
+    }
+
+    /// A poisoned lock only means that a thread panicked while it looked; what is there is whole.
+    fn team(&self) -> MutexGuard<'_, Team> {
+        self.team.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::fake::FakeBackend;
+    use crate::platform::{Ended, HowEnded, Signal};
+    use crate::supervisor::{DifferenceKind, State};
+    use std::path::Path;
+
+    fn stack(text: &str) -> Stack {
+        let scene = tempfile::tempdir().unwrap();
+        let path = scene.path().join("stockade.toml");
+        std::fs::write(&path, text).unwrap();
+        Stack::load(&path, Path::new("/")).unwrap()
+    }
+
+    fn service(name: &str, rest: &str) -> String {
+        format!("[services.{name}]\ncommand = \"{name}\"\npolicy = \"default\"\n{rest}\n")
+    }
+
+    fn team(text: &str) -> (Supervisor, Arc<FakeBackend>) {
+        let fake = Arc::new(FakeBackend::new());
+        let backend: Arc<dyn Backend> = fake.clone();
+        (Supervisor::start_with(&stack(text), Some(&backend)).0, fake)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_stack_changes_only_what_has_changed() {
+        let before = [
+            service("same", ""),
+            service("mild", ""),
+            service("new-command", ""),
+            service("leaves", ""),
+        ];
+        let (supervisor, fake) = team(&before.concat());
+        for name in supervisor.names() {
+            supervisor.service(&name).unwrap().ready().await.unwrap();
+        }
+        let runs = |name: &str| supervisor.service(name).map(|it| it.status().generation.0);
+        let after = [
+            service("same", ""),
+            service("mild", "restart = { delay = \"9s\" }"),
+            service("new-command", "description = \"x\"\nstart_timeout = \"9s\""),
+            service("comes", "depends_on = [\"same\"]"),
+        ];
+        let launched = fake.launched().len();
+        let applying = supervisor.apply(stack(&after.concat()));
+        let differences = applying.await.unwrap();
+        let kinds: Vec<DifferenceKind> = differences.iter().map(|it| it.kind).collect();
+        use DifferenceKind::{Added, Changed, Removed};
+        assert_eq!(kinds, [Added, Removed, Changed, Changed]);
+        assert_eq!(supervisor.names(), ["comes", "mild", "new-command", "same"]);
+        supervisor.service("comes").unwrap().ready().await.unwrap();
+        assert_eq!((runs("same"), runs("mild"), runs("comes")), (Some(1), Some(1), Some(1)));
+        // It ends as was agreed when it began, and begins as is agreed now.
+        let again = |status: &Status| status.ready && status.generation.0 == 2;
+        supervisor.service("new-command").unwrap().wait_for(again).await.unwrap();
+        assert_eq!(fake.launched().len(), launched + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_stopped_stays_so_and_what_had_failed_is_tried_again() {
+        let text = [service("stopped", ""), service("failed", "restart = { policy = \"no\" }")];
+        let (supervisor, fake) = team(&text.concat());
+        let (stopped, failed) =
+            (supervisor.service("stopped").unwrap(), supervisor.service("failed").unwrap());
+        failed.ready().await.unwrap();
+        stopped.stop().await.unwrap();
+        fake.launched().iter().for_each(|run| run.end(Ended::new(HowEnded::Exited(1))));
+        failed.wait_for(|status| status.state == State::Failed).await.unwrap();
+        let text = [
+            service("stopped", "type = \"oneshot\""),
+            service("failed", "stop = { signal = \"INT\" }"),
+        ];
+        supervisor.apply(stack(&text.concat())).await.unwrap();
+        failed.ready().await.unwrap();
+        assert_eq!(stopped.status().state, State::Inactive);
+        failed.stop().await.unwrap();
+        let heard = fake.launched().pop().unwrap().signals();
+        assert_eq!(heard[0], Signal::Interrupt);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notices_are_numbered_and_who_does_not_listen_is_told_what_was_lost() {
+        let (supervisor, _fake) = team(&service("web", ""));
+        let (mut early, mut late) = (supervisor.notices(), supervisor.notices());
+        let web = supervisor.service("web").unwrap();
+        web.ready().await.unwrap();
+        let mut states = Vec::new();
+        for number in 1..=3 {
+            let notice = early.next().await.unwrap().unwrap();
+            assert_eq!((notice.number, &*notice.service), (number, "web"));
+            states.push(notice.status.state.word());
+        }
+        assert_eq!(states, ["pending", "starting", "running"]);
+        for _ in 0..1000 {
+            web.pause().await.unwrap();
+            web.resume().await.unwrap();
+        }
+        let lost = late.next().await.unwrap().unwrap_err();
+        assert_eq!(late.next().await.unwrap().unwrap().number, lost + 1);
+        assert_eq!(web.status().counts, crate::supervisor::Counts::default());
     }
 }

@@ -9,11 +9,11 @@ impl Lifecycle {
         match self.state.phase() {
             Phase::Resting => {
                 self.attempts.reset();
-                self.wait("asked to start")
+                self.wait(None, "asked to start")
             }
             Phase::Waiting if self.state == State::Backoff => {
                 self.attempts.reset();
-                self.wait("asked to start, sooner than it would have by itself")
+                self.wait(None, "asked to start, sooner than it would have by itself")
             }
             // What was to come after the end is forgotten.
             Phase::Ending => {

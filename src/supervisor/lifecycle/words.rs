@@ -53,6 +53,42 @@ pub(super) enum Phase {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Disabled,
+        Self::Inactive,
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Reloading,
+        Self::Stopping,
+        Self::Killing,
+        Self::Backoff,
+        Self::Failed,
+        Self::Completed,
+        Self::Paused,
+        Self::Unknown,
+    ];
+
+    /// As it is written everywhere.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Inactive => "inactive",
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Reloading => "reloading",
+            Self::Stopping => "stopping",
+            Self::Killing => "killing",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+            Self::Completed => "completed",
+            Self::Paused => "paused",
+            Self::Unknown => "unknown",
+        }
+    }
+
     pub(super) fn phase(self) -> Phase {
         match self {
             Self::Disabled | Self::Inactive | Self::Failed | Self::Completed => Phase::Resting,

@@ -1,6 +1,8 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service.
+//! that means; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
+//! `difference` has what another stack changes.
 
+mod difference;
 mod env_file;
 mod files;
 mod keys;
@@ -11,6 +13,7 @@ mod tests;
 mod values;
 mod variables;
 
+pub use difference::{Difference, DifferenceKind};
 pub use schema::stack_schema;
 
 use super::lifecycle::Rules;
