@@ -103,7 +103,8 @@ pub trait View: Send + Sync + Debug {
 
     /// Connects to the stream socket at an absolute path (unix(7)).
     #[cfg(unix)]
-    fn connect(&self, path: PathBuf) -> BoxFuture<'static, std::io::Result<tokio::net::UnixStream>>;
+    fn connect(&self, path: PathBuf)
+    -> BoxFuture<'static, std::io::Result<tokio::net::UnixStream>>;
 }
 
 /// A sandbox that was started. Dropping it kills the whole tree.

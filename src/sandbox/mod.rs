@@ -17,8 +17,8 @@ use crate::events::{Events, News};
 use crate::network::Passage;
 use crate::output;
 use crate::platform::{
-    Control, Dialer, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill, OutputPipe,
-    Running, Signal, Terminal, Usage, Wished,
+    Control, Dialer, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill,
+    OutputPipe, Running, Signal, Terminal, Usage, Wished,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};

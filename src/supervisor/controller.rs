@@ -1,7 +1,7 @@
 //! One program that is kept running: the smallest supervisor there is.
 
 use super::capture::{Capture, Captured};
-use super::gate::Gate;
+use super::gate::{Gate, Needed};
 use super::health::{HealthCheck, Look};
 use super::lifecycle::{Event, Rules, Started};
 use super::lines::Teller;
@@ -9,7 +9,7 @@ use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Ask, Change, Launch, Request, Status};
-use super::stack::{Condition, Service};
+use super::stack::Service;
 use crate::error::Error;
 use crate::platform::{Backend, Signal};
 use crate::policy::Policy;
@@ -170,7 +170,7 @@ impl Controller {
     pub(super) fn of(
         name: &str,
         service: &Service,
-        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        needs: Vec<Needed>,
         teller: Teller,
         news: News,
         backend: Option<Arc<dyn Backend>>,

@@ -1,6 +1,7 @@
 //! Looking at a program: what is looked with, and the looks at one run.
 
 use super::probe::{Probe, Purpose, Tally};
+use super::stack::ServiceProbe;
 use crate::platform::{BoxFuture, Bytes, Usage};
 use crate::sandbox::Inside;
 use std::fmt::Debug;
@@ -74,12 +75,45 @@ impl HealthCheck for MemoryCheck {
     }
 }
 
+/// What the probes of a program say of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Health {
+    /// Nobody looks.
+    #[default]
+    Unknown,
+    /// Somebody looks, and not all of it is known yet.
+    Starting,
+    /// All that is looked for is well.
+    Healthy,
+    /// Something that is looked for isn't well.
+    Unhealthy,
+}
+
+impl Health {
+    /// As it is written everywhere.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 /// What a program is looked at with, for one purpose.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     pub(super) purpose: Purpose,
     pub(super) check: Arc<dyn HealthCheck>,
     pub(super) probe: Probe,
+}
+
+impl Look {
+    pub(super) fn of(purpose: Purpose, probe: &ServiceProbe) -> Self {
+        Self { purpose, check: Arc::new(probe.check.clone()), probe: probe.probe.clone() }
+    }
 }
 
 /// The looks at one run. They go with it: what still looks when this is dropped is broken off.
@@ -178,6 +212,17 @@ impl Looks {
         let verdict = one.tally.count(&one.look.probe, result.is_ok());
         one.last_error = result.err();
         verdict.map(|verdict| (one.look.purpose, verdict))
+    }
+
+    /// What is known by now.
+    pub(super) fn health(&self) -> Health {
+        let verdicts = || self.all.iter().map(|one| one.tally.verdict());
+        match () {
+            () if self.all.is_empty() => Health::Unknown,
+            () if verdicts().any(|verdict| verdict == Some(false)) => Health::Unhealthy,
+            () if verdicts().any(|verdict| verdict.is_none()) => Health::Starting,
+            () => Health::Healthy,
+        }
     }
 
     /// Why the last look for a purpose failed, if it did.

@@ -7,6 +7,7 @@
 //! one other, `team` for the services of a stack; `news` tells others what becomes of them.
 
 mod capture;
+pub mod checks;
 mod controller;
 mod gate;
 mod health;
@@ -23,7 +24,7 @@ mod team;
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 
-pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
+pub use health::{Health, HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
@@ -33,5 +34,8 @@ pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
-pub use stack::{Condition, Difference, DifferenceKind, Service, Stack, stack_schema};
+pub use stack::{
+    Check, Condition, Difference, DifferenceKind, Need, Probes, Service, ServiceProbe, Stack,
+    stack_schema,
+};
 pub use team::Supervisor;

@@ -2,15 +2,15 @@
 //! of it and nothing that happens to it can overtake each other.
 
 use super::capture::Capture;
-use super::gate::Gate;
-use super::health::{Look, Looks, Vitals};
+use super::gate::{Gate, Needed};
+use super::health::{Health, Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::lines::Stream;
 use super::news::{Counts, News};
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::restart::Moment;
-use super::stack::{Condition, Service};
+use super::stack::Service;
 use crate::error::Error;
 use crate::platform::{Backend, BoxFuture, Signal, Stdio};
 use crate::policy::Policy;
@@ -34,6 +34,8 @@ pub struct Status {
     pub why: String,
     /// Whether it can be used.
     pub ready: bool,
+    /// What its probes say.
+    pub health: Health,
     /// The number of its present or last run.
     pub generation: Generation,
     /// Starts since everything was well; 0 where nothing went wrong.
@@ -84,7 +86,7 @@ impl Launch {
     pub(super) fn of(
         name: &str,
         service: &Service,
-        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        needs: Vec<Needed>,
         backend: Option<Arc<dyn Backend>>,
     ) -> Self {
         Self {
@@ -94,7 +96,7 @@ impl Launch {
             stop_signal: service.stop_signal,
             reload_signal: service.reload_signal,
             backend,
-            looks: Vec::new(),
+            looks: service.probes.all().map(|(purpose, probe)| Look::of(purpose, probe)).collect(),
             gate: Gate(needs),
         }
     }
@@ -106,6 +108,9 @@ impl Launch {
         }
         if let Some(backend) = &self.backend {
             builder = builder.backend(backend.clone());
+        }
+        if self.looks.iter().any(|look| look.check.dials()) {
+            builder = builder.dialed();
         }
         builder.stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped).start()
     }
@@ -124,6 +129,8 @@ pub(super) struct Actor {
     looks: Looks,
     /// The wait for what it depends on.
     waiting: Option<BoxFuture<'static, Event>>,
+    /// The wait for something that it depends on to come back.
+    back: Option<BoxFuture<'static, Event>>,
     /// Whether its last failure is to take others with it.
     escalates: bool,
     /// The moment from which the lifecycle counts.
@@ -181,6 +188,7 @@ impl Actor {
             state: life.state(),
             why: life.why().to_owned(),
             ready: false,
+            health: Health::Unknown,
             generation: life.generation(),
             attempts: 0,
             last: None,
@@ -203,6 +211,7 @@ impl Actor {
             run,
             looks,
             waiting,
+            back: None,
             escalates: false,
             origin,
             requests,
@@ -232,6 +241,11 @@ impl Actor {
                     self.waiting = None;
                     self.take_in(event).await;
                 }
+                event = passed(&mut self.back) => {
+                    self.back = None;
+                    self.take_in(event).await;
+                }
+                () = self.launch.gate.changed() => self.refresh(),
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
                     if let Some((purpose, well)) = verdict {
@@ -300,10 +314,11 @@ impl Actor {
         let Some(run) = &mut self.run else { return };
         let usage = run.usage();
         let uptime = self.status.borrow().since.elapsed();
+        let inside = run.inside();
         match usage {
-            Ok(usage) => self.looks.look(&Vitals::new(uptime, &usage)),
+            Ok(usage) => self.looks.look(&Vitals { inside, ..Vitals::new(uptime, &usage) }),
             Err(error) => {
-                self.looks.look(&Vitals { uptime, ..Vitals::default() });
+                self.looks.look(&Vitals { uptime, inside, ..Vitals::default() });
                 self.failed(&error);
             }
         }
@@ -317,7 +332,7 @@ impl Actor {
             (Purpose::Readiness, ready) => Happening::Readiness(ready),
             (Purpose::Liveness, false) => Happening::LivenessFailed,
             // That it lives needs no saying.
-            (Purpose::Liveness, true) => return,
+            (Purpose::Liveness, true) => return self.tell(),
         };
         if let Some(error) = self.looks.error(purpose).filter(|_| !well).map(str::to_owned) {
             self.status.send_modify(|status| status.error = Some(error));
@@ -344,6 +359,7 @@ impl Actor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Moment(self.origin.elapsed());
+            let before = (self.life.state(), self.life.generation());
             for action in self.life.step(&self.rules, event, now, chance()) {
                 if let Some(event) = self.carry_out(action).await {
                     events.push_back(event);
@@ -352,6 +368,10 @@ impl Actor {
             self.direct_looks();
             if self.life.state() != State::Pending {
                 self.waiting = None;
+            }
+            let comes = matches!(self.life.state(), State::Starting | State::Failed);
+            if comes && before != (self.life.state(), self.life.generation()) {
+                self.back = self.launch.gate.clone().comes_back();
             }
             self.tell();
         }
@@ -409,6 +429,30 @@ impl Actor {
         }
     }
 
+    /// Why it is where it is, with what of that is others' doing.
+    fn why(&self) -> String {
+        let why = self.life.why();
+        match self.life.state() {
+            State::Pending => Some(self.launch.gate.told()).filter(|waits| !waits.is_empty()),
+            State::Running => {
+                let lost = Some(self.launch.gate.lost()).filter(|lost| !lost.is_empty());
+                lost.map(|lost| format!("{why}; {lost}"))
+            }
+            _ => None,
+        }
+        .unwrap_or_else(|| why.to_owned())
+    }
+
+    /// Something that it depends on has changed, which may be why it is where it is.
+    fn refresh(&self) {
+        let why = self.why();
+        self.status.send_if_modified(|status| {
+            let stale = status.why != why;
+            status.why = why;
+            stale
+        });
+    }
+
     fn failed(&self, error: &Error) {
         self.status.send_modify(|status| status.error = Some(error.chain()));
     }
@@ -425,11 +469,8 @@ impl Actor {
             }
             status.state = life.state();
             status.escalated = escalates && life.state() == State::Failed;
-            let waits = match life.state() {
-                State::Pending => self.launch.gate.told(),
-                _ => String::new(),
-            };
-            if waits.is_empty() { life.why() } else { &waits }.clone_into(&mut status.why);
+            status.why = self.why();
+            status.health = self.looks.health();
             status.ready = life.is_ready();
             status.generation = life.generation();
             status.attempts = life.attempts();

@@ -1,15 +1,16 @@
 //! The services of a stack, kept running together.
 
 use super::controller::Controller;
+use super::gate::Needed;
 use super::lines::{Line, Lines, Teller, lines};
 use super::news::{Board, Notices};
 use super::service::{Change, Launch, Status};
-use super::stack::{Condition, Difference, Service, Stack};
+use super::stack::{Difference, Service, Stack};
 use crate::error::Error;
 use crate::platform::Backend;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Keeps the services of a stack running: each in its own sandbox, after what it depends on.
@@ -33,12 +34,13 @@ struct Team {
 }
 
 /// What a service needs, and where that can be seen.
-type Needs = Vec<(String, Condition, watch::Receiver<Status>)>;
+type Needs = Vec<Needed>;
 
 impl Team {
     fn needs(&self, service: &Service) -> Needs {
-        let needs = service.depends_on.iter().filter_map(|(needed, condition)| {
-            Some((needed.clone(), *condition, self.services.get(needed)?.watch()))
+        let needs = service.depends_on.iter().filter_map(|(name, need)| {
+            let status = self.services.get(name)?.watch();
+            Some(Needed { name: name.clone(), need: *need, status })
         });
         needs.collect()
     }

@@ -128,8 +128,7 @@ impl Prepared {
             self.script.setup.extend(plan.proxy.map(|port| Op::Listen { port }));
             if !plan.publish.is_empty() || plan.dialed {
                 if !plan.init {
-                    let message =
-                        "without an init nobody inside can make sockets for published ports and probes";
+                    let message = "without an init nobody inside can make sockets for published ports and probes";
                     return Err(PlatformError::invalid(message));
                 }
                 self.script.setup.push(Op::OfferSockets);

@@ -86,13 +86,18 @@ fn request(service: &str) -> Vec<u8> {
         message.push(1 << 3 | 2);
         let mut length = service.len();
         while length >= 0x80 {
-            message.push((length & 0x7f) as u8 | 0x80);
+            message.push(low(length) | 0x80);
             length >>= 7;
         }
-        message.push((length & 0x7f) as u8);
+        message.push(low(length));
         message.extend_from_slice(service.as_bytes());
     }
     message
+}
+
+/// The lowest seven bits.
+fn low(number: usize) -> u8 {
+    u8::try_from(number & 0x7f).unwrap_or(0)
 }
 
 /// A message of a call: not compressed, its length, itself.

@@ -65,7 +65,8 @@ impl HttpCheck {
         let stream =
             stream.map_err(|error| format!("no connection to port {}: {error}", self.port))?;
         let failed = |error: hyper::Error| format!("no answer from port {}: {error}", self.port);
-        let handshake = http1::Builder::new().max_buf_size(MOST_READ).handshake(TokioIo::new(stream));
+        let handshake =
+            http1::Builder::new().max_buf_size(MOST_READ).handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(failed)?;
         let request = self.request().map_err(|error| error.to_string())?;
         let asked = async {

@@ -18,7 +18,9 @@ impl HealthCheck for PortCheck {
     fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             let connected = vitals.inside.dial(self.0).await;
-            connected.map(drop).map_err(|error| format!("no connection to port {}: {error}", self.0))
+            connected
+                .map(drop)
+                .map_err(|error| format!("no connection to port {}: {error}", self.0))
         })
     }
 

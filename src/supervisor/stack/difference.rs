@@ -90,6 +90,7 @@ impl Service {
             stop_signal,
             reload_signal,
             depends_on,
+            probes,
             labels,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
@@ -100,7 +101,12 @@ impl Service {
             ("policy", policy.digest() == next.policy.digest()),
             ("enabled", *enabled == next.enabled),
             ("type", *started == next.rules.started),
-            ("readiness_probe", *probed == next.rules.probed),
+            ("startup_probe", probes.startup == next.probes.startup),
+            (
+                "readiness_probe",
+                (*probed, &probes.readiness) == (next.rules.probed, &next.probes.readiness),
+            ),
+            ("liveness_probe", probes.liveness == next.probes.liveness),
             ("reload", *tells_reload == next.rules.tells_reload),
             ("restart", *restart == next.rules.restart),
             ("start_timeout", *start_timeout == next.rules.start_timeout),

@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::platform::Signal;
-use crate::supervisor::{ExitStatus, OnExhausted, Restart, RestartPolicy, Started};
+use crate::supervisor::{ExitStatus, OnExhausted, Purpose, Restart, RestartPolicy, Started};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     EnvFiles,
     /// Names and texts.
     Labels,
+    /// What it is looked at with.
+    Probe(Purpose),
     Switch(fn(&mut Service, bool)),
     Duration(fn(&mut Service, Duration)),
     /// With `None` for `unlimited`.
@@ -154,8 +156,26 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         path: "depends_on",
         kind: Kind::Services,
-        doc: "services that must be there first: names, or names with `started`, `ready` or `completed`",
-        example: "{ db = \"ready\" }",
+        doc: "services that must be there first: names, or names with `started`, `ready`, `healthy` or `completed`, or with a table of `condition`, `required` (else they are waited for only as long as they may come) and `restart` (start anew when they come back)",
+        example: "{ db = \"ready\", cache = { condition = \"healthy\", required = false, restart = true } }",
+    },
+    Key {
+        path: "startup_probe",
+        kind: Kind::Probe(Purpose::Startup),
+        doc: "what tells that it has started; where that gives up, it is ended and started again",
+        example: "{ http_get = { port = 8080, path = \"/\" }, period = \"1s\", failure_threshold = 30 }",
+    },
+    Key {
+        path: "readiness_probe",
+        kind: Kind::Probe(Purpose::Readiness),
+        doc: "what tells when, and as long as, it can be used",
+        example: "{ tcp_socket = 8080 }",
+    },
+    Key {
+        path: "liveness_probe",
+        kind: Kind::Probe(Purpose::Liveness),
+        doc: "what tells that it lives; where that gives up, it is ended and started again",
+        example: "{ http_get = { port = 8080, path = \"/live\" }, period = \"10s\", timeout = \"1s\" }",
     },
     Key {
         path: "success_exit_status",

@@ -6,6 +6,7 @@ mod difference;
 mod env_file;
 mod files;
 mod keys;
+mod probes;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -14,9 +15,10 @@ mod values;
 mod variables;
 
 pub use difference::{Difference, DifferenceKind};
+pub use probes::{Check, Probes, ServiceProbe};
 pub use schema::stack_schema;
 
-use super::lifecycle::Rules;
+use super::lifecycle::{Rules, Started};
 use crate::platform::Signal;
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +33,49 @@ pub enum Condition {
     /// It can be used.
     #[default]
     Ready,
+    /// Its probes say that it is well.
+    Healthy,
     /// It has ended, as it should.
     Completed,
+}
+
+impl Condition {
+    /// All of them, with the words of a stack file.
+    pub const ALL: [(&str, Self); 4] = [
+        ("started", Self::Started),
+        ("ready", Self::Ready),
+        ("healthy", Self::Healthy),
+        ("completed", Self::Completed),
+    ];
+
+    /// As it is written in a stack file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::Healthy => "healthy",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// What a service needs of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Need {
+    /// What must be true of it.
+    pub condition: Condition,
+    /// Whether there is no start without it; else it is waited for only as long as it may still come.
+    pub required: bool,
+    /// Whether the service that needs it is started anew when it comes back.
+    pub restart: bool,
+}
+
+impl Need {
+    /// What must be there, and isn't heard of later.
+    pub fn of(condition: Condition) -> Self {
+        Self { condition, required: true, restart: false }
+    }
 }
 
 /// One service: a program that is kept running, or a job.
@@ -54,12 +97,27 @@ pub struct Service {
     /// How it is asked to read its settings anew.
     pub reload_signal: Signal,
     /// What it needs of other services.
-    pub depends_on: BTreeMap<String, Condition>,
+    pub depends_on: BTreeMap<String, Need>,
+    /// What it is looked at with.
+    pub probes: Probes,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Service {
+    /// Whether it is done when it has ended.
+    pub fn is_job(&self) -> bool {
+        self.rules.started == Started::Ended
+    }
+
+    /// What follows from all that is said of it.
+    fn settle(&mut self) {
+        self.rules.probed = self.probes.readiness.is_some();
+        if self.probes.startup.is_some() && self.rules.started == Started::Executed {
+            self.rules.started = Started::Ready;
+        }
+    }
+
     /// One of which nothing is said but its policy.
     fn under(policy: Policy) -> Self {
         Self {
@@ -71,6 +129,7 @@ impl Service {
             stop_signal: Signal::Terminate,
             reload_signal: Signal::Hangup,
             depends_on: BTreeMap::new(),
+            probes: Probes::default(),
             labels: BTreeMap::new(),
         }
     }

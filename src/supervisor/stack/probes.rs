@@ -54,6 +54,14 @@ pub struct Probes {
 }
 
 impl Probes {
+    pub(super) fn of(&mut self, purpose: Purpose) -> &mut Option<ServiceProbe> {
+        match purpose {
+            Purpose::Startup => &mut self.startup,
+            Purpose::Readiness => &mut self.readiness,
+            Purpose::Liveness => &mut self.liveness,
+        }
+    }
+
     /// Those that there are.
     pub fn all(&self) -> impl Iterator<Item = (Purpose, &ServiceProbe)> {
         let all = [
@@ -175,11 +183,7 @@ fn number(
     Ok(())
 }
 
-fn read_check(
-    word: &str,
-    value: &Spanned<DeValue<'_>>,
-    wrong: &mut Vec<Wrong>,
-) -> Option<Check> {
+fn read_check(word: &str, value: &Spanned<DeValue<'_>>, wrong: &mut Vec<Wrong>) -> Option<Check> {
     let (_, least, keys) = CHECKS.iter().find(|(known, ..)| *known == word)?;
     let nothing = DeTable::new();
     // What has a single word needs no table.
@@ -199,7 +203,10 @@ fn read_check(
         let message = format!("{} is not a key of `{word}`{near}", quoted(name.get_ref()));
         wrong.push((Some(name.span()), message));
     }
-    let given = |key: &str| if short { Some(value) } else { table.get(key) };
+    let given = |key: &str| match short {
+        true => keys.contains(&key).then_some(value),
+        false => table.get(key),
+    };
     if let Some(missing) = keys.iter().take(*least).find(|key| given(key).is_none()) {
         wrong.push((Some(value.span()), format!("`{word}` has no `{missing}`")));
     }

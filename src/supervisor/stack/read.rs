@@ -6,7 +6,7 @@
 use super::files::{self, File};
 use super::keys::{self, Key, Kind};
 use super::values::{self, Wrong};
-use super::{Service, Stack, env_file};
+use super::{Condition, Service, Stack, env_file, probes};
 use crate::platform::LaunchPlan;
 use crate::policy::problem::{PolicyError, Problem, Problems, quoted};
 use crate::policy::source::Source;
@@ -192,6 +192,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.environment(layers, &mut draft);
+        draft.service.settle();
         Some(draft)
     }
 
@@ -286,7 +287,7 @@ impl<'a> Reader<'a> {
             let message = format!("{} is not a key of a service{near}", quoted(&whole));
             return self.problem(&Spot { file, span: name.span() }, layer.path, message);
         };
-        if let Err((span, message)) = put(key, value, file, draft) {
+        for (span, message) in put(key, value, file, draft) {
             let span = span.unwrap_or_else(|| value.span());
             self.problem(&Spot { file, span }, &format!("{}.{}", layer.path, key.path), message);
         }
@@ -335,8 +336,20 @@ impl<'a> Reader<'a> {
     fn look_at_the_whole(&mut self, drafts: &BTreeMap<String, Draft>) {
         let mut all_exist = true;
         for (name, draft) in drafts {
+            if draft.service.is_job() && draft.service.probes.all().next().is_some() {
+                let message = "a job is done when it ends: a probe would tell nothing of it";
+                self.problem(&draft.at, &format!("services.{name}"), message.into());
+            }
             for (needed, spot) in &draft.needs {
-                if drafts.contains_key(needed) {
+                if let Some(other) = drafts.get(needed) {
+                    let need = draft.service.depends_on.get(needed);
+                    let healthy = need.is_some_and(|need| need.condition == Condition::Healthy);
+                    if healthy && other.service.probes.all().next().is_none() {
+                        let message = format!(
+                            "nobody could tell that `{needed}` is healthy: it has no probe"
+                        );
+                        self.problem(spot, &format!("services.{name}.depends_on"), message);
+                    }
                     continue;
                 }
                 all_exist = false;
@@ -374,11 +387,21 @@ fn is_of_policy(name: &str) -> bool {
     policy::sections().any(|section| section == name)
 }
 
-fn put(
+/// Puts a value into a draft, and gives what is wrong with it.
+fn put(key: &Key, value: &Spanned<DeValue<'_>>, file: usize, draft: &mut Draft) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    if let Err(first) = try_put(key, value, file, draft, &mut wrong) {
+        wrong.push(first);
+    }
+    wrong
+}
+
+fn try_put(
     key: &Key,
     value: &Spanned<DeValue<'_>>,
     file: usize,
     draft: &mut Draft,
+    wrong: &mut Vec<Wrong>,
 ) -> Result<(), Wrong> {
     let spots = |at: Range<usize>| Spot { file, span: at };
     match &key.kind {
@@ -386,6 +409,10 @@ fn put(
             let (depends_on, needs) = values::needs(key, value)?;
             draft.service.depends_on = depends_on;
             draft.needs = needs.into_iter().map(|(name, at)| (name, spots(at))).collect();
+        }
+        Kind::Probe(purpose) => {
+            let probe = probes::read(value.get_ref(), *purpose, wrong);
+            *draft.service.probes.of(*purpose) = probe;
         }
         Kind::EnvFiles => {
             let files = values::env_files(key, value.get_ref())?;

@@ -1,6 +1,7 @@
 //! The JSON Schema of stack files, for editors: made from the table of keys.
 
 use super::keys::{KEYS, Key, Kind, SECTIONS};
+use super::{Condition, probes};
 use crate::policy;
 use serde_json::{Map, Value, json};
 
@@ -76,9 +77,18 @@ fn schema_of(key: &Key) -> Value {
             json!({ "anyOf": [{ "type": "string" }, list] })
         }
         Kind::Services => {
-            let conditions = json!({ "enum": ["started", "ready", "completed"] });
+            let conditions = json!({ "enum": Condition::ALL.map(|(word, _)| word) });
             let list = json!({ "type": "array", "items": { "type": "string" } });
-            json!({ "anyOf": [list, { "type": "object", "additionalProperties": conditions }] })
+            let needs = json!({ "anyOf": [conditions, {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "condition": conditions,
+                    "required": { "type": "boolean" },
+                    "restart": { "type": "boolean" },
+                },
+            }] });
+            json!({ "anyOf": [list, { "type": "object", "additionalProperties": needs }] })
         }
         // As the policy has it.
         Kind::OfPolicy(section, name) => {
@@ -93,6 +103,7 @@ fn schema_of(key: &Key) -> Value {
             });
             json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } })
         }
+        Kind::Probe(_) => probes::schema(TIME),
         Kind::Labels => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Switch(_) => json!({ "type": "boolean" }),
         Kind::Duration(_) => json!({ "type": "string", "pattern": TIME }),

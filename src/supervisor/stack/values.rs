@@ -1,9 +1,10 @@
 //! The values of a stack file, one at a time.
 
 use super::keys::{Key, Kind};
-use super::{Condition, Service};
+use super::{Condition, Need, Service};
 use crate::platform::Signal;
 use crate::policy::problem::quoted;
+use crate::policy::suggest::did_you_mean;
 use crate::policy::value::{self, Scalar};
 use crate::supervisor::ExitStatus;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +43,8 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         Kind::Labels => service.labels = labels(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
-        // Whoever reads them has to know where they stand.
-        Kind::Services | Kind::EnvFiles => {}
+        // More than one value.
+        Kind::Services | Kind::EnvFiles | Kind::Probe(_) => {}
     }
     Ok(())
 }
@@ -123,22 +124,14 @@ fn signal_number(signal: Signal) -> Option<i32> {
     }
 }
 
-pub(super) type Needs = (BTreeMap<String, Condition>, Vec<(String, Range<usize>)>);
+pub(super) type Needs = (BTreeMap<String, Need>, Vec<(String, Range<usize>)>);
 
-/// Services and what is needed of them: a list of names, or a table of names and conditions.
+/// Services and what is needed of them: a list of names, or a table of names and needs.
 pub(super) fn needs(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Needs, Wrong> {
-    const WORDS: [(&str, Condition); 3] = [
-        ("started", Condition::Started),
-        ("ready", Condition::Ready),
-        ("completed", Condition::Completed),
-    ];
     let (mut all, mut places) = (BTreeMap::new(), Vec::new());
     if let DeValue::Table(entries) = value.get_ref() {
         for (name, value) in entries {
-            let words = WORDS.map(|(word, _)| word);
-            let at = value::choice(Scalar::Toml(value.get_ref()), &words);
-            let at = at.map_err(|message| (Some(value.span()), message))?;
-            all.insert(name.get_ref().to_string(), WORDS[at].1);
+            all.insert(name.get_ref().to_string(), need(value)?);
             places.push((name.get_ref().to_string(), name.span()));
         }
         return Ok((all, places));
@@ -146,10 +139,38 @@ pub(super) fn needs(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Needs, Wr
     for entry in list(key, value.get_ref())? {
         let name = Scalar::Toml(entry.get_ref()).text();
         let name = name.map_err(|message| (Some(entry.span()), message))?.into_owned();
-        all.insert(name.clone(), Condition::default());
+        all.insert(name.clone(), Need::of(Condition::default()));
         places.push((name, entry.span()));
     }
     Ok((all, places))
+}
+
+/// A condition, or a table that has one.
+fn need(value: &Spanned<DeValue<'_>>) -> Result<Need, Wrong> {
+    let condition = |value: &Spanned<DeValue<'_>>| {
+        let words = Condition::ALL.map(|(word, _)| word);
+        let at = value::choice(Scalar::Toml(value.get_ref()), &words);
+        at.map(|at| Condition::ALL[at].1).map_err(|message| (Some(value.span()), message))
+    };
+    let DeValue::Table(table) = value.get_ref() else { return condition(value).map(Need::of) };
+    let mut need = Need::of(Condition::default());
+    for (name, value) in table {
+        let switch = || {
+            let switch = value::switch(Scalar::Toml(value.get_ref()));
+            switch.map_err(|message| (Some(value.span()), message))
+        };
+        match name.get_ref().as_ref() {
+            "condition" => need.condition = condition(value)?,
+            "required" => need.required = switch()?,
+            "restart" => need.restart = switch()?,
+            other => {
+                let near = did_you_mean(other, ["condition", "required", "restart"]);
+                let message = format!("{} is not a key of a dependency{near}", quoted(other));
+                return Err((Some(name.span()), message));
+            }
+        }
+    }
+    Ok(need)
 }
 
 /// A file of variables.
