@@ -21,6 +21,8 @@ enum Kind {
     Io(String, std::io::Error),
     /// A request that can't be met, and what to do about it.
     Asked(String, String),
+    /// The same, told by whoever couldn't, with what to exit with.
+    Told(String, String, u8),
 }
 
 impl Error {
@@ -34,12 +36,20 @@ impl Error {
         Self(Kind::Asked(message.into(), hint.into()))
     }
 
+    /// The same request, which ends a command with this code.
+    pub(crate) fn exiting_with(self, code: u8) -> Self {
+        match self.0 {
+            Kind::Asked(message, hint) => Self(Kind::Told(message, hint, code)),
+            other => Self(other),
+        }
+    }
+
     /// Whether a control that the policy asks for can't be enforced on this host.
     pub fn is_unsupported(&self) -> bool {
         match &self.0 {
             Kind::Unsupported(_) => true,
             Kind::Platform(error) => error.is_unsupported(),
-            Kind::Policy(_) | Kind::Io(..) | Kind::Asked(..) => false,
+            Kind::Policy(_) | Kind::Io(..) | Kind::Asked(..) | Kind::Told(..) => false,
         }
     }
 
@@ -53,7 +63,9 @@ impl Error {
         match &self.0 {
             Kind::Policy(error) => error.messages(coloured),
             Kind::Unsupported(error) => error.to_string().lines().map(str::to_owned).collect(),
-            Kind::Platform(_) | Kind::Io(..) | Kind::Asked(..) => vec![self.to_string()],
+            Kind::Platform(_) | Kind::Io(..) | Kind::Asked(..) | Kind::Told(..) => {
+                vec![self.to_string()]
+            }
         }
     }
 
@@ -73,7 +85,9 @@ impl Error {
         match &self.0 {
             Kind::Unsupported(error) => error.hint(),
             Kind::Platform(error) => error.hint().map(Into::into),
-            Kind::Asked(_, hint) => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Kind::Asked(_, hint) | Kind::Told(_, hint, _) => {
+                Some(hint.clone()).filter(|hint| !hint.is_empty())
+            }
             Kind::Policy(_) | Kind::Io(..) => None,
         }
     }
@@ -86,6 +100,7 @@ impl Error {
                 ErrorKind::Launch(Stage::NotExecutable) => 126,
                 _ => 125,
             },
+            Kind::Told(_, _, code) => *code,
             _ => 125,
         }
     }
@@ -97,7 +112,9 @@ impl fmt::Display for Error {
             Kind::Policy(error) => error.fmt(f),
             Kind::Unsupported(error) => error.fmt(f),
             Kind::Platform(error) => error.fmt(f),
-            Kind::Io(message, _) | Kind::Asked(message, _) => f.write_str(message),
+            Kind::Io(message, _) | Kind::Asked(message, _) | Kind::Told(message, ..) => {
+                f.write_str(message)
+            }
         }
     }
 }
@@ -107,7 +124,7 @@ impl std::error::Error for Error {
         match &self.0 {
             Kind::Platform(error) => error.source(),
             Kind::Io(_, source) => Some(source),
-            Kind::Policy(_) | Kind::Unsupported(_) | Kind::Asked(..) => None,
+            Kind::Policy(_) | Kind::Unsupported(_) | Kind::Asked(..) | Kind::Told(..) => None,
         }
     }
 }

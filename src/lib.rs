@@ -15,6 +15,7 @@ mod network;
 mod output;
 pub mod plan;
 pub mod policy;
+mod ports;
 pub mod report;
 mod sandbox;
 pub mod supervisor;

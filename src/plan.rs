@@ -5,6 +5,7 @@ use crate::platform::{
     Availability, Control, Decision, Hidden, LaunchPlan, Network, Secret, SecretSource, Support,
 };
 use crate::policy::Policy;
+use crate::ports;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -143,6 +144,7 @@ pub fn compile(
         plan.filesystem.workdir = request.working_directory.filter(|path| is_visible(policy, path));
     }
     plan.network = policy.network;
+    plan.tcp = policy.tcp.clone();
     if policy.network == Network::Filtered
         && plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
     {
@@ -154,6 +156,9 @@ pub fn compile(
     plan.identity = policy.identity.clone();
     plan.capabilities = policy.capabilities.clone();
     plan.syscalls = policy.syscalls.clone();
+    if policy.tcp.is_limited() {
+        plan.syscalls.rules.splice(..0, ports::rules());
+    }
     plan.clock = policy.clock;
     plan.init = policy.init;
     plan.terminal = request.terminal;
@@ -182,6 +187,7 @@ fn asks_for(policy: &Policy, control: Control) -> bool {
     match control {
         Control::Clock => policy.clock.monotonic != 0 || policy.clock.boottime != 0,
         Control::Network => policy.network != Network::Host,
+        Control::TcpPorts => policy.tcp.is_limited(),
         Control::Overlay => policy.filesystem.copies(),
         Control::AccessRules => policy.access_rules,
         Control::Ids => policy.identity.several().is_some(),
@@ -382,7 +388,8 @@ mod tests {
     fn every_wall_is_asked_for_by_every_shipped_policy() {
         let limits = |control: &Control| control.name().starts_with("limits.");
         let asked = |control: &Control| {
-            !matches!(control, Control::Clock | Control::Overlay | Control::Ids)
+            let wishes = [Control::Clock, Control::Overlay, Control::Ids, Control::TcpPorts];
+            !wishes.contains(control)
         };
         let walls = Control::all().filter(|control| !limits(control) && asked(control));
         let walls: Vec<Control> = walls.collect();

@@ -10,6 +10,7 @@ mod skip;
 use attempts::{Attempts, stockade};
 use skip::skip;
 use std::fs::{self, File, Permissions};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -101,4 +102,67 @@ fn a_program_can_restrict_itself_further() {
         skip!("compiler: `gcc` isn't installed");
     };
     assert_eq!(attempts.inside(&[], &["landlock_of_its_own"]), ["ok"]);
+}
+
+/// What the attempts come to with these ports, on the host's network, where a server listens on `PORT`.
+fn with_ports(attempts: &Attempts, port: u16, flags: &[&str], names: &[&str]) -> Vec<String> {
+    let variable = format!("PORT={port}");
+    let mut all = vec!["--net", "host", "--env", &variable];
+    all.extend(flags);
+    attempts.inside(&all, names)
+}
+
+#[test]
+fn tcp_ports_that_are_not_named_can_not_be_used_though_the_host_s_network_is_shared() {
+    match version() {
+        Ok(4..) => {}
+        found => skip!("landlock-network: {found:?}"),
+    }
+    let Some(attempts) = Attempts::compiled() else {
+        skip!("compiler: `gcc` isn't installed");
+    };
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let named = format!("{port}");
+    let out = ["connect_port", "connect_mptcp", "connect_fastopen"];
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Whether the kernel itself has these ways is the same question outside.
+    let mut outside = std::process::Command::new("./attempts");
+    let outside = attempts.run(outside.env("PORT", &named), &out);
+    assert_eq!(outside[0], "ok");
+    assert_eq!(with_ports(&attempts, port, &[], &out), outside, "nothing is limited");
+    let closed = with_ports(&attempts, port, &["--tcp-connect", "none"], &out);
+    assert_eq!(closed, ["EACCES", "EPROTONOSUPPORT", "EOPNOTSUPP"]);
+    let other = with_ports(&attempts, port, &["--tcp-connect", "1-9"], &out[..1]);
+    assert_eq!(other, ["EACCES"]);
+    assert_eq!(with_ports(&attempts, port, &["--tcp-connect", &named], &out[..1]), ["ok"]);
+    // The one is no reason for the other.
+    let bind = ["bind_port", "listen_anywhere"];
+    assert_eq!(with_ports(&attempts, free, &["--tcp-connect", "none"], &bind), ["ok", "ok"]);
+    assert_eq!(with_ports(&attempts, free, &["--tcp-bind", "none"], &bind), ["EACCES", "ok"]);
+    let free_one = format!("{free}");
+    assert_eq!(with_ports(&attempts, free, &["--tcp-bind", &free_one], &bind), ["ok", "ok"]);
+    assert_eq!(with_ports(&attempts, port, &["--tcp-bind", "none"], &out[..1]), ["ok"]);
+    // Ports are held where the rules for files are not wanted, too.
+    let alone = ["--access-rules", "false", "--tcp-connect", "none"];
+    assert_eq!(with_ports(&attempts, port, &alone, &out[..1]), ["EACCES"]);
+}
+
+#[test]
+fn the_ports_that_are_held_are_reported() {
+    match version() {
+        Ok(4..) => {}
+        found => skip!("landlock-network: {found:?}"),
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report.json");
+    let mut command = stockade(directory.path());
+    command.args(["--tcp-connect", "443,80", "--report"]).arg(&report).args(["--", "true"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+    let held = &report["enforcement"]["network.tcp_ports"];
+    assert_eq!(held["value"], "bind all; connect 80,443", "{held}");
+    assert_eq!(held["state"], "enforced", "{held}");
 }

@@ -5,7 +5,7 @@ use crate::{
     Bytes, Changes, Control, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet,
     Support, Usage,
 };
-use crate::{Denials, Hits, InputPipe, OutputPipe, Process, Watcher, Wishes};
+use crate::{Denials, Execution, Hits, InputPipe, OutputPipe, Process, Watcher, Wishes};
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::fmt::Debug;
@@ -123,6 +123,21 @@ pub trait Running: Send + Debug {
     /// # Errors
     /// When the platform refuses. A tree that is gone already is no error.
     fn kill(&self) -> Result<(), PlatformError>;
+
+    /// Starts another program inside, behind the walls of the sandbox: in its namespaces, its quotas and its view of files, with
+    /// no more rights than its own program. `plan` is the one of the sandbox, with the command to execute. The future must be
+    /// awaited in the tokio runtime in which this is called; it is a program once it is done.
+    ///
+    /// # Errors
+    /// When the platform can't, the program can't be executed, or one of the walls can't be put up: nothing of it is left then.
+    fn exec(
+        &mut self,
+        plan: &LaunchPlan,
+        stdio: StdioSet,
+    ) -> Result<BoxFuture<'static, Result<Execution, PlatformError>>, PlatformError> {
+        let _nothing_to_start = (plan, stdio);
+        Err(PlatformError::invalid("another program can't be started in a sandbox here"))
+    }
 
     /// What the tree used so far, into `usage`: the one of the sample before, or an empty one. So a thousand sandboxes
     /// can be looked at every second, without allocating.

@@ -88,6 +88,8 @@ pub enum Control {
     Overlay,
     /// What of the network can be reached.
     Network,
+    /// TCP ports that can be bound and connected to.
+    TcpPorts,
     /// An unprivileged host identity.
     User,
     /// More users and groups inside than the program's own.
@@ -157,6 +159,7 @@ const TABLE: &[(Control, &str, &str)] = &[
         "what is changed of a copy stays as it is on the host",
     ),
     (Control::Network, "network.mode", "what of the network can be reached"),
+    (Control::TcpPorts, "network.tcp_ports", "TCP ports that can be bound and connected to"),
     (Control::User, "identity.user", "an unprivileged host identity"),
     (Control::Ids, "identity.ids", "more users and groups inside than the program's own"),
     (Control::Groups, "identity.groups", "the caller's supplementary groups are dropped"),

@@ -3,13 +3,20 @@
 //! The directory is the user's alone. A socket appears under its name only once somebody listens on it, and whoever is
 //! refused there knows that its process is gone: that is how leftovers of a killed process are told from the living.
 
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use std::io;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::io::Interest;
 use tokio::net::UnixListener;
 
 /// The end of a socket's name.
@@ -203,6 +210,45 @@ impl Door {
             }
         }
     }
+}
+
+/// Sends three open files to whoever serves this connection, as the standard streams of a program (unix(7), `SCM_RIGHTS`).
+///
+/// # Errors
+/// When the other end is gone, or the system refuses.
+pub fn send_streams(stream: &UnixStream, files: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    // There is room for just these.
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(Errno::NOBUFS.into());
+    }
+    let parts = [IoSlice::new(b"\n")];
+    rustix::net::sendmsg(stream, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Takes what [`send_streams`] sends. Nothing may have been read ahead of it. Every descriptor is close-on-exec.
+///
+/// # Errors
+/// When something else comes, or the connection fails.
+pub async fn receive_streams(stream: &tokio::net::UnixStream) -> io::Result<[File; 3]> {
+    let received = stream.async_io(Interest::READABLE, || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let (mut byte, flags) = ([0], RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT);
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        rustix::net::recvmsg(stream, &mut parts, &mut ancillary, flags)?;
+        let mut files = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                files.extend(descriptors.map(File::from));
+            }
+        }
+        Ok(files)
+    });
+    let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "three open files were expected");
+    received.await?.try_into().map_err(wrong)
 }
 
 impl Drop for Listed {

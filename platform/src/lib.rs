@@ -23,6 +23,7 @@ mod enforcement;
 mod errno;
 mod error;
 mod event;
+mod execution;
 mod files;
 mod idrange;
 mod idset;
@@ -32,6 +33,7 @@ mod meter;
 mod names;
 mod network;
 mod plan;
+mod ports;
 mod process;
 mod replacement;
 mod secret;
@@ -54,11 +56,12 @@ pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
-pub use endpoint::{Door, Listed, RuntimeDir};
+pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
+pub use execution::{Execution, Keeper, Wish};
 pub use files::{kind_of_file, open_without_waiting, other_writers};
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
@@ -72,6 +75,7 @@ pub use plan::{
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, Overlay,
     ProcView, SysView, SyscallAnswer, SyscallRule, Syscalls, Tmp,
 };
+pub use ports::{ParsePortSetError, PortSet, TcpPorts};
 pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};

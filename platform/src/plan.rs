@@ -2,6 +2,7 @@
 
 use crate::{
     AllowRule, Bytes, Control, Cores, Errno, IdRange, IdSet, IoLimit, Network, Publish, Secret,
+    TcpPorts,
 };
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct LaunchPlan {
     pub allow: Vec<AllowRule>,
     /// What a filtered network lets in.
     pub publish: Vec<Publish>,
+    /// TCP ports that the program may use.
+    pub tcp: TcpPorts,
     /// The port of the sandbox's loopback interface whose listening socket goes to the starter, for a proxy.
     pub proxy: Option<u16>,
     /// Whether the starter wants to connect to what listens inside of its own network.
@@ -73,6 +76,7 @@ impl LaunchPlan {
             network: Network::None,
             allow: Vec::new(),
             publish: Vec::new(),
+            tcp: TcpPorts::default(),
             proxy: None,
             dialed: false,
             identity: Identity::default(),

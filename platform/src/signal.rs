@@ -30,6 +30,13 @@ pub enum Signal {
     Other(i32),
 }
 
+impl Signal {
+    /// Its name as it can be parsed; none for those that have only a number.
+    pub fn name(self) -> Option<&'static str> {
+        NAMES.iter().find(|(_, signal)| *signal == self).map(|(name, _)| *name)
+    }
+}
+
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -209,7 +209,7 @@ mod tests {
         The policy `worker` can be enforced here: no
         It needs: limits.memory, filesystem.access_rules
         ");
-        assert_eq!(text.lines().filter(|line| line.ends_with("  enforced")).count(), 44);
+        assert_eq!(text.lines().filter(|line| line.ends_with("  enforced")).count(), 45);
     }
 
     #[test]

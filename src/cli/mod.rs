@@ -6,6 +6,7 @@ mod bars;
 mod config;
 mod diff;
 mod doctor;
+mod exec;
 mod judge;
 mod learn;
 mod output;
@@ -41,6 +42,7 @@ fn command() -> Command {
         .subcommand(audit::command())
         .subcommand(stats::command())
         .subcommand(top::command())
+        .subcommand(exec::command())
         .subcommand(update::command())
         .subcommand(diff::command())
         .subcommands(ask::commands())
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Some(("audit", matches)) => audit::run(matches),
         Some(("stats", matches)) => stats::run(matches),
         Some(("top", matches)) => top::run(matches),
+        Some(("exec", matches)) => exec::run(matches),
         Some(("update", matches)) => update::run(matches),
         Some(("diff", matches)) => diff::run(matches),
         Some((name, matches)) => match ask::request(name, matches) {

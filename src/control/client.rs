@@ -2,11 +2,13 @@
 
 use super::Request;
 use crate::error::Error;
-use crate::platform::RuntimeDir;
+use crate::platform::{IncomingSignals, RuntimeDir, send_streams};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 /// How long a living sandbox may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -115,6 +117,61 @@ impl Visit {
         match answer["message"].as_str() {
             Some(message) => Err(Error::asked(format!("sandbox `{}`: {message}", self.id), "")),
             None => Ok(Some(answer)),
+        }
+    }
+
+    /// Lends this process's streams to a program that was asked for ([`Request::Exec`]), passes signals on, and waits for its end:
+    /// an exit code as shells have it; `None` when the sandbox ended.
+    ///
+    /// # Errors
+    /// When the program isn't executed, or the connection fails.
+    pub(crate) async fn execute(self, mut signals: IncomingSignals) -> Result<Option<u8>, Error> {
+        let failed = |error| Error::io(format!("failed to talk to sandbox `{}`", self.id), error);
+        let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let streams = [input.as_fd(), output.as_fd(), errors.as_fd()];
+        let stream = self.stream.into_inner();
+        send_streams(&stream, streams).map_err(failed)?;
+        stream.set_nonblocking(true).map_err(failed)?;
+        let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
+        let (reader, mut writer) = stream.into_split();
+        let mut answers = tokio::io::BufReader::new(reader).lines();
+        loop {
+            let line = tokio::select! {
+                line = answers.next_line() => line,
+                signal = signals.next() => {
+                    let Some(signal) = signal.name() else { continue };
+                    let request = Request::Signal { signal: signal.to_owned() };
+                    let mut text =
+                        serde_json::to_vec(&request).map_err(|error| failed(error.into()))?;
+                    text.push(b'\n');
+                    // A program that has ended needs none.
+                    writer.write_all(&text).await.unwrap_or(());
+                    continue;
+                }
+            };
+            let line = match line {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            };
+            let answer: Value =
+                serde_json::from_str(&line).map_err(|error| failed(error.into()))?;
+            let number = |name: &str| answer[name].as_u64().and_then(|n| u8::try_from(n).ok());
+            let message = || answer["message"].as_str().unwrap_or_default();
+            let hint = || answer["hint"].as_str().unwrap_or_default();
+            match answer["answer"].as_str() {
+                Some("executed") => {}
+                Some("exited") => return Ok(number("code")),
+                Some("signalled") => {
+                    return Ok(number("signal").map(|signal| signal.saturating_add(128)));
+                }
+                Some("not_executed") => {
+                    let code = number("exit_code").unwrap_or(125);
+                    return Err(Error::asked(message(), hint()).exiting_with(code));
+                }
+                _ => return Err(Error::asked(format!("sandbox `{}`: {}", self.id, message()), "")),
+            }
         }
     }
 

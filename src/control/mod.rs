@@ -5,11 +5,13 @@
 //! object a line, and so do the answers.
 
 pub mod client;
+mod executing;
 mod server;
 
 pub(crate) use server::{Asked, Server};
 
-use crate::platform::{Limits, Process, Usage};
+use crate::error::Error;
+use crate::platform::{BoxFuture, Execution, Limits, Process, Usage};
 use crate::sandbox::Consequence;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,17 @@ pub enum Request {
         directory: String,
         /// Only tell what it would do at once.
         dry_run: bool,
+    },
+    /// Start another program inside, behind the same walls. The answer asks for its streams, which come as three descriptors
+    /// with one byte; then it is told when it is executed, and how it ended. Whoever leaves before takes it along.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+    /// Send a signal to the program that was started over this connection.
+    Signal {
+        /// Its name, such as `SIGTERM`.
+        signal: String,
     },
     /// Ask the program to end, and end the tree after a grace.
     Stop {
@@ -89,4 +102,28 @@ pub(crate) enum Response {
     Failed {
         message: String,
     },
+    /// The three streams of a program are expected.
+    Streams,
+    Executed {
+        pid: u32,
+    },
+    Exited {
+        code: i32,
+    },
+    Signalled {
+        signal: i32,
+    },
+    /// The program wasn't executed; 126 and 127 as shells have them.
+    NotExecuted {
+        message: String,
+        hint: Option<String>,
+        exit_code: u8,
+    },
+}
+
+/// What is answered at once, and what takes its time.
+pub(crate) enum Reply {
+    Said(Response),
+    /// A program that enters.
+    Enters(BoxFuture<'static, Result<Execution, Error>>),
 }

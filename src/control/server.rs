@@ -1,10 +1,12 @@
 //! The side of the sandbox.
 
-use super::{Request, Response};
+use super::{Reply, Request, Response};
 use crate::error::Error;
 use crate::platform::{Door, Listed, RuntimeDir};
+use std::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -15,10 +17,11 @@ const LONGEST: u64 = 64 << 10;
 const MOST_VISITORS: usize = 32;
 
 /// A request, and whom to answer.
-#[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Request,
-    pub(crate) reply: oneshot::Sender<Response>,
+    /// The streams of a program that is to be started.
+    pub(crate) streams: Option<[File; 3]>,
+    pub(crate) reply: oneshot::Sender<Reply>,
 }
 
 /// Hears requests until it is dropped; whoever is still connected sees the end of the stream then.
@@ -73,33 +76,63 @@ async fn receive(door: Door, requests: mpsc::Sender<Asked>) {
 
 /// Answers one visitor until it leaves, or says what can't be understood.
 async fn hear(stream: UnixStream, requests: mpsc::Sender<Asked>) {
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = BufReader::new(reader);
-    loop {
-        let mut line = String::new();
-        match (&mut reader).take(LONGEST).read_line(&mut line).await {
-            Ok(1..) => {}
-            Ok(0) | Err(_) => return,
-        }
-        let response = match serde_json::from_str(&line) {
-            Ok(request) => {
-                let (reply, answer) = oneshot::channel();
-                if requests.send(Asked { request, reply }).await.is_err() {
-                    return;
-                }
-                match answer.await {
-                    Ok(answer) => answer,
-                    Err(_) if requests.is_closed() => return,
-                    // Whoever waited for the sandbox left off for a moment.
-                    Err(_) => Response::Failed { message: "interrupted (ask again)".into() },
-                }
-            }
-            Err(error) => Response::Failed { message: format!("not understood: {error}") },
+    let (reader, writer) = stream.into_split();
+    let mut visitor = Visitor { reader: BufReader::new(reader), writer, requests };
+    while let Some(request) = visitor.next().await {
+        let response = match request {
+            Ok(Request::Exec { command }) => match visitor.execute(command).await {
+                Some(response) => response,
+                None => return,
+            },
+            Ok(request) => match visitor.ask(request, None).await {
+                Some(Reply::Said(response)) => response,
+                Some(Reply::Enters(_)) | None => return,
+            },
+            Err(message) => Response::Failed { message },
         };
-        let Ok(mut text) = serde_json::to_vec(&response) else { return };
-        text.push(b'\n');
-        if writer.write_all(&text).await.is_err() {
+        if visitor.answer(&response).await.is_none() {
             return;
         }
+    }
+}
+
+/// Somebody who is heard.
+pub(super) struct Visitor {
+    pub(super) reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    requests: mpsc::Sender<Asked>,
+}
+
+impl Visitor {
+    /// The next request, or why it isn't one; nothing when the visitor left. Dropping the future may lose a part of it.
+    pub(super) async fn next(&mut self) -> Option<Result<Request, String>> {
+        let mut line = String::new();
+        match (&mut self.reader).take(LONGEST).read_line(&mut line).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return None,
+        }
+        Some(serde_json::from_str(&line).map_err(|error| format!("not understood: {error}")))
+    }
+
+    /// Has the sandbox answer; nothing when it ended instead.
+    pub(super) async fn ask(&self, request: Request, streams: Option<[File; 3]>) -> Option<Reply> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Asked { request, streams, reply }).await.ok()?;
+        match answer.await {
+            Ok(answer) => Some(answer),
+            Err(_) if self.requests.is_closed() => None,
+            // Whoever waited for the sandbox left off for a moment.
+            Err(_) => {
+                let message = "interrupted (ask again)".into();
+                Some(Reply::Said(Response::Failed { message }))
+            }
+        }
+    }
+
+    /// Nothing when the visitor left.
+    pub(super) async fn answer(&mut self, response: &Response) -> Option<()> {
+        let mut text = serde_json::to_vec(response).ok()?;
+        text.push(b'\n');
+        self.writer.write_all(&text).await.ok()
     }
 }

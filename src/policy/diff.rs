@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::{Explained, Policy};
-use crate::platform::{Control, Limits, Network};
+use crate::platform::{Control, Limits, Network, PortSet, TcpPorts};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -79,6 +79,8 @@ pub fn diff(
                 let open = |policy: &Policy| Some(u128::from(!policy.access_rules));
                 of_numbers(open(first), open(second))
             }
+            "network.tcp_bind" => of_ports(&first.tcp.bind, &second.tcp.bind),
+            "network.tcp_connect" => of_ports(&first.tcp.connect, &second.tcp.connect),
             "identity.ids" => {
                 let count = |policy: &Policy| Some(policy.identity.several().unwrap_or(1).into());
                 of_numbers(count(first), count(second))
@@ -113,6 +115,18 @@ fn of_lists(mine: &[String], theirs: &[String]) -> Wider {
         (true, false) => Wider::Second,
         (false, false) => Wider::Both,
         (true, true) => Wider::Neither,
+    }
+}
+
+fn of_ports(first: &Option<PortSet>, second: &Option<PortSet>) -> Wider {
+    let covers = |one: &Option<PortSet>, other: &Option<PortSet>| {
+        TcpPorts::covers(one.as_ref(), other.as_ref())
+    };
+    match (covers(first, second), covers(second, first)) {
+        (true, true) => Wider::Neither,
+        (true, false) => Wider::First,
+        (false, true) => Wider::Second,
+        (false, false) => Wider::Both,
     }
 }
 

@@ -5,6 +5,7 @@ use super::syscalls::Calls;
 use crate::platform::{
     Access, Bind, Capabilities, ClockOffsets, Control, Environment, Filesystem, Identity, IoLimit,
     Limits, Mask, MaskKind, Network, OnViolation, Publish, Secret, SecretSource, Syscalls,
+    TcpPorts,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ impl Draft {
                 network: Network::None,
                 allow: Vec::new(),
                 publish: Vec::new(),
+                tcp: TcpPorts::default(),
                 identity: Identity::default(),
                 capabilities: Capabilities::default(),
                 syscalls: Syscalls::default(),

@@ -196,7 +196,13 @@ fn none(what: &str) -> Part {
 fn network(policy: &Policy) -> Part {
     match policy.network {
         Network::None => none("no network"),
-        Network::Host => Part(1.0, "all of the host's network, and what listens only there".into()),
+        Network::Host => match (&policy.tcp.connect, &policy.tcp.bind) {
+            // UDP and what else there is stays open.
+            (Some(_), Some(_)) => {
+                Part(0.7, "some TCP ports of the host's network, and all but TCP".into())
+            }
+            _ => Part(1.0, "all of the host's network, and what listens only there".into()),
+        },
         _ => match policy.allow.len() {
             0 => none("a network that lets out to nobody"),
             rules => Part(0.3, format!("what {rules} rules name of the network")),

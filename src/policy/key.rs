@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::syscalls::CallRule;
-use crate::platform::{Bytes, Cores, IdRange, IdSet, IoLimit};
+use crate::platform::{Bytes, Cores, IdRange, IdSet, IoLimit, PortSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(super) enum Kind {
     Count(Count),
     /// CPUs or memory nodes, with `None` for `all`.
     Ids(fn(&mut Draft, Option<IdSet>)),
+    /// TCP ports, with `None` for `all`.
+    Ports(fn(&mut Draft, Option<PortSet>)),
     /// With `None` for `unlimited`.
     Time(fn(&mut Draft, Option<Duration>)),
     /// A time that may be zero and can't be unlimited.
@@ -115,7 +117,7 @@ pub(super) enum Values {
     Variables,
 }
 
-/// No limit on CPUs or memory nodes.
+/// No limit on CPUs, memory nodes or ports.
 pub(super) const ALL: &str = "all";
 
 /// No limit.
@@ -140,7 +142,7 @@ impl Key {
             Kind::Size(_) => "SIZE",
             Kind::Cores(_) => "CORES",
             Kind::Count(_) => "NUMBER",
-            Kind::Ids(_) => "LIST",
+            Kind::Ids(_) | Kind::Ports(_) => "LIST",
             Kind::Range(_) => "FIRST-LAST",
             Kind::Time(_) | Kind::Grace(_) => "TIME",
             Kind::Offset(_) => "OFFSET",
@@ -167,7 +169,7 @@ impl Key {
             Kind::Size(size) => Some(size.off),
             Kind::Count(count) => Some(count.off).filter(|off| !off.is_empty()),
             Kind::Cores(_) | Kind::Time(_) => Some(UNLIMITED),
-            Kind::Ids(_) => Some(ALL),
+            Kind::Ids(_) | Kind::Ports(_) => Some(ALL),
             _ => None,
         }
     }

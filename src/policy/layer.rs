@@ -250,6 +250,7 @@ impl<'d> Layer<'d> {
             Kind::Time(set) => set(self.draft, value::time(scalar)?),
             Kind::Grace(set) => set(self.draft, value::duration(scalar)?),
             Kind::Ids(set) => set(self.draft, value::ids(scalar)?),
+            Kind::Ports(set) => set(self.draft, value::ports(scalar)?),
             Kind::Range(set) => set(self.draft, value::range(scalar)?),
             Kind::Offset(set) => set(self.draft, value::offset(scalar)?),
             Kind::Switch(set) => set(self.draft, value::switch(scalar)?),

@@ -49,7 +49,7 @@ pub use widening::{Addition, PolicyFile, Widening};
 
 use crate::platform::{
     Access, AllowRule, Bind, Bytes, Capabilities, ClockOffsets, Control, Cores, Environment,
-    Filesystem, Identity, Limits, Network, Overlay, Publish, Secret, Syscalls,
+    Filesystem, Identity, Limits, Network, Overlay, Publish, Secret, Syscalls, TcpPorts,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -89,6 +89,8 @@ pub struct Policy {
     pub allow: Vec<AllowRule>,
     /// What a filtered network lets in.
     pub publish: Vec<Publish>,
+    /// TCP ports that the program may use, whatever the network.
+    pub tcp: TcpPorts,
     /// Who the program is.
     pub identity: Identity,
     /// Privileged abilities that stay.
@@ -198,7 +200,7 @@ impl Policy {
     pub fn digest(&self) -> String {
         let meaning = (
             (&self.limits, &self.filesystem, &self.identity, &self.capabilities),
-            (self.network, &self.allow, &self.publish),
+            (self.network, &self.allow, &self.publish, &self.tcp),
             (
                 &self.syscalls,
                 self.clock,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 const SIZE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)$";
 const RATE: &str = r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB|TiB)/s$";
 const IDS: &str = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$";
+const PORTS: &str = r"^(all|none|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)$";
 const RANGE: &str = r"^[0-9]+-[0-9]+$";
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
 /// Names, addresses and networks, and a port; the program itself looks closer.
@@ -68,6 +69,11 @@ fn schema_of(key: &Key) -> Value {
             let number =
                 json!({ "type": "integer", "minimum": count.least, "maximum": count.most });
             if count.off.is_empty() { number } else { or_word(number, count.off) }
+        }
+        Kind::Ports(_) => {
+            let list = json!({ "type": "string", "pattern": PORTS });
+            let one = json!({ "type": "integer", "minimum": 0, "maximum": 65535 });
+            json!({ "anyOf": [list, one] })
         }
         Kind::Ids(_) => or_word(json!({ "type": "string", "pattern": IDS }), ALL),
         Kind::Time(_) => or_word(json!({ "type": "string", "pattern": TIME }), UNLIMITED),

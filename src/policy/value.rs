@@ -4,7 +4,9 @@ use super::key::{ALL, Count, Size, UNLIMITED};
 use super::paths;
 use super::problem::quoted;
 use super::suggest::did_you_mean;
-use crate::platform::{Bytes, Cores, IdRange, IdSet, Rate, parse_duration};
+use crate::platform::{
+    Bytes, Cores, IdRange, IdSet, ParsePortSetError, PortSet, Rate, parse_duration,
+};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -265,6 +267,18 @@ pub(crate) fn ids(scalar: Scalar<'_>) -> Result<Option<IdSet>, String> {
         return Ok(None);
     }
     let wrong = |_| format!("{} is not a list of numbers (write `0-3,8`)", quoted(&text));
+    text.parse().map(Some).map_err(wrong)
+}
+
+/// TCP ports; one may be written as the number that it is.
+pub(crate) fn ports(scalar: Scalar<'_>) -> Result<Option<PortSet>, String> {
+    let (text, _) = scalar
+        .read()
+        .map_err(|found| expected("a list of ports such as \"443,8000-8010\"", &found))?;
+    if text == ALL {
+        return Ok(None);
+    }
+    let wrong = |error: ParsePortSetError| format!("{} {error}", quoted(&text));
     text.parse().map(Some).map_err(wrong)
 }
 

@@ -17,8 +17,8 @@ use crate::events::{Events, News};
 use crate::network::Passage;
 use crate::output;
 use crate::platform::{
-    Control, Dialer, Ended, Enforcement, Event, Hits, HowEnded, InputPipe, LaunchPlan, OomKill,
-    OutputPipe, Running, Signal, Terminal, Usage, Wished,
+    BoxFuture, Control, Dialer, Ended, Enforcement, Event, Execution, Hits, HowEnded, InputPipe,
+    LaunchPlan, OomKill, OutputPipe, Running, Signal, StdioSet, Terminal, Usage, Wished,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -166,6 +166,32 @@ impl Sandbox {
         self.running.pause(false).await?;
         self.paused = false;
         Ok(())
+    }
+
+    /// Starts another program inside: in the namespaces and under the limits of this sandbox, behind the same walls, with the same
+    /// environment and working directory. It is executed when the future is done, which goes on by itself, so that
+    /// [`Self::wait`] may be called meanwhile.
+    ///
+    /// Dropping what comes of it kills the program and all that it started; it ends with the sandbox in any case. Calls that the
+    /// filter denies fail as for the sandbox's own program, but aren't told.
+    ///
+    /// # Errors
+    /// When the sandbox has ended or stands still, or the platform can't; in the future also when one of the walls can't be put up,
+    /// or the program can't be executed ([`Error::exit_status`]). Nothing of it is left then.
+    pub fn exec(
+        &mut self,
+        command: impl IntoIterator<Item = impl Into<OsString>>,
+        stdio: StdioSet,
+    ) -> Result<BoxFuture<'static, Result<Execution, Error>>, Error> {
+        if self.paused {
+            let hint = "let it go on first: `stockade resume`";
+            return Err(Error::asked("the sandbox is paused, and so would the program be", hint));
+        }
+        let mut plan = self.plan.clone();
+        plan.command = command.into_iter().map(Into::into).collect();
+        plan.terminal = false;
+        let entering = self.running.exec(&plan, stdio)?;
+        Ok(Box::pin(async move { Ok(entering.await?) }))
     }
 
     /// What the tree used so far.

@@ -2,9 +2,9 @@
 
 use super::Sandbox;
 use super::update::with_changes;
-use crate::control::{Asked, Request, Response, Server, Status};
+use crate::control::{Asked, Reply, Request, Response, Server, Status};
 use crate::error::Error;
-use crate::platform::LaunchPlan;
+use crate::platform::{LaunchPlan, Stdio, StdioSet};
 use crate::policy::Changes;
 use crate::report::Intent;
 use std::path::Path;
@@ -57,8 +57,22 @@ impl Sandbox {
     }
 
     /// Does what another process asked for, and answers.
-    pub(super) async fn answer(&mut self, Asked { request, reply }: Asked) {
+    pub(super) async fn answer(&mut self, Asked { request, streams, reply }: Asked) {
         let done = match request {
+            Request::Exec { command } => {
+                let Some([stdin, stdout, stderr]) = streams else { return };
+                let (stdin, stdout, stderr) =
+                    (Stdio::File(stdin), Stdio::File(stdout), Stdio::File(stderr));
+                let reached = self.exec(command, StdioSet { stdin, stdout, stderr });
+                // Whoever asked may have gone, and with it the program goes.
+                return drop(reply.send(match reached {
+                    Ok(entering) => Reply::Enters(entering),
+                    Err(error) => Reply::Said(Response::Failed { message: error.chain() }),
+                }));
+            }
+            Request::Signal { .. } => {
+                Err(Error::asked("there is no program of this connection's", ""))
+            }
             Request::Status { processes } => match self.status(processes) {
                 Ok(status) => Ok(Response::Status { status: Box::new(status) }),
                 Err(error) => Err(error),
@@ -85,7 +99,7 @@ impl Sandbox {
         };
         let response = done.unwrap_or_else(|error| Response::Failed { message: error.chain() });
         // Whoever asked may have gone.
-        drop(reply.send(response));
+        drop(reply.send(Reply::Said(response)));
     }
 }
 

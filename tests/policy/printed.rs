@@ -144,6 +144,8 @@ fn overrides_have_the_last_word() {
         ["--net", "filtered"],
         ["--allow", "*.example.org:443"],
         ["--publish", "[::1]:8080:80"],
+        ["--tcp-bind", "8080,8000-8010"],
+        ["--tcp-connect", "none"],
         ["--user", "0"],
         ["--group", "0"],
         ["--access-rules", "false"],
@@ -340,7 +342,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 70);
+    assert_eq!(keys, 72);
 }
 
 /// A JSON value as TOML; the two differ in tables.

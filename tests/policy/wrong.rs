@@ -166,6 +166,14 @@ fn values_out_of_range_are_told_with_the_range() {
             "1:14: limits.cpu: `0` is not a number of cores from 0.01 to 1000 (write `1.5`)",
         ),
         (
+            "network.tcp_bind = 65536",
+            "1:20: network.tcp_bind: `65536` is not a list of ports (write `443,8000-8010`, or `none`)",
+        ),
+        (
+            "network.tcp_connect = '1-2000'",
+            "1:23: network.tcp_connect: `1-2000` has 2000 ports, 1024 at most (leave the key out for all)",
+        ),
+        (
             "limits.cpu = nan",
             "1:14: limits.cpu: `nan` is not a number of cores from 0.01 to 1000 (write `1.5`)",
         ),

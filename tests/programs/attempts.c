@@ -165,6 +165,19 @@ static long attempt(const char *name) {
         return connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&to, length);
     }
 
+    /* TCP ports: a server listens on PORT */
+    if (IS("bind_port") || IS("connect_port") || IS("connect_mptcp") || IS("connect_fastopen")) {
+        struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        to.sin_port = htons(atoi(getenv("PORT")));
+        int fd = syscall(SYS_socket, AF_INET, SOCK_STREAM, IS("connect_mptcp") ? 262 : 0);
+        if (fd < 0) return fd;
+        if (IS("bind_port")) return bind(fd, (struct sockaddr *)&to, sizeof to);
+        if (IS("connect_fastopen"))
+            return syscall(SYS_sendto, fd, "x", 1, 0x20000000, &to, sizeof to);
+        return connect(fd, (struct sockaddr *)&to, sizeof to);
+    }
+    if (IS("listen_anywhere")) return listen(socket(AF_INET, SOCK_STREAM, 0), 1);
+
     /* terminals */
     if (IS("tiocsti")) return syscall(SYS_ioctl, open("/dev/null", O_RDWR), 0x5412, "x");
     if (IS("tiocsti_high_bits")) return syscall(SYS_ioctl, open("/dev/null", O_RDWR), 0xdead00005412, "x");

@@ -5,7 +5,7 @@ use crate::listener::{self, Slot};
 use crate::{Message, Op, Phase, Script, second, sys};
 
 /// Exit code of a process that failed before it became the program.
-const FAILED: i32 = 125;
+pub(crate) const FAILED: i32 = 125;
 
 /// What the cloned child does, to its end.
 ///
@@ -50,13 +50,13 @@ pub fn run(script: &Script<'_>) -> ! {
     }
 }
 
-fn fail(script: &Script<'_>, phase: Phase, index: i32, errno: i32) -> ! {
+pub(crate) fn fail(script: &Script<'_>, phase: Phase, index: i32, errno: i32) -> ! {
     sys::send(script.control, Message::Failed { phase, index, errno });
     sys::exit(FAILED);
 }
 
 /// The program's own steps, then `execve` of the first candidate that can be executed.
-fn become_program(script: &Script<'_>, mut state: State<'_>) -> ! {
+pub(crate) fn become_program(script: &Script<'_>, mut state: State<'_>) -> ! {
     sys::reset_signal_actions();
     if let Err((index, errno)) = interpret::all(script, script.program, &mut state) {
         fail(script, Phase::Program, index, errno);

@@ -60,6 +60,7 @@ pub(crate) fn all(
 fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
     let at = |text| script.at(text);
     match op {
+        Op::Enter { process, namespaces } => sys::enter(process, namespaces),
         Op::OwnQuotaView => sys::unshare(u64::from(libc::CLONE_NEWCGROUP.cast_unsigned())),
         Op::PrivateMounts => private_mounts(),
         Op::ClockOffsets(offsets) => clock_offsets(at(offsets), script, offsets),
@@ -420,12 +421,18 @@ fn access_rules(
     }
     let ruleset = sys::create_ruleset(handled, size)?;
     for rule in script.access {
-        let path = sys::open(script.at(rule.path), libc::O_PATH)?;
+        // Paths of the view have no symlinks; one that is there now was put there by a program that runs inside.
+        let path = sys::open_path(libc::AT_FDCWD, script.at(rule.path), false)?;
         let added = sys::add_path_rule(ruleset, path, rule.rights);
         sys::close(path);
         added?;
     }
-    for stream in 0..=2 {
+    for rule in script.ports {
+        sys::add_port_rule(ruleset, rule.port, rule.rights)?;
+    }
+    // Without rules for files there is nothing that a stream could need.
+    let streams = if handled[0] == 0 { 0 } else { 3 };
+    for stream in 0..streams {
         let mode = sys::status_flags(stream)? & libc::O_ACCMODE;
         let rights = match mode {
             libc::O_RDONLY => reading,

@@ -1,5 +1,7 @@
 //! What runs between `clone3` and `exec`, and the sandbox's init: small enough to audit in one sitting.
 //!
+//! The same for a process that enters a sandbox which runs already: `entry`.
+//!
 //! The caller decides and allocates everything beforehand and hands over a [`Script`]: a list of [`Op`]s for the
 //! sandbox's first process, a list for the program's process, and the tables that both point into. The code here
 //! interprets the lists, stops at the first failure, and tells it as `(operation, errno)` over the control socket.
@@ -9,6 +11,7 @@
 
 #![no_std]
 
+mod entry;
 mod init;
 mod interpret;
 mod listener;
@@ -17,7 +20,8 @@ mod script;
 mod second;
 mod sys;
 
+pub use entry::enter;
 pub use init::run;
 pub use message::{Message, Phase};
-pub use script::{AccessRule, Op, Script, Source, Text};
+pub use script::{AccessRule, Op, PortRule, Script, Source, Text};
 pub use sys::CLONE_NEWTIME;

@@ -18,6 +18,13 @@ pub enum Source {
 /// One operation. Paths of targets are relative to the new root, without a leading slash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// Enters these namespaces of a process, which a descriptor stands for (setns(2)).
+    Enter {
+        /// The descriptor.
+        process: i32,
+        /// `CLONE_NEW*`.
+        namespaces: u64,
+    },
     /// Leaves the starter's quota group view: a cgroup namespace rooted where the process stands.
     OwnQuotaView,
     /// Makes later mounts invisible outside and outside ones invisible here.
@@ -221,6 +228,15 @@ pub struct AccessRule {
     pub rights: u64,
 }
 
+/// One Landlock rule for a TCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRule {
+    /// The port.
+    pub port: u16,
+    /// Rights.
+    pub rights: u64,
+}
+
 /// Everything that the child needs, all of it made before the clone.
 #[derive(Clone, Copy, Debug)]
 pub struct Script<'a> {
@@ -230,8 +246,10 @@ pub struct Script<'a> {
     pub program: &'a [Op],
     /// NUL-terminated texts.
     pub text: &'a [u8],
-    /// Landlock rules.
+    /// Landlock rules for paths.
     pub access: &'a [AccessRule],
+    /// Landlock rules for ports.
+    pub ports: &'a [PortRule],
     /// Filter programs.
     pub filters: &'a [&'a [libc::sock_filter]],
     /// Paths to try to execute, in order.

@@ -317,6 +317,14 @@ pub(crate) fn loopback_up() -> Result<()> {
     result.map(drop)
 }
 
+/// Enters namespaces of a process; that of process ids with the next child.
+pub(crate) fn enter(process: i32, namespaces: u64) -> Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "these flags are an int")]
+    let namespaces = namespaces as usize;
+    // SAFETY: no pointers.
+    unsafe { call(Sysno::setns, [int(process), namespaces, 0, 0, 0, 0]) }.map(drop)
+}
+
 pub(crate) fn new_session() -> Result<()> {
     // SAFETY: no arguments.
     unsafe { call(Sysno::setsid, [0; 6]) }.map(drop)
@@ -438,6 +446,20 @@ pub(crate) fn add_path_rule(ruleset: i32, path: i32, rights: u64) -> Result<()> 
     }
     let rule = PathBeneath { rights, parent: path };
     let args = [int(ruleset), LANDLOCK_RULE_PATH_BENEATH, ptr::from_ref(&rule) as usize, 0, 0, 0];
+    // SAFETY: the rule outlives the call.
+    unsafe { call(Sysno::landlock_add_rule, args) }.map(drop)
+}
+
+/// Adds a rule for a TCP port.
+pub(crate) fn add_port_rule(ruleset: i32, port: u16, rights: u64) -> Result<()> {
+    const LANDLOCK_RULE_NET_PORT: usize = 2;
+    #[repr(C)]
+    struct NetPort {
+        rights: u64,
+        port: u64,
+    }
+    let rule = NetPort { rights, port: u64::from(port) };
+    let args = [int(ruleset), LANDLOCK_RULE_NET_PORT, ptr::from_ref(&rule) as usize, 0, 0, 0];
     // SAFETY: the rule outlives the call.
     unsafe { call(Sysno::landlock_add_rule, args) }.map(drop)
 }

@@ -7,7 +7,7 @@ mod trial;
 
 use super::cgroup::{Controllers, NoTree, Tree};
 use super::landlock;
-use crate::{Availability, Control, Network, Probe, Support};
+use crate::{Availability, Control, Probe, Support};
 use host::{Host, Namespace};
 use std::collections::BTreeMap;
 
@@ -95,6 +95,7 @@ fn availability(host: &Host, control: Control) -> Availability {
         },
         Control::Groups => groups(host),
         Control::AccessRules => access_rules(host),
+        Control::TcpPorts => tcp_ports(host),
         Control::Overlay => match &host.no_overlay {
             None => namespace(Namespace::Mount),
             Some(why) => unavailable(why.clone()),
@@ -146,12 +147,29 @@ fn access_rules(host: &Host) -> Availability {
             return unavailable(NoTree { reason: reason.into(), remedy: host.landlock_remedy() });
         }
     };
-    let rules = landlock::rules(abi, &[], Network::None);
+    let rules = landlock::rules(abi, &[]);
     if rules.complete {
         return Availability::Enforced;
     }
     let reason = format!("this kernel has version {abi} of Landlock");
     degraded(&rules.how, NoTree { reason, remedy: "run Linux 6.12 or newer".into() })
+}
+
+fn tcp_ports(host: &Host) -> Availability {
+    match host.landlock {
+        Ok(landlock::PORTS..) if host.filters => Availability::Enforced,
+        Ok(landlock::PORTS..) => unavailable(NoTree {
+            reason: "without system call filters there are ways round the kernel's rules".into(),
+            remedy: String::new(),
+        }),
+        Ok(abi) => unavailable(NoTree {
+            reason: format!("this kernel has version {abi} of Landlock, without rules for ports"),
+            remedy: "run Linux 6.7 or newer".into(),
+        }),
+        Err(reason) => {
+            unavailable(NoTree { reason: reason.into(), remedy: host.landlock_remedy() })
+        }
+    }
 }
 
 fn degraded(how: &str, NoTree { reason, remedy }: NoTree) -> Availability {

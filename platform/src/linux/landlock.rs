@@ -7,8 +7,9 @@
 //! This module only decides; the child makes the calls. For each rule it opens the path inside the view, so a rule can't
 //! mean another file than the one the program sees.
 
-use crate::{Access, Network};
-use landlock::{ABI, Access as _, AccessFs, BitFlags, Scope, make_bitflags};
+use crate::{Access, TcpPorts};
+use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope, make_bitflags};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A path of the view and what may be done with it and below it.
@@ -44,10 +45,25 @@ pub(crate) struct AccessRules {
     pub(crate) scoped: u64,
     /// Paths inside and the rights below them.
     pub(crate) rules: Vec<(PathBuf, u64)>,
+    /// Ports and what may be done with them.
+    pub(crate) ports: BTreeMap<u16, u64>,
     /// What this kernel can hold, for the report.
     pub(crate) how: String,
     /// Whether it holds all that is asked of it; if not, [`Self::how`] says what is missing.
     pub(crate) complete: bool,
+}
+
+impl AccessRules {
+    /// The same rules for a program that is started in the sandbox later. The kernel takes it for a stranger to the sandbox's
+    /// own programs, so the scopes would keep it from signalling them and from their abstract sockets. A scope that keeps
+    /// nothing else away, where the sandbox has processes or a network of its `own`, is left out.
+    pub(crate) fn for_another_program(&self, (processes, network): (bool, bool)) -> Self {
+        let mut scoped = self.scoped;
+        for (own, scope) in [(processes, Scope::Signal), (network, Scope::AbstractUnixSocket)] {
+            scoped &= if own { !BitFlags::from(scope).bits() } else { u64::MAX };
+        }
+        Self { scoped, ..self.clone() }
+    }
 }
 
 /// The newest version whose rights are given out here. Rights of a later one must be looked at first: handling a right
@@ -57,6 +73,9 @@ const NEWEST: u32 = 10;
 /// The version from which on everything a policy promises is held: changing and truncating files (3), devices (5),
 /// and reaching processes outside (6).
 const COMPLETE: u32 = 6;
+
+/// The version from which on there are rules for TCP ports.
+pub(crate) const PORTS: u32 = 4;
 
 /// The rights to make device nodes, which no rule gives.
 pub(crate) const DEVICE_NODES: u64 = make_bitflags!(AccessFs::{MakeChar | MakeBlock}).bits_c();
@@ -92,10 +111,9 @@ pub(crate) fn abi() -> Result<u32, &'static str> {
 /// which can be listed and no more. One file right is enough for `/`, since a rule covers everything below it, and
 /// listing is allowed in every other rule too.
 ///
-/// Network rights stay unhandled: in a network of its own there is nothing but the sandbox's own loopback, where its programs
-/// may talk to each other on any port, and with the host's network nothing is promised. The scopes are always set: they keep a program that shares the host's network from the
-/// abstract sockets of the host.
-pub(crate) fn rules(abi: u32, paths: &[ResolvedPath], network: Network) -> AccessRules {
+/// The scopes are always set: they keep a program that shares the host's network from the abstract sockets of the host. Ports
+/// are left alone, see [`AccessRules::with_ports`].
+pub(crate) fn rules(abi: u32, paths: &[ResolvedPath]) -> AccessRules {
     let version = version(abi);
     let handled = AccessFs::from_all(version);
     let rule = |path: &Path, is_dir, wanted: BitFlags<AccessFs>| {
@@ -107,14 +125,48 @@ pub(crate) fn rules(abi: u32, paths: &[ResolvedPath], network: Network) -> Acces
     let (how, complete) = told(abi);
     AccessRules {
         handled_fs: handled.bits(),
-        handled_net: match network {
-            Network::None | Network::Host | Network::Filtered => 0,
-        },
+        handled_net: 0,
         scoped: Scope::from_all(version).bits(),
         // A rule without rights is an error to the kernel; it would be one for a right that this version doesn't know.
         rules: std::iter::once(root).chain(named).filter(|(_, rights)| *rights != 0).collect(),
+        ports: BTreeMap::new(),
         how,
         complete,
+    }
+}
+
+impl AccessRules {
+    /// No rules for anything.
+    pub(crate) fn none() -> Self {
+        Self {
+            handled_fs: 0,
+            handled_net: 0,
+            scoped: 0,
+            rules: Vec::new(),
+            ports: BTreeMap::new(),
+            how: String::new(),
+            complete: true,
+        }
+    }
+
+    /// The same, with only these ports to bind and connect to; `proxy` is one more to connect to. What isn't limited stays
+    /// unhandled: in a network of its own there is nothing but the sandbox's own loopback, and with the host's network
+    /// nothing is promised.
+    pub(crate) fn with_ports(mut self, tcp: &TcpPorts, proxy: Option<u16>) -> Self {
+        let mut limit = |right: AccessNet, ports: &mut dyn Iterator<Item = u16>| {
+            let right = BitFlags::from(right).bits();
+            self.handled_net |= right;
+            for port in ports {
+                *self.ports.entry(port).or_default() |= right;
+            }
+        };
+        if let Some(ports) = &tcp.bind {
+            limit(AccessNet::BindTcp, &mut ports.iter());
+        }
+        if let Some(ports) = &tcp.connect {
+            limit(AccessNet::ConnectTcp, &mut ports.iter().chain(proxy));
+        }
+        self
     }
 }
 
@@ -197,7 +249,7 @@ mod tests {
     const RESOLVE_UNIX: u64 = 1 << 16;
 
     fn rules_for(abi: u32, path: &str, is_dir: bool, purpose: Purpose) -> AccessRules {
-        rules(abi, &[ResolvedPath { path: path.into(), is_dir, purpose }], Network::None)
+        rules(abi, &[ResolvedPath { path: path.into(), is_dir, purpose }])
     }
 
     fn rights(abi: u32, is_dir: bool, purpose: Purpose) -> u64 {
@@ -209,7 +261,7 @@ mod tests {
 
     #[test]
     fn every_right_of_the_version_is_handled_and_none_beyond() {
-        let handled = |abi| rules(abi, &[], Network::None).handled_fs;
+        let handled = |abi| rules(abi, &[]).handled_fs;
         let last_known = |abi: u32| match abi {
             1 => MAKE_BLOCK << 1,
             2 => REFER,
@@ -223,14 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn another_program_is_scoped_by_what_the_sandbox_shares() {
+        let scoped = |own| rules(7, &[]).for_another_program(own).scoped;
+        assert_eq!((scoped((false, false)), scoped((true, true))), (3, 0));
+        let (socket, signal) = (Scope::AbstractUnixSocket as u64, Scope::Signal as u64);
+        assert_eq!((scoped((true, false)), scoped((false, true))), (socket, signal));
+    }
+
+    #[test]
     fn scopes_exist_from_version_6() {
-        let scoped = |abi| rules(abi, &[], Network::Host).scoped;
+        let scoped = |abi| rules(abi, &[]).scoped;
         assert_eq!((scoped(5), scoped(6), scoped(7)), (0, 3, 3));
     }
 
     #[test]
     fn the_root_can_be_listed_and_no_more() {
-        assert_eq!(rules(7, &[], Network::None).rules, [("/".into(), READ_DIR)]);
+        assert_eq!(rules(7, &[]).rules, [("/".into(), READ_DIR)]);
     }
 
     #[test]
@@ -265,6 +325,23 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_are_limited_are_handled_and_only_those_named_are_open() {
+        const BIND: u64 = 1;
+        const CONNECT: u64 = 2;
+        let tcp = |bind: Option<&str>, connect: Option<&str>| {
+            let set = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+            TcpPorts { bind: set(bind), connect: set(connect) }
+        };
+        let rules = AccessRules::none().with_ports(&tcp(Some("80"), Some("80,443")), Some(1));
+        assert_eq!((rules.handled_fs, rules.handled_net), (0, BIND | CONNECT));
+        assert_eq!(rules.ports, [(1, CONNECT), (80, BIND | CONNECT), (443, CONNECT)].into());
+        let nothing = AccessRules::none().with_ports(&tcp(Some("none"), None), Some(1));
+        assert_eq!((nothing.handled_net, nothing.ports.len()), (BIND, 0));
+        let all = super::rules(7, &[]).with_ports(&TcpPorts::default(), Some(1));
+        assert_eq!((all.handled_net, all.ports.len()), (0, 0));
+    }
+
+    #[test]
     fn an_inherited_descriptor_gets_what_it_was_opened_for() {
         assert_eq!(descriptor(7, true, false), READ_FILE | IOCTL_DEV);
         assert_eq!(descriptor(7, false, true), WRITE_FILE | TRUNCATE | IOCTL_DEV);
@@ -273,14 +350,14 @@ mod tests {
 
     #[test]
     fn what_an_old_kernel_does_not_hold_is_told() {
-        let old = rules(2, &[], Network::None);
+        let old = rules(2, &[]);
         assert!(!old.complete);
         assert_eq!(
             old.how,
             "Landlock of an older kernel: files that can be read can be truncated, commands to devices aren't \
              checked, abstract sockets and signals aren't checked"
         );
-        let new = rules(6, &[], Network::None);
+        let new = rules(6, &[]);
         assert_eq!((new.complete, new.how.as_str()), (true, "Landlock"));
     }
 

@@ -10,6 +10,7 @@ mod changes;
 mod detect;
 mod dialer;
 mod disk;
+mod entry;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
@@ -36,7 +37,7 @@ use crate::{Control, Decision, Dialer, Enforcement, Gate, Overlay, State};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use identity::{Caller, Ids};
 use kept::Kept;
-use prepare::Prepared;
+use prepare::{Prepared, Walls};
 use running::LinuxRunning;
 use rustix::io::Errno;
 use spawn::Untold;
@@ -139,8 +140,10 @@ impl Backend for LinuxBackend {
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
         let asked = (filter, prepared.sight);
+        let walls = Walls { ids: prepared.ids, rules: prepared.rules };
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
+        running.know(walls);
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal, gate })

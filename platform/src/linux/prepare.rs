@@ -3,7 +3,7 @@
 use super::capabilities;
 use super::identity::{Caller, Ids};
 use super::kept::Kept;
-use super::landlock;
+use super::landlock::{self, AccessRules};
 use super::listener::{NATIVE_AUDIT, path_calls};
 use super::ownership::Ownership;
 use super::script::OwnedScript;
@@ -11,14 +11,15 @@ use super::seccomp;
 use super::view::{Sight, Standing, View};
 use crate::{
     Access, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Network,
-    PlatformError, Stage, State,
+    PlatformError, PortSet, Stage, State,
 };
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::process::Resource;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use stockade_child::{AccessRule, Op};
+use stockade_child::{AccessRule, CLONE_NEWTIME, Op, PortRule};
 
 /// One launch, ready to be cloned.
 #[derive(Debug)]
@@ -31,10 +32,19 @@ pub(crate) struct Prepared {
     pub(crate) may_set_groups: bool,
     /// Paths of the host, without symlinks, that the program may write.
     pub(crate) writable: Vec<PathBuf>,
+    /// The rules around files and the version of them, where there are any.
+    pub(crate) rules: Option<(u32, AccessRules)>,
     /// What the program sees of the host, where it is told what it doesn't.
     pub(crate) sight: Option<Sight>,
     /// What is in force once the program runs: every step of the script has then succeeded.
     pub(crate) enforcement: Vec<Enforcement>,
+}
+
+/// What was decided when a sandbox was launched and doesn't follow from its plan: for another program in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Walls {
+    pub(crate) ids: Ids,
+    pub(crate) rules: Option<(u32, AccessRules)>,
 }
 
 /// What a policy leaves of memory for one process where the whole tree's can only be watched: room above the limit, so
@@ -52,15 +62,7 @@ impl Prepared {
         ids: Ids,
         kept: Option<&mut Kept>,
     ) -> Result<Self, PlatformError> {
-        let mut prepared = Self {
-            script: OwnedScript::new(plan.init),
-            namespaces: 0,
-            may_set_groups: caller.privileged || ids.helpers.is_some(),
-            ids,
-            writable: Vec::new(),
-            sight: None,
-            enforcement: Vec::with_capacity(plan.controls.len()),
-        };
+        let mut prepared = Self::empty(plan, caller, ids);
         if prepared.ids.several.is_some() {
             // Else it couldn't pass a signal on to a program that has become another user.
             prepared.script.init_rights = capabilities::mask(&["CAP_KILL".into()])?;
@@ -69,6 +71,64 @@ impl Prepared {
         prepared.limits(plan)?;
         prepared.program(plan)?;
         prepared.untouched(plan);
+        Ok(prepared)
+    }
+
+    fn empty(plan: &LaunchPlan, caller: &Caller, ids: Ids) -> Self {
+        Self {
+            script: OwnedScript::new(plan.init),
+            namespaces: 0,
+            may_set_groups: caller.privileged || ids.helpers.is_some(),
+            ids,
+            writable: Vec::new(),
+            rules: None,
+            sight: None,
+            enforcement: Vec::with_capacity(plan.controls.len()),
+        }
+    }
+
+    /// Prepares another program for a sandbox that runs under this plan: `process` is a process in it, `walls` what was
+    /// decided at its launch and doesn't follow from the plan.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn inside(
+        plan: &LaunchPlan,
+        process: OwnedFd,
+        walls: &Walls,
+    ) -> Result<Self, PlatformError> {
+        let mut prepared = Self::empty(plan, &Caller::find(), walls.ids.clone());
+        let namespaces = all_namespaces(plan);
+        prepared.script.setup.push(Op::Enter { process: process.as_raw_fd(), namespaces });
+        prepared.script.descriptors.push(process);
+        if prepared.may_set_groups {
+            prepared.script.setup.push(Op::DropGroups);
+        }
+        let Ids { user, group, .. } = prepared.ids;
+        prepared.script.setup.push(Op::Identity { user, group });
+        match &walls.rules {
+            Some((abi, rules)) => {
+                let own = (enforced(plan, Control::Processes), has_own_network(plan));
+                prepared.add_rules(*abi, &rules.for_another_program(own))?;
+            }
+            None => {
+                let needed = [Control::AccessRules, Control::TcpPorts];
+                if let Some(control) = needed.into_iter().find(|one| enforced(plan, *one)) {
+                    let reason = "the rules of the sandbox aren't known any more";
+                    return Err(PlatformError::unsupported(control, reason));
+                }
+            }
+        }
+        prepared.limits(plan)?;
+        prepared.program(plan)?;
+        // Nobody hears what its filter could tell: it answers by itself.
+        for op in &mut prepared.script.program {
+            if let Op::SyscallFilter { told, .. } = op {
+                *told = None;
+            }
+        }
+        // It ends with the sandbox, whose first process the starter holds.
+        prepared.script.program.retain(|op| !matches!(op, Op::EndWithStarter));
         Ok(prepared)
     }
 
@@ -84,22 +144,8 @@ impl Prepared {
         kept: Option<&mut Kept>,
     ) -> Result<(), PlatformError> {
         let enforced = |control| enforced(plan, control);
-        let mut namespace = |flag: i32| self.namespaces |= u64::from(flag.cast_unsigned());
-        // Everything else is made possible by the user namespace, so it is no choice.
-        namespace(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
-        if enforced(Control::Processes) {
-            namespace(libc::CLONE_NEWPID);
-        }
-        if enforced(Control::Ipc) {
-            namespace(libc::CLONE_NEWIPC);
-        }
-        if enforced(Control::Hostname) {
-            namespace(libc::CLONE_NEWUTS);
-        }
-        let own_network = plan.network.is_own() && enforced(Control::Network);
-        if own_network {
-            namespace(libc::CLONE_NEWNET);
-        }
+        self.namespaces = namespaces(plan);
+        let own_network = has_own_network(plan);
         if enforced(Control::QuotaView) {
             self.script.setup.push(Op::OwnQuotaView);
             self.held(Control::QuotaView, "cgroup namespace");
@@ -211,28 +257,57 @@ impl Prepared {
     }
 
     fn access_rules(&mut self, plan: &LaunchPlan, view: &View) -> Result<(), PlatformError> {
-        if !plan.controls.contains_key(&Control::AccessRules) {
-            return Ok(());
-        }
+        let files = plan.controls.contains_key(&Control::AccessRules);
+        let ports = enforced(plan, Control::TcpPorts);
         let abi = match landlock::abi() {
+            _ if !files && !ports => return Ok(()),
             Ok(abi) => abi,
+            Err(reason) if ports => {
+                return Err(PlatformError::unsupported(Control::TcpPorts, reason));
+            }
             Err(reason) if enforced(plan, Control::AccessRules) => {
                 return Err(PlatformError::unsupported(Control::AccessRules, reason));
             }
             Err(_) => return Ok(()),
         };
-        let rules = landlock::rules(abi, &view.paths(), plan.network);
+        let mut rules =
+            if files { landlock::rules(abi, &view.paths()) } else { AccessRules::none() };
+        if ports {
+            rules = rules.with_ports(&plan.tcp, plan.proxy);
+            let shown = |ports: &Option<PortSet>| match ports {
+                Some(ports) => ports.to_string(),
+                None => "all".into(),
+            };
+            let value =
+                format!("bind {}; connect {}", shown(&plan.tcp.bind), shown(&plan.tcp.connect));
+            let held = Enforcement::new(Control::TcpPorts, State::Enforced, "Landlock");
+            self.enforcement.push(held.with_value(value));
+        }
         if let Some(sight) = &mut self.sight {
             sight.handled = rules.handled_fs;
         }
+        self.rules = Some((abi, rules.clone()));
+        self.add_rules(abi, &rules)?;
+        if files {
+            let state = if rules.complete { State::Enforced } else { State::Degraded };
+            let held = Enforcement::new(Control::AccessRules, state, rules.how);
+            self.enforcement.push(held.with_value(format!("ABI {abi}")));
+        }
+        Ok(())
+    }
+
+    fn add_rules(&mut self, abi: u32, rules: &AccessRules) -> Result<(), PlatformError> {
         for (path, rights) in &rules.rules {
             let path = self.script.text(path)?;
             self.script.access.push(AccessRule { path, rights: *rights });
         }
+        let ports =
+            rules.ports.iter().map(|(port, rights)| PortRule { port: *port, rights: *rights });
+        self.script.ports.extend(ports);
         // The structure grew with versions 4 (network) and 6 (scopes); a kernel refuses a longer one that isn't zero.
         let size = match abi {
-            ..4 => 8,
-            4..6 => 16,
+            ..landlock::PORTS => 8,
+            landlock::PORTS..6 => 16,
             6.. => 24,
         };
         self.script.program.push(Op::AccessRules {
@@ -243,11 +318,6 @@ impl Prepared {
             writing: landlock::descriptor(abi, false, true),
             size,
         });
-        let state = if rules.complete { State::Enforced } else { State::Degraded };
-        self.enforcement.push(
-            Enforcement::new(Control::AccessRules, state, rules.how)
-                .with_value(format!("ABI {abi}")),
-        );
         Ok(())
     }
 
@@ -445,6 +515,33 @@ fn filesystem(plan: &LaunchPlan) -> Filesystem {
         }
     }
     filesystem
+}
+
+/// Namespaces that the clone makes.
+fn namespaces(plan: &LaunchPlan) -> u64 {
+    // Everything else is made possible by the user namespace, so it is no choice.
+    let mut flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+    for (control, flag) in [
+        (Control::Processes, libc::CLONE_NEWPID),
+        (Control::Ipc, libc::CLONE_NEWIPC),
+        (Control::Hostname, libc::CLONE_NEWUTS),
+    ] {
+        flags |= if enforced(plan, control) { flag } else { 0 };
+    }
+    flags |= if has_own_network(plan) { libc::CLONE_NEWNET } else { 0 };
+    u64::from(flags.cast_unsigned())
+}
+
+/// Namespaces that a sandbox has in the end, with those that its first process makes itself.
+fn all_namespaces(plan: &LaunchPlan) -> u64 {
+    let own = |control, flag| if enforced(plan, control) { flag } else { 0 };
+    namespaces(plan)
+        | own(Control::QuotaView, u64::from(libc::CLONE_NEWCGROUP.cast_unsigned()))
+        | own(Control::Clock, CLONE_NEWTIME)
+}
+
+fn has_own_network(plan: &LaunchPlan) -> bool {
+    plan.network.is_own() && enforced(plan, Control::Network)
 }
 
 fn enforced(plan: &LaunchPlan, control: Control) -> bool {

@@ -221,7 +221,7 @@ pub(crate) fn first_child(pid: u32) -> Option<u32> {
 }
 
 /// Adds the children of all threads of a process to `pids` (proc_tid_children(5)).
-fn children(pid: u32, pids: &mut Vec<u32>) -> Result<()> {
+pub(crate) fn children(pid: u32, pids: &mut Vec<u32>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let tasks = openat(CWD, Name::new(pid, "/task").text(), flags, Mode::empty())?;
     let mut buffer = [MaybeUninit::uninit(); 2048];

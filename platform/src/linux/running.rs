@@ -2,16 +2,20 @@
 
 use super::cgroup::{Cgroup, traffic};
 use super::disk::DiskQuota;
+use super::entry::{self, Entered};
 use super::identity::Claim;
 use super::kept::Kept;
 use super::listener::{Listener, Program};
+use super::prepare::{Prepared, Walls};
 use super::processes::{Sampler, first_child};
 use super::spawn::{self, Spawned};
+use super::streams::Streams;
 use super::view::Sight;
 use super::window::Window;
 use crate::{
-    BoxFuture, Control, Decision, Denials, Ended, Enforcement, Hits, HowEnded, LaunchPlan,
-    NetworkUsage, OomKill, PlatformError, Process, Running, Signal, Usage, View, Watcher, Wishes,
+    BoxFuture, Control, Decision, Denials, Ended, Enforcement, Execution, Hits, HowEnded,
+    LaunchPlan, NetworkUsage, OomKill, PlatformError, Process, Running, Signal, StdioSet, Usage,
+    View, Watcher, Wishes,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -46,6 +50,9 @@ pub(crate) struct LinuxRunning {
     sampler: Sampler,
     /// `/proc/PID/net/dev`, where its network is its own, so that the interfaces' counts are its own too.
     interfaces: Option<File>,
+    /// What another program in it needs to know of its launch.
+    walls: Option<Walls>,
+    entered: Entered,
     /// The user that it has for itself.
     claim: Option<Claim>,
     enforcement: Vec<Enforcement>,
@@ -113,6 +120,8 @@ impl LinuxRunning {
             interfaces: own_network
                 .then(|| File::open(format!("/proc/{}/net/dev", spawned.pid)).ok())
                 .flatten(),
+            walls: None,
+            entered: Entered::default(),
             claim: None,
             enforcement,
             started: spawned.started,
@@ -128,6 +137,11 @@ impl LinuxRunning {
     pub(crate) fn hold(&mut self, claim: Claim, kept: Option<Kept>) {
         self.claim = Some(claim);
         self.kept = kept;
+    }
+
+    /// Takes note of what another program in it will need.
+    pub(crate) fn know(&mut self, walls: Walls) {
+        self.walls = Some(walls);
     }
 
     /// What went over the interfaces of its own network.
@@ -248,22 +262,6 @@ impl LinuxRunning {
         self.enforcement.sort_by_key(|entry| entry.control);
         Ok(())
     }
-
-    fn number(signal: Signal) -> i32 {
-        match signal {
-            Signal::Hangup => libc::SIGHUP,
-            Signal::Interrupt => libc::SIGINT,
-            Signal::Quit => libc::SIGQUIT,
-            Signal::Terminate => libc::SIGTERM,
-            Signal::Kill => libc::SIGKILL,
-            Signal::User1 => libc::SIGUSR1,
-            Signal::User2 => libc::SIGUSR2,
-            Signal::WindowChange => libc::SIGWINCH,
-            Signal::Stop => libc::SIGSTOP,
-            Signal::Continue => libc::SIGCONT,
-            Signal::Other(number) => number,
-        }
-    }
 }
 
 impl Running for LinuxRunning {
@@ -275,7 +273,7 @@ impl Running for LinuxRunning {
         if self.reaped.is_some() {
             return Ok(());
         }
-        let number = Self::number(signal);
+        let number = number(signal);
         let failed = |error: Errno| {
             PlatformError::system(format!("failed to send {signal} to the program"), error)
         };
@@ -309,6 +307,45 @@ impl Running for LinuxRunning {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(PlatformError::system("failed to kill the sandbox", error)),
         }
+    }
+
+    fn exec(
+        &mut self,
+        plan: &LaunchPlan,
+        stdio: StdioSet,
+    ) -> Result<BoxFuture<'static, Result<Execution, PlatformError>>, PlatformError> {
+        if self.reaped.is_some() || self.has_ended() {
+            return Err(PlatformError::invalid("the sandbox has ended"));
+        }
+        let unknown = || PlatformError::invalid("what its walls are made of isn't known any more");
+        let walls = self.walls.as_ref().ok_or_else(unknown)?;
+        if plan.controls.get(&Control::Processes) != Some(&Decision::Enforce)
+            && self.cgroup.is_none()
+        {
+            let message =
+                "without processes of its own and a control group nothing would end with it";
+            return Err(PlatformError::invalid(message));
+        }
+        let process = entry::door(self.pidfd.get_ref(), self.pid, self.init)?;
+        let mut prepared = Prepared::inside(plan, process, walls)?;
+        let mut streams = Streams::open(stdio)?;
+        streams.add_to(&mut prepared.script, false);
+        let name = format!("exec-{}", self.entered.number());
+        let part = self.cgroup.as_ref().map(|cgroup| cgroup.part(name)).transpose()?;
+        let entered = self.entered.clone();
+        Ok(Box::pin(async move {
+            let entering = tokio::task::spawn_blocking(move || {
+                let inside = entry::enter(&prepared, part, entered);
+                streams.close_theirs();
+                inside.map(|inside| (inside, streams))
+            });
+            let (inside, streams) = entering.await.unwrap_or_else(|_| {
+                Err(PlatformError::invalid("the thread that entered the sandbox panicked"))
+            })?;
+            let mut execution = inside.keep()?;
+            (execution.stdin, execution.stdout, execution.stderr) = streams.into_pipes()?;
+            Ok(execution)
+        }))
     }
 
     fn pause(&mut self, paused: bool) -> BoxFuture<'_, Result<(), PlatformError>> {
@@ -421,11 +458,29 @@ impl Running for LinuxRunning {
     }
 }
 
+/// The number of a signal here.
+pub(crate) fn number(signal: Signal) -> i32 {
+    match signal {
+        Signal::Hangup => libc::SIGHUP,
+        Signal::Interrupt => libc::SIGINT,
+        Signal::Quit => libc::SIGQUIT,
+        Signal::Terminate => libc::SIGTERM,
+        Signal::Kill => libc::SIGKILL,
+        Signal::User1 => libc::SIGUSR1,
+        Signal::User2 => libc::SIGUSR2,
+        Signal::WindowChange => libc::SIGWINCH,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
+        Signal::Other(number) => number,
+    }
+}
+
 impl Drop for LinuxRunning {
     fn drop(&mut self) {
         if self.reaped.is_none() {
             // Nobody is left to tell; the control socket closes with this, which ends the sandbox all the same.
             self.kill().unwrap_or(());
+            self.entered.close();
             spawn::reap(self.pidfd.get_ref().as_fd()).unwrap_or(());
         }
     }

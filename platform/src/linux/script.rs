@@ -8,7 +8,7 @@ use rustix::process::Resource;
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
-use stockade_child::{AccessRule, Op, Phase, Script, Source, Text};
+use stockade_child::{AccessRule, Op, Phase, PortRule, Script, Source, Text};
 
 /// The kernel shows a new `/proc` only to those who see the whole of the outer one (fs/namespace.c, `mnt_already_visible`).
 const PROC_IS_COVERED: &str = "something covers parts of `/proc` around this process, as containers do: start it outside, show the \
@@ -27,6 +27,7 @@ pub(crate) struct OwnedScript {
     pub(crate) setup: Vec<Op>,
     pub(crate) program: Vec<Op>,
     pub(crate) access: Vec<AccessRule>,
+    pub(crate) ports: Vec<PortRule>,
     pub(crate) filters: Vec<Box<[sock_filter]>>,
     pub(crate) candidates: Vec<Text>,
     pub(crate) init: bool,
@@ -120,6 +121,7 @@ impl OwnedScript {
             program: &self.program,
             text: &self.text,
             access: &self.access,
+            ports: &self.ports,
             filters: &filters,
             candidates: &self.candidates,
             argv: &argv,
@@ -226,6 +228,7 @@ impl OwnedScript {
 
     fn op(&self, op: &Op) -> String {
         match *op {
+            Op::Enter { .. } => "enter the sandbox".into(),
             Op::OwnQuotaView => "hide the host's cgroup tree".into(),
             Op::PrivateMounts => "make mounts private".into(),
             Op::ClockOffsets(text) => {
@@ -285,8 +288,15 @@ impl OwnedScript {
             Op::CapabilitySets(mask) => format!("set capabilities to {mask:#x}"),
             Op::EndWithStarter => "end with the starter".into(),
             Op::NoNewPrivileges => "set no_new_privs".into(),
-            Op::AccessRules { .. } => {
+            Op::AccessRules { handled_net: 0, .. } => {
                 format!("restrict files with Landlock ({} rules)", self.access.len())
+            }
+            Op::AccessRules { handled_fs: 0, .. } => {
+                format!("restrict TCP ports with Landlock ({} rules)", self.ports.len())
+            }
+            Op::AccessRules { .. } => {
+                let (files, ports) = (self.access.len(), self.ports.len());
+                format!("restrict files and TCP ports with Landlock ({files} and {ports} rules)")
             }
             Op::CloseDescriptors => "close descriptors from 3 up".into(),
             Op::SyscallFilter { plain, told } => {

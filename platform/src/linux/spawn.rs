@@ -14,7 +14,7 @@ use rustix::net::{
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::time::Instant;
-use stockade_child::Message;
+use stockade_child::{Message, Script};
 use syscalls::{Sysno, raw};
 
 /// As clone(2) has it; that of the libc crate is 0 on gnu targets, like [`CLONE_INTO_CGROUP`].
@@ -74,9 +74,9 @@ pub(crate) enum Untold {
 }
 
 /// Kills and reaps a child on the way out of a failed launch.
-struct Guard {
-    pidfd: OwnedFd,
-    armed: bool,
+pub(crate) struct Guard {
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) armed: bool,
 }
 
 impl Drop for Guard {
@@ -125,7 +125,7 @@ pub(crate) fn spawn(
     .map_err(|error| PlatformError::system("failed to make a control socket", error))?;
     let started = Instant::now();
     let Cloned { pid, pidfd, moved } =
-        clone_into(prepared, cgroup, [theirs.as_raw_fd(), ours.as_raw_fd()])?;
+        clone_into(prepared, cgroup, [theirs.as_raw_fd(), ours.as_raw_fd()], stockade_child::run)?;
     drop(theirs);
     let mut guard = Guard { pidfd, armed: true };
     write_maps(prepared, pid)?;
@@ -142,19 +142,23 @@ pub(crate) fn spawn(
 }
 
 /// A child that waits for its `Go`.
-struct Cloned {
-    pid: u32,
-    pidfd: OwnedFd,
+pub(crate) struct Cloned {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
     moved: Option<Errno>,
 }
 
-fn clone_into(
+/// What a child does, to its end.
+type Main = fn(&Script<'_>) -> !;
+
+pub(crate) fn clone_into(
     prepared: &Prepared,
     cgroup: Option<&Cgroup>,
     control: [i32; 2],
+    main: Main,
 ) -> Result<Cloned, PlatformError> {
     let place = cgroup.map(|cgroup| u64::from(cgroup.fd().as_raw_fd().cast_unsigned()));
-    match clone3(prepared, place, control) {
+    match clone3(prepared, place, control, main) {
         Ok((pid, pidfd)) => Ok(Cloned { pid, pidfd, moved: None }),
         // The kernel, or a filter around this process, doesn't know the newer parts: join the group after the clone,
         // before the child does anything. Every other error is about the launch itself; of `EPERM` the second clone tells.
@@ -162,7 +166,7 @@ fn clone_into(
             refused
             @ (Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::OPNOTSUPP | Errno::PERM),
         ) if place.is_some() => {
-            let (pid, pidfd) = clone3(prepared, None, control).map_err(clone_failed)?;
+            let (pid, pidfd) = clone3(prepared, None, control, main).map_err(clone_failed)?;
             if let Some(cgroup) = cgroup
                 && let Err(error) = cgroup.add(pid)
             {
@@ -198,6 +202,7 @@ fn clone3(
     prepared: &Prepared,
     cgroup: Option<u64>,
     control: [i32; 2],
+    main: Main,
 ) -> Result<(u32, OwnedFd), Errno> {
     prepared.script.with(control, |script| {
         // A cell, since the kernel writes it behind the compiler's back.
@@ -217,7 +222,7 @@ fn clone3(
         // runs only the child crate, which makes raw system calls and never returns.
         let child = unsafe { raw::syscall2(Sysno::clone3 as usize, address, size) };
         match syscalls::Errno::from_ret(child) {
-            Ok(0) => stockade_child::run(script),
+            Ok(0) => main(script),
             Ok(pid) => {
                 // SAFETY: the kernel stored a new descriptor in the cell, which nothing else owns.
                 let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd.into_inner()) };
@@ -255,7 +260,7 @@ fn write_maps(prepared: &Prepared, pid: u32) -> Result<(), PlatformError> {
 }
 
 /// Reads where the child stands, before it does anything: a clone into the wrong group would be a sandbox without limits.
-fn check_place(cgroup: &Cgroup, pid: u32) -> Result<(), PlatformError> {
+pub(crate) fn check_place(cgroup: &Cgroup, pid: u32) -> Result<(), PlatformError> {
     if cgroup.contains(pid)? {
         return Ok(());
     }

@@ -51,6 +51,22 @@ pub(super) static KEYS: &[Key] = &[
         show: |draft| draft.policy.publish.iter().map(Publish::to_string).collect(),
     },
     Key {
+        path: "network.tcp_bind",
+        flag: "tcp-bind",
+        kind: Kind::Ports(|draft, ports| draft.policy.tcp.bind = ports),
+        doc: "TCP ports that it may listen on, held by the kernel; `none` for nothing, 0 for one that the kernel chooses",
+        example: "\"8080\"",
+        show: |draft| one(draft.policy.tcp.bind.as_ref()),
+    },
+    Key {
+        path: "network.tcp_connect",
+        flag: "tcp-connect",
+        kind: Kind::Ports(|draft, ports| draft.policy.tcp.connect = ports),
+        doc: "TCP ports that it may connect to, held by the kernel, whatever the address; `none` for nothing; the proxy's of a filtered network comes on top",
+        example: "\"443,8000-8010\"",
+        show: |draft| one(draft.policy.tcp.connect.as_ref()),
+    },
+    Key {
         path: "identity.user",
         flag: "user",
         kind: number(|draft, user| draft.policy.identity.user = user),

@@ -1,11 +1,22 @@
 //! A denied system call, told: what it was, and the line of a policy that would allow it.
 
 use super::{ENTRIES, RULES, constants};
-use crate::platform::{ArgumentTest, Compare, Denial, DeniedCall, Syscalls, Wall};
+use crate::platform::{ArgumentTest, Compare, Denial, DeniedCall, SyscallRule, Syscalls, Wall};
+use crate::ports;
 
 /// What was denied `times` times under `syscalls`.
 pub(crate) fn denial(call: &DeniedCall, times: u64, syscalls: &Syscalls) -> Denial {
-    let (what, allow) = (what(call), allow(call, syscalls));
+    let what = what(call);
+    let round = |rule: &SyscallRule| {
+        let meets =
+            rule.name == call.name && rule.tests.iter().all(|test| holds(test, &call.arguments));
+        meets && syscalls.rules.contains(rule)
+    };
+    if ports::rules().iter().any(round) {
+        let why = Some("it would get round `network.tcp_ports`".to_owned());
+        return Denial { wall: Wall::Syscalls, what, why, times, allow: None };
+    }
+    let allow = allow(call, syscalls);
     Denial { wall: Wall::Syscalls, what, why: None, times, allow }
 }
 
@@ -89,6 +100,18 @@ mod tests {
         let call = DeniedCall { name, number: 1, arguments: arguments.to_vec(), others: false };
         let Denial { what, allow, .. } = denial(&call, 1, &syscalls);
         (what, allow)
+    }
+
+    #[test]
+    fn a_way_round_the_ports_is_told_as_that_and_only_where_ports_are_held() {
+        let mut syscalls = Calls::default().expand(OnViolation::Error).unwrap();
+        let arguments = vec![(0, 2), (1, 1), (2, 262)];
+        let call = DeniedCall { name: "socket", number: 41, arguments, others: false };
+        assert_eq!(denial(&call, 1, &syscalls).why, None);
+        syscalls.rules.splice(..0, ports::rules());
+        let told = denial(&call, 1, &syscalls);
+        assert_eq!(told.why.as_deref(), Some("it would get round `network.tcp_ports`"));
+        assert_eq!(told.allow, None);
     }
 
     #[test]

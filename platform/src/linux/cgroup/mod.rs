@@ -27,7 +27,7 @@ pub(crate) use tree::{NoTree, Origin, Tree};
 use crate::{Bytes, Control, Enforcement, Hits, LaunchPlan, PlatformError, State, Usage};
 use file::SMALL;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt;
 use std::ops::BitOr;
@@ -158,6 +158,22 @@ impl Cgroup {
     /// lock on it is what tells a living sandbox from a leftover.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// A cgroup in it for a part of its processes, which can then be killed as one. It has no limits of its own, and all of
+    /// this one's hold for it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn part(&self, name: String) -> Result<Self, PlatformError> {
+        let path = self.path.join(&name);
+        let fail = |error: Errno| {
+            PlatformError::system(format!("failed to make cgroup `{}`", path.display()), error)
+        };
+        rustix::fs::mkdirat(&self.dir, &name, Mode::from_raw_mode(0o755)).map_err(fail)?;
+        let dir = file::open_dir(self.dir.as_fd(), &name).map_err(fail)?;
+        let parent = rustix::io::fcntl_dupfd_cloexec(&self.dir, 3).map_err(fail)?;
+        Ok(Self::new(dir, Arc::new(parent), name, path))
     }
 
     /// The name of its directory: the id of the sandbox.

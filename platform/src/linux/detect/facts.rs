@@ -2,7 +2,6 @@
 
 use super::host::{Host, Namespace};
 use crate::Fact;
-use crate::Network;
 use crate::linux::cgroup::{Controllers, NoTree, Origin, Tree};
 use crate::linux::landlock;
 use rustix::fs::{Access, access};
@@ -193,7 +192,7 @@ fn apparmor(host: &Host) -> Option<Fact> {
 
 fn access_rules(host: &Host) -> Fact {
     match host.landlock {
-        Ok(abi) if landlock::rules(abi, &[], Network::None).complete => {
+        Ok(abi) if landlock::rules(abi, &[]).complete => {
             Fact::good("Landlock", format!("version {abi}"))
         }
         Ok(abi) => Fact::bad(

@@ -35,7 +35,9 @@ mod tests;
 mod told;
 
 use crate::names::{self, Arch, Entry};
-use crate::{OnViolation, PlatformError, SyscallAnswer, Syscalls};
+use crate::{
+    ArgumentTest, Compare, OnViolation, PlatformError, SyscallAnswer, SyscallRule, Syscalls,
+};
 use libc::{BPF_K, BPF_RET, SECCOMP_RET_ALLOW, SECCOMP_RET_LOG, sock_filter};
 use list::List;
 
@@ -91,15 +93,44 @@ struct Compiled {
 impl Compiled {
     /// Whether a call is carried out whatever its arguments.
     fn always(&self, arch: Arch, name: &str) -> Result<bool, PlatformError> {
-        let passes = |one: &sock_filter| {
-            u32::from(one.code) != BPF_RET | BPF_K
-                || matches!(one.k, SECCOMP_RET_ALLOW | SECCOMP_RET_LOG)
-        };
-        Ok(entry(name)?.number(arch).is_some_and(|number| match self.rules.get(&number) {
-            Some(instructions) => instructions.iter().all(passes),
-            None => self.list.allows(number),
-        }))
+        passes_always(arch, name, &self.list, &self.rules)
     }
+}
+
+fn passes_always(
+    arch: Arch,
+    name: &str,
+    list: &List,
+    rules: &arguments::Rules,
+) -> Result<bool, PlatformError> {
+    let passes = |one: &sock_filter| {
+        u32::from(one.code) != BPF_RET | BPF_K
+            || matches!(one.k, SECCOMP_RET_ALLOW | SECCOMP_RET_LOG)
+    };
+    Ok(entry(name)?.number(arch).is_some_and(|number| match rules.get(&number) {
+        Some(instructions) => instructions.iter().all(passes),
+        None => list.allows(number),
+    }))
+}
+
+/// What of it decides about the calls of [`LAUNCH`]. The flags with which the launch itself sends are known; of the other
+/// arguments none is, since they are descriptors and addresses.
+fn as_launch_meets_it(syscalls: &Syscalls) -> Syscalls {
+    const FLAGS: u8 = 3;
+    let sent_with = u64::from(libc::MSG_NOSIGNAL.cast_unsigned());
+    let may_hold = |test: &ArgumentTest| {
+        test.index != FLAGS
+            || match test.compare {
+                Compare::Equal(value) => sent_with == value,
+                Compare::NotEqual(value) => sent_with != value,
+                Compare::Masked { mask, value } => sent_with & mask == value,
+                Compare::Any(bits) => sent_with & bits != 0,
+            }
+    };
+    let of_launch = |rule: &&SyscallRule| LAUNCH.contains(&rule.name.as_str());
+    let met = |rule: &&SyscallRule| rule.name != "sendto" || rule.tests.iter().all(may_hold);
+    let rules = syscalls.rules.iter().filter(of_launch).filter(met).cloned().collect();
+    Syscalls { rules, ..syscalls.clone() }
 }
 
 /// The processor is an argument, so that the programs of each are tested on all.
@@ -114,8 +145,10 @@ fn compile_for(arch: Arch, syscalls: &Syscalls) -> Result<Compiled, PlatformErro
         )));
     }
     let compiled = Compiled { program, list, rules };
+    let for_launch = as_launch_meets_it(syscalls);
+    let rules = arguments::compile(arch, &for_launch, &compiled.list)?;
     for name in LAUNCH {
-        if !compiled.always(arch, name)? {
+        if !passes_always(arch, name, &compiled.list, &rules)? {
             return Err(PlatformError::invalid(format!(
                 "the system call `{name}` isn't allowed, and no program can be started without it"
             )));
