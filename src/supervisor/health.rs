@@ -121,6 +121,8 @@ impl Look {
 pub(super) struct Looks {
     all: Vec<Looking>,
     working: JoinSet<Result<(), String>>,
+    /// What the last look said that failed.
+    trouble: Option<String>,
 }
 
 #[derive(Debug)]
@@ -150,7 +152,7 @@ impl Looks {
             turn: Turn::Nobody,
             last_error: None,
         };
-        Self { all: looks.iter().map(looking).collect(), working: JoinSet::new() }
+        Self { all: looks.iter().map(looking).collect(), working: JoinSet::new(), trouble: None }
     }
 
     /// Begins to look for a purpose.
@@ -211,6 +213,9 @@ impl Looks {
         }
         let verdict = one.tally.count(&one.look.probe, result.is_ok());
         one.last_error = result.err();
+        if one.last_error.is_some() {
+            self.trouble.clone_from(&one.last_error);
+        }
         verdict.map(|verdict| (one.look.purpose, verdict))
     }
 
@@ -225,8 +230,8 @@ impl Looks {
         }
     }
 
-    /// Why the last look for a purpose failed, if it did.
-    pub(super) fn error(&self, purpose: Purpose) -> Option<&str> {
-        self.all.iter().find(|one| one.look.purpose == purpose)?.last_error.as_deref()
+    /// What the last look said that failed.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 }

@@ -248,6 +248,7 @@ impl Actor {
                 () = self.launch.gate.changed() => self.refresh(),
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
+                    self.tell_trouble();
                     if let Some((purpose, well)) = verdict {
                         self.hear(purpose, well).await;
                     }
@@ -324,6 +325,16 @@ impl Actor {
         }
     }
 
+    /// What the last look said that failed, where that is new.
+    fn tell_trouble(&self) {
+        let Some(trouble) = self.looks.trouble() else { return };
+        self.status.send_if_modified(|status| {
+            let is_new = status.error.as_deref() != Some(trouble);
+            status.error = Some(trouble.to_owned());
+            is_new
+        });
+    }
+
     /// A probe has changed its mind.
     async fn hear(&mut self, purpose: Purpose, well: bool) {
         let happening = match (purpose, well) {
@@ -334,9 +345,6 @@ impl Actor {
             // That it lives needs no saying.
             (Purpose::Liveness, true) => return self.tell(),
         };
-        if let Some(error) = self.looks.error(purpose).filter(|_| !well).map(str::to_owned) {
-            self.status.send_modify(|status| status.error = Some(error));
-        }
         self.take_in(Event::Of(self.life.generation(), happening)).await;
     }
 
