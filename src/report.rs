@@ -33,6 +33,8 @@ pub enum Cause {
     LimitExceeded,
     /// Somebody asked Stockade to end it.
     Stopped,
+    /// Nobody saw how it ended: it had outlived its supervisor, and what kept its exit status was killed.
+    Unobserved,
 }
 
 /// Why Stockade itself set out to end a sandbox.
@@ -211,6 +213,7 @@ pub fn verdict(ended: &Ended, intent: Option<Intent>) -> (Cause, Option<Control>
         }
         (None, HowEnded::Denied(_)) => (Cause::Denied, Some(Control::Syscalls)),
         (None, HowEnded::Signaled(_)) => (Cause::Signalled, None),
+        (None, HowEnded::Unobserved) => (Cause::Unobserved, None),
         (None, _) => (Cause::Exited, None),
     }
 }

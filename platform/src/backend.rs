@@ -1,6 +1,7 @@
 //! What every platform answers.
 
 use crate::plan::readable;
+use crate::{Adoption, ProcessIdentity, Witness};
 use crate::{
     Bytes, Changes, Control, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet,
     Support, Usage,
@@ -61,6 +62,21 @@ pub trait Backend: Send + Sync + Debug {
     /// # Errors
     /// When any step fails: then nothing of it is left behind.
     fn launch(&self, plan: &LaunchPlan, stdio: StdioSet) -> Result<Launched, PlatformError>;
+
+    /// Takes over a sandbox that was launched by another process, with this plan's id and `lasting`: what the plan says of
+    /// limits and rules is for those that this process holds from now on. Whatever is `known` of its first process must be
+    /// true of the one that answers, or nothing is done. Must be called inside a tokio runtime, as [`Self::launch`].
+    ///
+    /// # Errors
+    /// When it is there, and something of it can't be taken over; nothing was done to it then.
+    fn adopt(
+        &self,
+        plan: &LaunchPlan,
+        known: Option<&ProcessIdentity>,
+    ) -> Result<Adoption, PlatformError> {
+        let _nothing_lasts = (plan, known);
+        Ok(Adoption::Gone)
+    }
 }
 
 /// A started sandbox and the caller's ends of its pipes.
@@ -223,6 +239,35 @@ pub trait Running: Send + Debug {
         None
     }
 
+    /// What tells its first process from every other; `None` where it doesn't outlive its starter.
+    fn identity(&self) -> Option<ProcessIdentity> {
+        None
+    }
+
+    /// Leaves a note for a next starter, instead of the one before; lost where it doesn't outlive this one.
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    fn remember(&self, memo: &[u8]) -> Result<(), PlatformError> {
+        let _lost = memo;
+        Ok(())
+    }
+
+    /// Takes it for what is in force that was found out at the launch, by whoever launched it.
+    fn recall(&mut self, enforcement: Vec<Enforcement>) {
+        drop(enforcement);
+    }
+
+    /// Names who is told how the program of one ended that outlives its starter, before that is forgotten.
+    fn witness(&mut self, witness: Witness) {
+        drop(witness);
+    }
+
+    /// Whether it goes on when this is dropped, where it outlives a starter; else that ends it.
+    fn detach(&mut self, detached: bool) {
+        let _ends = detached;
+    }
+
     /// What is in force, from what was read back.
     fn enforcement(&self) -> &[Enforcement];
 
@@ -293,4 +338,6 @@ pub enum HowEnded {
     Signaled(i32),
     /// It was ended for a forbidden system call, by this signal.
     Denied(i32),
+    /// Nobody saw it: it had outlived its starter, and what kept its status was killed.
+    Unobserved,
 }

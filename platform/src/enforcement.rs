@@ -1,7 +1,7 @@
 //! What is really in force, told after the fact.
 
 use crate::Control;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How one control ended up, from what was read back or from the step that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Enforcement {
 }
 
 /// The three ends of a control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The kernel holds it.

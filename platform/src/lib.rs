@@ -12,6 +12,7 @@
 //!
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
+mod adoption;
 mod backend;
 mod changes;
 pub mod console;
@@ -38,6 +39,8 @@ mod process;
 mod replacement;
 mod secret;
 mod signal;
+#[cfg(unix)]
+mod state_dir;
 mod stdio;
 mod support;
 mod units;
@@ -49,6 +52,7 @@ pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
+pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use backend::{
     Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim, View,
 };
@@ -80,6 +84,8 @@ pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
+#[cfg(unix)]
+pub use state_dir::{StateDir, reserve_room};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };

@@ -2,7 +2,7 @@
 
 use crate::{
     AllowRule, Bytes, Control, Cores, Errno, IdRange, IdSet, IoLimit, Network, Publish, Secret,
-    TcpPorts,
+    TcpPorts, Token,
 };
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,9 @@ pub struct LaunchPlan {
     pub watch: bool,
     /// Whether paths that are denied are told, which makes each system call that names a path slow.
     pub trace: bool,
+    /// Whether it outlives its starter, and what a next one has to know then; it needs an init and processes of its own.
+    #[serde(skip)]
+    pub lasting: Option<Token>,
     /// What was decided for each control that the policy asks for.
     pub controls: BTreeMap<Control, Decision>,
     /// Controls that may be missing where only the launch finds out that they can't be held.
@@ -87,6 +90,7 @@ impl LaunchPlan {
             terminal: false,
             watch: false,
             trace: false,
+            lasting: None,
             controls: BTreeMap::new(),
             accepted: BTreeSet::new(),
         }

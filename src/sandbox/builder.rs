@@ -1,12 +1,16 @@
 //! Describing a sandbox, and starting it.
 
+use super::memo::Memo;
 use super::watch::watched;
 use super::{PolicyName, Sandbox};
 use crate::denials::Told;
 use crate::error::Error;
 use crate::events::News;
 use crate::network::{Passage, Published};
-use crate::platform::{Backend, Control, Decision, Hits, Probe, Stdio, StdioSet, Usage};
+use crate::platform::{
+    self, Adoption, Backend, Control, Decision, Hits, LaunchPlan, Launched, Probe, ProcessIdentity,
+    Stdio, StdioSet, Token, Usage,
+};
 use crate::policy::Policy;
 use crate::{output, plan};
 use std::ffi::OsString;
@@ -41,6 +45,7 @@ pub struct SandboxBuilder {
     watch: bool,
     trace: bool,
     dialed: bool,
+    lasting: Option<Token>,
     backend: Option<Arc<dyn Backend>>,
 }
 
@@ -56,6 +61,7 @@ impl SandboxBuilder {
             watch: false,
             trace: false,
             dialed: false,
+            lasting: None,
             backend: None,
         }
     }
@@ -148,20 +154,77 @@ impl SandboxBuilder {
         self
     }
 
+    /// Has it outlive this process: another one that knows its id and this token may take it over then.
+    #[must_use]
+    pub(crate) fn lasting(mut self, token: Token) -> Self {
+        self.lasting = Some(token);
+        self
+    }
+
     /// Starts it, and returns when the program runs. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When a control of the policy can't be enforced here ([`Error::is_unsupported`]), or a step of the launch failed.
     /// Nothing is left behind then.
-    pub fn start(self) -> Result<Sandbox, Error> {
-        let backend = match self.backend {
+    pub fn start(mut self) -> Result<Sandbox, Error> {
+        let (backend, plan) = self.plan()?;
+        // Before anything runs: a port may be taken.
+        let published = Published::bind(&plan)?;
+        let mut stdio = std::mem::take(&mut self.stdio);
+        let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
+        let output = output.transpose()?;
+        let memo = Memo::begun(jiff::Timestamp::now());
+        let launched = backend.launch(&plan, stdio)?;
+        let sandbox = self.sandbox(plan, launched, (published, output), &memo, Instant::now())?;
+        if sandbox.plan.lasting.is_some() {
+            sandbox.running.remember(&Memo::of(&sandbox).written()?)?;
+        }
+        Ok(sandbox)
+    }
+
+    /// Takes over one that was launched by another process with the same id and token. The policy should be the same, too:
+    /// what stands in it of limits and rules that this process holds is what counts from now on.
+    ///
+    /// # Errors
+    /// As [`Backend::adopt`](crate::platform::Backend::adopt).
+    pub(crate) fn adopt(mut self, known: Option<&ProcessIdentity>) -> Result<Adopted, Error> {
+        let (backend, plan) = self.plan()?;
+        let published = Published::bind(&plan)?;
+        let mut stdio = std::mem::take(&mut self.stdio);
+        let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
+        let output = output.transpose()?;
+        let adopted = match backend.adopt(&plan, known)? {
+            Adoption::Taken(adopted) => *adopted,
+            Adoption::Gone => return Ok(Adopted::Gone),
+            Adoption::Unknown(why) => return Ok(Adopted::Unknown(why)),
+        };
+        let platform::Adopted { mut running, stdout, stderr, gate, memo, age } = adopted;
+        let mut memo = Memo::read(&memo);
+        running.recall(memo.enforcement());
+        // Where something else fails here, it isn't to end for it.
+        running.detach(true);
+        let began = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        if memo.started_at.is_empty() {
+            let age = jiff::SignedDuration::try_from(age).unwrap_or_default();
+            memo = Memo::begun(jiff::Timestamp::now().checked_sub(age).unwrap_or_default());
+        }
+        let (stdin, terminal) = (None, None);
+        let launched = Launched { running, stdin, stdout, stderr, terminal, gate };
+        let mut sandbox = self.sandbox(plan, launched, (published, output), &memo, began)?;
+        sandbox.detach(false);
+        Ok(Adopted::Taken(Box::new(sandbox)))
+    }
+
+    fn plan(&mut self) -> Result<(Arc<dyn Backend>, LaunchPlan), Error> {
+        let backend = match self.backend.take() {
             Some(backend) => backend,
-            None => Arc::from(crate::platform::native()?),
+            None => Arc::from(platform::native()?),
         };
         let program = self.command.first().map(OsString::as_os_str);
+        let id = self.id.take().unwrap_or_else(|| plan::new_id(self.name.as_deref(), program));
         let request = plan::LaunchRequest {
-            id: self.id.unwrap_or_else(|| plan::new_id(self.name.as_deref(), program)),
-            command: self.command,
+            id,
+            command: std::mem::take(&mut self.command),
             environment: std::env::vars_os().collect(),
             working_directory: std::env::current_dir().ok(),
             terminal: self.terminal,
@@ -170,24 +233,30 @@ impl SandboxBuilder {
         plan.watch = self.watch;
         plan.trace = self.trace;
         plan.dialed = self.dialed;
-        // Before anything runs: a port may be taken.
-        let published = Published::bind(&plan)?;
-        let started_at = jiff::Timestamp::now().to_string();
-        let mut stdio = self.stdio;
-        let output = plan.limits.output.map(|most| output::Limited::new(most.0, &mut stdio));
-        let output = output.transpose()?;
-        let mut launched = backend.launch(&plan, stdio)?;
+        plan.lasting = self.lasting;
+        Ok((backend, plan))
+    }
+
+    /// What was launched, with everything that is held from here on.
+    fn sandbox(
+        self,
+        plan: LaunchPlan,
+        mut launched: Launched,
+        (published, output): (Published, Option<output::Limited>),
+        memo: &Memo,
+        began: Instant,
+    ) -> Result<Sandbox, Error> {
         let dialer = launched.gate.dialer.clone();
         let passage = Passage::open(&plan, published, std::mem::take(&mut launched.gate))?;
         let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
         let watcher = if stalls { launched.running.watcher(Hits::default())? } else { None };
-        let deadline = plan.limits.wall_time.map(|time| Instant::now() + time);
+        let deadline = plan.limits.wall_time.map(|time| began + time);
         Ok(Sandbox {
             policy: PolicyName { name: self.policy.name.clone(), digest: self.policy.digest() },
             watched: watched(&plan),
             plan,
-            started_at,
+            started_at: memo.started_at.clone(),
             denials: Told::new(launched.running.denials()),
             running: launched.running,
             stdin: launched.stdin,
@@ -205,10 +274,21 @@ impl SandboxBuilder {
             paused: false,
             asked: AtomicBool::new(false),
             server: None,
-            began: Instant::now(),
+            began,
             latest: Usage::default(),
             peaks: Usage::default(),
             ended: None,
         })
     }
+}
+
+/// What became of a sandbox whose starter is gone.
+#[derive(Debug)]
+pub(crate) enum Adopted {
+    /// It is there, or its end waits to be told.
+    Taken(Box<Sandbox>),
+    /// Nothing is left of it.
+    Gone,
+    /// Nobody knows, for this reason.
+    Unknown(String),
 }

@@ -2,10 +2,12 @@
 
 mod builder;
 mod inside;
+mod memo;
 mod requests;
 mod update;
 mod watch;
 
+pub(crate) use builder::Adopted;
 pub use builder::SandboxBuilder;
 pub use inside::Inside;
 pub use update::Consequence;
@@ -18,7 +20,8 @@ use crate::network::Passage;
 use crate::output;
 use crate::platform::{
     BoxFuture, Control, Dialer, Ended, Enforcement, Event, Execution, Hits, HowEnded, InputPipe,
-    LaunchPlan, OomKill, OutputPipe, Running, Signal, StdioSet, Terminal, Usage, Wished,
+    LaunchPlan, OomKill, OutputPipe, ProcessIdentity, Running, Signal, StdioSet, Terminal, Usage,
+    Wished, Witness,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -123,6 +126,21 @@ impl Sandbox {
     /// What the program wished for so far, where it is watched ([`SandboxBuilder::watch`]).
     pub fn wishes(&self) -> Wished {
         self.running.wishes().all()
+    }
+
+    /// What tells its first process from every other; `None` where it doesn't outlive this process.
+    pub(crate) fn identity(&self) -> Option<ProcessIdentity> {
+        self.running.identity()
+    }
+
+    /// Names who is told of the program's end before that is forgotten.
+    pub(crate) fn witness(&mut self, witness: Witness) {
+        self.running.witness(witness);
+    }
+
+    /// Whether it goes on when this is dropped, where it outlives this process.
+    pub(crate) fn detach(&mut self, detached: bool) {
+        self.running.detach(detached);
     }
 
     /// Sends a signal to the program.

@@ -3,6 +3,7 @@
 use super::capture::{Capture, Captured};
 use super::gate::{Gate, Needed};
 use super::health::{HealthCheck, Look};
+use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
 use super::lines::Teller;
 use super::news::News;
@@ -174,12 +175,16 @@ impl Controller {
         teller: Teller,
         news: News,
         backend: Option<Arc<dyn Backend>>,
+        journal: Option<&Journal>,
     ) -> Self {
         let launch = Launch::of(name, service, needs, backend);
         let capture = Capture::new(KEPT).telling(teller);
         let rules = service.rules.clone();
-        let (actor, requests, status) =
+        let (mut actor, requests, status) =
             Actor::new(service.enabled, rules, launch, capture.clone(), Some(news));
+        if let Some(journal) = journal {
+            actor.remember_in(journal, name, service.enabled);
+        }
         tokio::spawn(actor.act());
         Self { requests, status, capture }
     }
@@ -240,7 +245,7 @@ impl Controller {
     /// As [`Self::wait_for`].
     pub async fn stop(&self) -> Result<Status, Error> {
         self.ask(Event::Stop).await?;
-        self.wait_for(Status::is_at_rest).await
+        self.wait_for(Status::is_settled).await
     }
 
     /// Ends it at once, and returns when nothing of it is left. It isn't started again by itself.
@@ -249,7 +254,7 @@ impl Controller {
     /// As [`Self::wait_for`].
     pub async fn kill(&self) -> Result<Status, Error> {
         self.ask(Event::Kill).await?;
-        self.wait_for(Status::is_at_rest).await
+        self.wait_for(Status::is_settled).await
     }
 
     /// Asks it to end, and starts it anew when nothing of it is left.

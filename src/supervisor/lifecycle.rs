@@ -7,20 +7,24 @@
 //! A run has ended when nothing of it is left, never when its first process has: only then is there a next one.
 
 mod requests;
+mod resumed;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub(super) use words::Left;
 pub use words::{Action, Event, Generation, Happening, Reaction, Rules, Started, State};
 
 use super::outcome::{Outcome, Trouble};
 use super::restart::{Attempts, Moment, Next, OnExhausted};
 use crate::platform::Control;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use words::Phase;
 
 /// What comes when nothing of a run is left that is ended on purpose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum After {
     /// Nothing.
     Rest,
@@ -32,8 +36,9 @@ enum After {
     Judge(Option<Outcome>),
 }
 
-/// One supervised program.
-#[derive(Clone, Debug, PartialEq)]
+/// One supervised program. Its JSON form is what a supervisor writes down for the next one; moments are of the monotonic clock
+/// then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lifecycle {
     state: State,
     generation: Generation,
@@ -116,6 +121,11 @@ impl Lifecycle {
     /// After which trouble its present run was started; none where somebody asked for it.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble
+    }
+
+    /// When its present run had started.
+    pub(super) fn started_at(&self) -> Option<Moment> {
+        self.started_at
     }
 
     /// When it wants to be told the time.

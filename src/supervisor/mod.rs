@@ -9,13 +9,17 @@
 mod capture;
 pub mod checks;
 mod controller;
+mod diary;
 mod gate;
 mod health;
+mod journal;
 mod lifecycle;
 mod lines;
 mod news;
+mod orphans;
 mod outcome;
 mod probe;
+mod record;
 mod restart;
 mod service;
 mod stack;
@@ -25,6 +29,8 @@ pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 
 pub use health::{Health, HealthCheck, MemoryCheck, TcpCheck, Vitals};
+pub use journal::Journal;
+
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };

@@ -2,11 +2,13 @@
 
 use crate::platform::Control;
 use crate::report::{Cause, ExitReport};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// How one run came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// It exited with this code.
@@ -50,6 +52,7 @@ impl Outcome {
             Cause::TimedOut => Self::RunTimedOut,
             Cause::Denied => Self::Denied,
             Cause::LimitExceeded => report.limit.map_or(Self::Unobserved, Self::Limit),
+            Cause::Unobserved => Self::Unobserved,
             Cause::LaunchFailed => Self::NotLaunched(report.error.clone().unwrap_or_default()),
         }
     }
@@ -114,7 +117,8 @@ impl fmt::Display for Outcome {
 
 /// What kind of trouble a restart is for. Each has a budget of its own: a program that never starts is another matter than one
 /// that runs out of memory once a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Trouble {
     /// It ended before it was ready.

@@ -1,11 +1,12 @@
 //! Whether a program that ended is started again, and when. Pure.
 
 use super::outcome::{ExitStatuses, Outcome, Trouble};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A moment of the monotonic clock, counted from when the supervisor began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Moment(pub Duration);
 
 impl Moment {
@@ -189,7 +190,7 @@ impl Restart {
 }
 
 /// The attempts so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Attempts {
     /// Since everything was forgotten last.
     since_reset: u32,

@@ -1,7 +1,10 @@
 //! One supervised program as an actor: it alone owns the program's lifecycle and its sandbox, so that nothing that is asked
 //! of it and nothing that happens to it can overtake each other.
 
+mod resumed;
+
 use super::capture::Capture;
+use super::diary::Diary;
 use super::gate::{Gate, Needed};
 use super::health::{Health, Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
@@ -9,13 +12,15 @@ use super::lines::Stream;
 use super::news::{Counts, News};
 use super::outcome::Outcome;
 use super::probe::Purpose;
+use super::record::Run;
 use super::restart::Moment;
 use super::stack::Service;
 use crate::error::Error;
+use crate::plan::new_id;
 use crate::platform::{Backend, BoxFuture, Signal, Stdio};
 use crate::policy::Policy;
 use crate::report::ExitReport;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
@@ -62,6 +67,11 @@ impl Status {
         (self.state == State::Running).then(|| self.since.elapsed())
     }
 
+    /// Whether asking it to end brings nothing more: it is at rest, or can't be told from a stranger.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_at_rest() || self.state == State::Unknown
+    }
+
     /// Whether nothing of it runs, and nothing will by itself.
     pub fn is_at_rest(&self) -> bool {
         matches!(self.state, State::Disabled | State::Inactive | State::Failed | State::Completed)
@@ -101,7 +111,24 @@ impl Launch {
         }
     }
 
-    fn start(&self) -> Result<Sandbox, Error> {
+    fn start(&self, run: Option<&Run>) -> Result<Sandbox, Error> {
+        self.sandbox(run).start()
+    }
+
+    /// Takes over a run of the supervisor before.
+    fn adopt(&self, run: &Run) -> Result<Adopted, Error> {
+        self.sandbox(Some(run)).adopt(run.process.as_ref())
+    }
+
+    /// A run that is about to begin, and may outlive this supervisor.
+    fn run(&self) -> Result<Run, Error> {
+        let program = self.command.first().map(OsString::as_os_str);
+        let id = new_id(self.name.as_deref(), program);
+        let failed = |error| Error::io("failed to draw a token", error);
+        Run::new(id, self.policy.digest()).map_err(failed)
+    }
+
+    fn sandbox(&self, run: Option<&Run>) -> SandboxBuilder {
         let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
         if let Some(name) = &self.name {
             builder = builder.name(name);
@@ -112,11 +139,14 @@ impl Launch {
         if self.looks.iter().any(|look| look.check.dials()) {
             builder = builder.dialed();
         }
-        builder.stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped).start()
+        if let Some(run) = run {
+            builder = builder.id(run.id.clone()).lasting(run.token);
+        }
+        builder.stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped)
     }
 }
 
-/// The actor. It ends, and its sandbox with it, when nobody can ask it for anything any more.
+/// The actor. It ends, and its sandbox with it unless that is written down, when nobody can ask it for anything any more.
 pub(super) struct Actor {
     life: Lifecycle,
     rules: Rules,
@@ -126,6 +156,10 @@ pub(super) struct Actor {
     capture: Capture,
     news: Option<News>,
     run: Option<Sandbox>,
+    /// Where it is written down, if it is, and outlives this supervisor.
+    diary: Option<Diary>,
+    /// What is to be done first.
+    first: Vec<Action>,
     looks: Looks,
     /// The wait for what it depends on.
     waiting: Option<BoxFuture<'static, Event>>,
@@ -209,6 +243,8 @@ impl Actor {
             capture,
             news,
             run,
+            diary: None,
+            first: Vec::new(),
             looks,
             waiting,
             back: None,
@@ -221,6 +257,12 @@ impl Actor {
     }
 
     pub(super) async fn act(mut self) {
+        for action in std::mem::take(&mut self.first) {
+            if let Some(event) = self.carry_out(action).await {
+                self.take_in(event).await;
+            }
+        }
+        self.direct_looks();
         self.tell();
         self.announce();
         loop {
@@ -259,7 +301,12 @@ impl Actor {
 
     async fn answer(&mut self, ask: Ask) -> Result<(), Error> {
         match ask {
-            Ask::Event(event) => self.take_in(event).await,
+            Ask::Event(event) => {
+                if let Some(diary) = &mut self.diary {
+                    diary.hear(&event);
+                }
+                self.take_in(event).await;
+            }
             Ask::Signal(signal) => {
                 let nothing =
                     || Error::asked(format!("nothing of it runs: {}", self.life.why()), "");
@@ -293,6 +340,9 @@ impl Actor {
     /// Nothing of the run is left.
     async fn is_over(&mut self, report: Result<ExitReport, Error>) {
         // Where nobody can say how it ended, what may be left of it goes with this.
+        if let Some(run) = &mut self.run {
+            run.detach(false);
+        }
         self.run = None;
         self.looks = Looks::new(&[]);
         let outcome = match report {
@@ -368,7 +418,9 @@ impl Actor {
         while let Some(event) = events.pop_front() {
             let now = Moment(self.origin.elapsed());
             let before = (self.life.state(), self.life.generation());
-            for action in self.life.step(&self.rules, event, now, chance()) {
+            let actions = self.life.step(&self.rules, event, now, chance());
+            let actions = self.write_down(actions);
+            for action in actions {
                 if let Some(event) = self.carry_out(action).await {
                     events.push_back(event);
                 }
@@ -424,13 +476,38 @@ impl Actor {
         }
     }
 
+    /// Writes down where it is, before what comes of that is done.
+    fn write_down(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let Some(diary) = &mut self.diary else { return actions };
+        let launches = actions.iter().any(|action| matches!(action, Action::Launch(_)));
+        let written = match launches.then(|| self.launch.run()).transpose() {
+            Ok(run) => {
+                diary.run = run.or(diary.run.take());
+                diary.write(&self.life, launches)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            if launches {
+                (diary.run, diary.refused) = (None, error.chain());
+            }
+            self.failed(&error);
+        }
+        actions
+    }
+
     fn start(&mut self) -> Happening {
-        match self.launch.start() {
-            Ok(mut sandbox) => {
-                self.capture.attach(Stream::Output, sandbox.stdout.take());
-                self.capture.attach(Stream::Error, sandbox.stderr.take());
-                self.run = Some(sandbox);
-                self.looks = Looks::new(&self.launch.looks);
+        let run = match &mut self.diary {
+            Some(diary) => match diary.run.as_ref().ok_or(&mut diary.refused) {
+                Ok(run) => Some(run),
+                // What can't be written down would be nobody's if this supervisor died.
+                Err(refused) => return Happening::NotLaunched(std::mem::take(refused)),
+            },
+            None => None,
+        };
+        match self.launch.start(run) {
+            Ok(sandbox) => {
+                self.supervise(sandbox);
                 Happening::Launched
             }
             Err(error) => Happening::NotLaunched(error.chain()),
@@ -459,6 +536,22 @@ impl Actor {
             status.why = why;
             stale
         });
+    }
+
+    /// From now on this is its run.
+    fn supervise(&mut self, mut sandbox: Sandbox) {
+        self.capture.attach(Stream::Output, sandbox.stdout.take());
+        self.capture.attach(Stream::Error, sandbox.stderr.take());
+        if let Some(diary) = &mut self.diary {
+            sandbox.witness(diary.ledger.witness());
+            // Whatever becomes of this supervisor, its services go on.
+            sandbox.detach(true);
+            if let Some(run) = &mut diary.run {
+                run.process = sandbox.identity();
+            }
+        }
+        self.run = Some(sandbox);
+        self.looks = Looks::new(&self.launch.looks);
     }
 
     fn failed(&self, error: &Error) {

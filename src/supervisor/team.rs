@@ -2,8 +2,10 @@
 
 use super::controller::Controller;
 use super::gate::Needed;
+use super::journal::Journal;
 use super::lines::{Line, Lines, Teller, lines};
 use super::news::{Board, Notices};
+use super::orphans;
 use super::service::{Change, Launch, Status};
 use super::stack::{Difference, Service, Stack};
 use crate::error::Error;
@@ -19,6 +21,8 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub struct Supervisor {
     backend: Option<Arc<dyn Backend>>,
+    /// Where it writes down what the next one needs.
+    journal: Option<Journal>,
     lines: mpsc::Sender<Line>,
     board: Board,
     team: Mutex<Team>,
@@ -62,10 +66,31 @@ impl Supervisor {
 
     /// The same, through another backend than the platform's own.
     pub fn start_with(stack: &Stack, backend: Option<&Arc<dyn Backend>>) -> (Self, Lines) {
+        Self::begin(stack, backend, None)
+    }
+
+    /// The same with services that outlive it: when it is dropped, or this process dies, they go on, and the next one that is
+    /// started with the same journal takes them over. What runs of services that the stack hasn't any more is ended.
+    pub fn resume(
+        stack: &Stack,
+        journal: Journal,
+        backend: Option<&Arc<dyn Backend>>,
+    ) -> (Self, Lines) {
+        let (supervisor, lines) = Self::begin(stack, backend, Some(journal.clone()));
+        orphans::end(&journal, backend);
+        (supervisor, lines)
+    }
+
+    fn begin(
+        stack: &Stack,
+        backend: Option<&Arc<dyn Backend>>,
+        journal: Option<Journal>,
+    ) -> (Self, Lines) {
         let (sender, lines) = lines();
         let team = Team { stack: Arc::new(stack.clone()), services: BTreeMap::new() };
         let supervisor = Self {
             backend: backend.cloned(),
+            journal,
             lines: sender,
             board: Board::default(),
             team: Mutex::new(team),
@@ -84,7 +109,8 @@ impl Supervisor {
         let mut team = self.team();
         let (needs, backend) = (team.needs(service), self.backend.clone());
         let (teller, news) = (Teller::new(name, self.lines.clone()), self.board.of(name));
-        let controller = Controller::of(name, service, needs, teller, news, backend);
+        let journal = self.journal.as_ref();
+        let controller = Controller::of(name, service, needs, teller, news, backend, journal);
         team.services.insert(name.to_owned(), controller);
     }
 
@@ -113,12 +139,16 @@ impl Supervisor {
     /// is started again where it must be.
     ///
     /// # Errors
-    /// As [`Controller::wait_for`].
+    /// As [`Controller::wait_for`], or when the journal can't be written.
     pub async fn apply(&self, stack: Stack) -> Result<Vec<Difference>, Error> {
         let _one_after_the_other = self.applying.lock().await;
         let differences = self.stack().differences(&stack);
         let leaving = differences.iter().filter(|it| it.is_removed());
-        self.stop_those(leaving.map(|it| it.service.clone()).collect()).await?;
+        let leaving: Vec<String> = leaving.map(|it| it.service.clone()).collect();
+        self.stop_those(leaving.clone()).await?;
+        if let Some(journal) = &self.journal {
+            leaving.iter().try_for_each(|name| journal.forget(name))?;
+        }
         {
             let mut team = self.team();
             team.services.retain(|name, _| stack.services.contains_key(name));
@@ -165,6 +195,13 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Says that this supervisor ends: what is stopped from now on is started again with the next one.
+    pub fn close(&self) {
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
+    }
+
     /// Stops all services, each after those that depend on it, and returns when nothing of them is left.
     ///
     /// # Errors
@@ -181,7 +218,7 @@ impl Supervisor {
             let dependents = team.dependents(name, &names);
             working.spawn(async move {
                 for dependent in dependents {
-                    dependent.wait_for(Status::is_at_rest).await?;
+                    dependent.wait_for(Status::is_settled).await?;
                 }
                 controller.stop().await.map(|_| ())
             });

@@ -1,6 +1,7 @@
 //! The sandbox's first process: builds the walls, starts the program, reaps, and tells how it ended.
 
 use crate::interpret::{self, State};
+use crate::lasting::Keeping;
 use crate::listener::{self, Slot};
 use crate::{Message, Op, Phase, Script, second, sys};
 
@@ -31,6 +32,10 @@ pub fn run(script: &Script<'_>) -> ! {
     {
         fail(script, Phase::Init, 0, errno);
     }
+    // What it does at the program's end, to all but itself, must reach nobody else.
+    if script.lasting.is_some() && (sys::process_id() != 1 || !script.init) {
+        fail(script, Phase::Init, 6, libc::EINVAL);
+    }
     if let Err((index, errno)) = interpret::all(script, script.setup, &mut state) {
         fail(script, Phase::Setup, index, errno);
     }
@@ -45,7 +50,7 @@ pub fn run(script: &Script<'_>) -> ! {
     let become_it: fn(&(&Script<'_>, State<'_>)) -> ! =
         |(script, state)| become_program(script, *state);
     match second::until_exec(become_it, &(script, state), clocks) {
-        Ok(program) => stay(script, program, signals, slot, state.sockets),
+        Ok(program) => stay(script, program, signals, slot, &state),
         Err(errno) => fail(script, Phase::Init, 1, errno),
     }
 }
@@ -82,19 +87,33 @@ pub(crate) fn become_program(script: &Script<'_>, mut state: State<'_>) -> ! {
 ///
 /// It holds no capability but those of the script, no stream of the program's (a reader must see the end of a pipe when the program closes it),
 /// and can't be signalled from inside.
-fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, mut sockets: i32) -> ! {
+fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, state: &State<'_>) -> ! {
+    let keeping = Keeping::new(script, state, slot, program);
+    let (mut starter, mut sockets) = (script.control, state.sockets);
+    let door = script.lasting.map_or(-1, |lasting| lasting.door);
     if let Err(errno) = listener::hand_over(script.control, slot) {
         fail(script, Phase::Init, 5, errno);
     }
     // The program's own steps make the same calls, so where a filter around us forbids one, it has never run.
-    if let Err(errno) = lock_down([script.control, signals, sockets], script.init_rights) {
+    let own = [starter, signals, sockets, door];
+    let others = keeping.as_ref().map_or([&[][..]; 4], Keeping::descriptors);
+    if let Err(errno) = lock_down(&own, others, script.init_rights) {
         fail(script, Phase::Init, 4, errno);
     }
     // A program that failed before exec told so itself, before this.
     sys::send(script.control, Message::Started(program));
+    let mut ended = None;
     loop {
-        reap_all(script, program);
-        let [from_starter, children, asked] = sys::wait_for([script.control, signals, sockets]);
+        if let Some(status) = reap_all(starter, program, keeping.is_some()) {
+            sys::send(starter, Message::Exited(status));
+            match &keeping {
+                Some(keeping) => keeping.end_others(),
+                None => sys::exit(0),
+            }
+            ended = Some(status);
+        }
+        let [from_starter, children, asked, visited] =
+            sys::wait_for([starter, signals, sockets, if starter < 0 { door } else { -1 }]);
         if children {
             sys::drain(signals);
         }
@@ -103,12 +122,25 @@ fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, mut socket
             sockets = -1;
         }
         if from_starter {
-            match sys::receive(script.control) {
-                Some(Message::Signal(signal)) => sys::kill(program, signal),
-                Some(Message::Continue) => sys::kill(program.wrapping_neg(), libc::SIGCONT),
-                // The starter is gone, so nobody waits for the program any more.
-                _ => sys::exit(FAILED),
+            match (sys::receive(starter), &keeping) {
+                // The number of one that has ended may be another's by now.
+                (Some(Message::Signal(signal)), _) if ended.is_none() => sys::kill(program, signal),
+                (Some(Message::Continue), _) if ended.is_none() => {
+                    sys::kill(program.wrapping_neg(), libc::SIGCONT);
+                }
+                (Some(Message::Signal(_) | Message::Continue), _) => {}
+                (Some(Message::Go), Some(keeping)) => keeping.hand_over(starter, ended),
+                (Some(Message::Noted), Some(_)) if ended.is_some() => sys::exit(0),
+                // The starter is gone. So everything is, unless a next one may come.
+                (_, Some(_)) => {
+                    sys::close(starter);
+                    starter = -1;
+                }
+                (_, None) => sys::exit(FAILED),
             }
+        }
+        if visited && let Some(keeping) = &keeping {
+            starter = keeping.admit();
         }
     }
 }
@@ -128,12 +160,13 @@ fn give_socket(sockets: i32) -> bool {
 }
 
 /// Closes all but these descriptors, of which negative ones are none, and gives every right but these away.
-fn lock_down([a, b, c]: [i32; 3], rights: u64) -> sys::Result<()> {
-    let (low, high) = (a.min(b), a.max(b));
-    let kept = [low.min(c), low.max(c.min(high)), high.max(c)];
+fn lock_down(own: &[i32], others: [&[i32]; 4], rights: u64) -> sys::Result<()> {
+    let lowest_from = |first: u32| {
+        let all = others.iter().flat_map(|list| list.iter()).chain(own);
+        all.filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= first).min()
+    };
     let mut first = 0;
-    for kept in kept {
-        let Ok(kept) = u32::try_from(kept) else { continue };
+    while let Some(kept) = lowest_from(first) {
         if first < kept {
             sys::close_range(first, kept.wrapping_sub(1), false)?;
         }
@@ -144,14 +177,21 @@ fn lock_down([a, b, c]: [i32; 3], rights: u64) -> sys::Result<()> {
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
-fn reap_all(script: &Script<'_>, program: i32) {
+/// Reaps whoever has ended; the program's wait status, when it has.
+fn reap_all(starter: i32, program: i32, lasting: bool) -> Option<i32> {
+    let mut ended = None;
     while let Some((pid, status)) = sys::reap() {
         let stopped = status & 0xff == 0x7f;
-        if pid == program && stopped {
-            sys::send(script.control, Message::Stopped((status >> 8) & 0xff));
-        } else if pid == program {
-            sys::send(script.control, Message::Exited(status));
-            sys::exit(0);
+        if pid == program && !stopped {
+            ended = Some(status);
+            // Whoever is left goes with this process.
+            if !lasting {
+                return ended;
+            }
+        } else if pid == program && !lasting {
+            // Where nobody may be there to hear, nobody has a terminal either.
+            sys::send(starter, Message::Stopped((status >> 8) & 0xff));
         }
     }
+    ended
 }

@@ -32,6 +32,8 @@ pub(crate) struct State<'a> {
     stacked: u32,
     /// Where the starter asks for sockets; negative where it doesn't.
     pub(crate) sockets: i32,
+    /// What was made inside and handed out, for a next starter: the proxy's listening socket and the other end of `sockets`.
+    pub(crate) handed_out: [i32; 2],
     /// Where the program's process leaves what its first one hands over.
     listener: &'a Slot,
 }
@@ -39,7 +41,7 @@ pub(crate) struct State<'a> {
 impl<'a> State<'a> {
     pub(crate) const fn new(listener: &'a Slot) -> Self {
         let (root, bench, layers) = (libc::AT_FDCWD, libc::AT_FDCWD, libc::AT_FDCWD);
-        Self { root, bench, layers, stacked: 0, sockets: -1, listener }
+        Self { root, bench, layers, stacked: 0, sockets: -1, handed_out: [-1; 2], listener }
     }
 }
 
@@ -71,11 +73,12 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
         }
         Op::Hostname { name, len } => sys::set_hostname(at(name), len),
         Op::LoopbackUp => sys::loopback_up(),
-        Op::Listen { port } => listen(script.control, port),
+        Op::Listen { port } => listen(script, port, state),
         Op::OfferSockets => {
             let [ours, theirs] = sys::sockets::message_pair()?;
             state.sockets = ours;
-            hand_out(script.control, Message::Sockets, theirs)
+            state.handed_out[1] = hand_out_once(script, Message::Sockets, theirs)?;
+            Ok(())
         }
         Op::NewRoot { size } => new_root(script, size, state),
         Op::Directory { within, path, mode } => {
@@ -186,7 +189,8 @@ fn pivot_root(state: &mut State) -> Result<()> {
     for fd in [state.root, state.bench, state.layers] {
         sys::close(fd);
     }
-    *state = State { sockets: state.sockets, ..State::new(state.listener) };
+    let (sockets, handed_out) = (state.sockets, state.handed_out);
+    *state = State { sockets, handed_out, ..State::new(state.listener) };
     // The wall that everything stands behind is looked at once more.
     let (root, above) =
         (sys::identity(c"/".as_ptr().cast())?, sys::identity(c"/..".as_ptr().cast())?);
@@ -375,10 +379,19 @@ fn terminal(control: i32, rows: u16, columns: u16) -> Result<()> {
 }
 
 /// The socket belongs to this network for ever, wherever it is held.
-fn listen(control: i32, port: u16) -> Result<()> {
+fn listen(script: &Script<'_>, port: u16, state: &mut State<'_>) -> Result<()> {
     let socket = sys::sockets::stream()?;
     sys::sockets::listen_on_loopback(socket, port)?;
-    hand_out(control, Message::Proxy, socket)
+    state.handed_out[0] = hand_out_once(script, Message::Proxy, socket)?;
+    Ok(())
+}
+
+/// Sends a descriptor, and keeps it where there may be a next starter.
+fn hand_out_once(script: &Script<'_>, message: Message, fd: i32) -> Result<i32> {
+    if script.lasting.is_none() {
+        return hand_out(script.control, message, fd).map(|()| -1);
+    }
+    sys::send_descriptor(script.control, message, fd).map(|()| fd)
 }
 
 /// Sends a descriptor and keeps none.

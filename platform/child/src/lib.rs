@@ -14,6 +14,7 @@
 mod entry;
 mod init;
 mod interpret;
+mod lasting;
 mod listener;
 mod message;
 mod script;
@@ -23,5 +24,5 @@ mod sys;
 pub use entry::enter;
 pub use init::run;
 pub use message::{Message, Phase};
-pub use script::{AccessRule, Op, PortRule, Script, Source, Text};
+pub use script::{AccessRule, Lasting, Op, PortRule, Script, Source, Text};
 pub use sys::CLONE_NEWTIME;

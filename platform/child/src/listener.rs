@@ -19,6 +19,11 @@ impl Slot {
     pub(crate) const fn new() -> Self {
         Self(AtomicI32::new(NOTHING))
     }
+
+    /// The listener, if there is one; else something negative.
+    pub(crate) fn listener(&self) -> i32 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Installs the filter that tells, or the plain one.

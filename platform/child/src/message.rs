@@ -52,6 +52,15 @@ pub enum Message {
     Listener,
     /// Denied system calls are answered by the kernel, since it gave no such descriptor for this reason.
     Untold(i32),
+    /// From a next starter, who has just connected: the token that shows it to be one.
+    Attend([i32; 3]),
+    /// The answer to that, from the first process itself. At [`Self::Go`] it hands over what it keeps, and [`Self::Started`]
+    /// is the last of it.
+    Here,
+    /// A descriptor comes along: one that was given before the clone, by its place in [`Lasting::handed`](crate::Lasting::handed).
+    Kept(i32),
+    /// From the starter: the end of the program is taken note of, so nothing keeps the first process any more.
+    Noted,
 }
 
 impl Message {
@@ -75,6 +84,10 @@ impl Message {
             Self::Socket => [11, 0, 0, 0],
             Self::Untold(errno) => [12, errno, 0, 0],
             Self::Proxy => [13, 0, 0, 0],
+            Self::Attend([a, b, c]) => [14, a, b, c],
+            Self::Here => [15, 0, 0, 0],
+            Self::Kept(place) => [16, place, 0, 0],
+            Self::Noted => [17, 0, 0, 0],
         }
     }
 
@@ -105,6 +118,10 @@ impl Message {
             11 => Self::Socket,
             12 => Self::Untold(a),
             13 => Self::Proxy,
+            14 => Self::Attend([a, index, errno]),
+            15 => Self::Here,
+            16 => Self::Kept(a),
+            17 => Self::Noted,
             _ => return None,
         })
     }

@@ -237,6 +237,19 @@ pub struct PortRule {
     pub rights: u64,
 }
 
+/// What a first process keeps that outlives its starter.
+#[derive(Clone, Copy, Debug)]
+pub struct Lasting<'a> {
+    /// Listens for the next starter.
+    pub door: i32,
+    /// What a next starter has to know.
+    pub token: [i32; 3],
+    /// Descriptors for the next starter; negative ones are none.
+    pub handed: &'a [i32],
+    /// Descriptors that are kept open for the locks on them.
+    pub held: &'a [i32],
+}
+
 /// Everything that the child needs, all of it made before the clone.
 #[derive(Clone, Copy, Debug)]
 pub struct Script<'a> {
@@ -266,6 +279,8 @@ pub struct Script<'a> {
     pub init: bool,
     /// Capabilities that it keeps then; none, as a rule.
     pub init_rights: u64,
+    /// Whether, as init, it outlives its starter, and with what.
+    pub lasting: Option<Lasting<'a>>,
 }
 
 impl Script<'_> {

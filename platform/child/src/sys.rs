@@ -583,14 +583,25 @@ pub(crate) fn drain(fd: i32) {
     };
 }
 
-/// Waits until one of three descriptors is ready or its other end is gone; tells which. A negative one never is.
-pub(crate) fn wait_for(descriptors: [i32; 3]) -> [bool; 3] {
+/// Waits until one of these descriptors is ready or its other end is gone; tells which. A negative one never is.
+pub(crate) fn wait_for<const N: usize>(descriptors: [i32; N]) -> [bool; N] {
     let mut entries = descriptors.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let args = [entries.as_mut_ptr() as usize, entries.len(), 0, 0, 8, 0];
     // An interrupted call reports nothing ready, and the caller asks again.
     // SAFETY: the entries outlive the call; no timeout and no mask are passed.
     let _ready = unsafe { call(Sysno::ppoll, args) };
     entries.map(|entry| entry.revents != 0)
+}
+
+/// Whether a descriptor becomes ready within so many milliseconds.
+pub(crate) fn is_ready_within(fd: i32, milliseconds: i32) -> bool {
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let seconds = libc::time_t::from(milliseconds / 1000);
+    let time = [seconds, i64::from(milliseconds % 1000) * 1_000_000];
+    let args = [ptr::from_mut(&mut entry) as usize, 1, time.as_ptr() as usize, 0, 8, 0];
+    // SAFETY: the entry and the time, of the layout of `struct timespec`, outlive the call; no mask is passed.
+    let ready = unsafe { call(Sysno::ppoll, args) };
+    ready == Ok(1)
 }
 
 /// Sends a message; there is nobody to tell a failure: the other end is then gone.

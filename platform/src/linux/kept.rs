@@ -7,7 +7,7 @@
 use super::view::{open_host, real};
 use crate::plan::readable;
 use crate::{PlatformError, RuntimeDir, Stage};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchmod, fchown,
     flock, fstat, mkdirat, openat2, symlinkat, unlinkat,
@@ -53,6 +53,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// What holds the lock: as long as a copy of it is open, the directory is taken.
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.mark.as_fd()
+    }
+
     /// Opens a directory to keep changes in, or makes it, and takes it for this sandbox alone.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A launch flows through `prepare` (decide and allocate), `cgroup` (quotas, before a process exists), `spawn`
 //! (clone and wait for exec) into `running`. What the child does is in the package `stockade-child`.
 
+mod adopt;
 mod apparmor;
 mod capabilities;
 mod cgroup;
@@ -17,6 +18,7 @@ mod identity;
 mod kept;
 mod kernel_log;
 mod landlock;
+mod lasting;
 mod listener;
 mod mounts;
 mod ownership;
@@ -32,13 +34,16 @@ mod text;
 mod view;
 mod window;
 
+use crate::{Adoption, ProcessIdentity};
 use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
 use crate::{Control, Decision, Dialer, Enforcement, Gate, Overlay, State};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
 use identity::{Caller, Ids};
 use kept::Kept;
+use lasting::Luggage;
 use prepare::{Prepared, Walls};
 use running::LinuxRunning;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use spawn::Untold;
 use std::ffi::OsStr;
@@ -116,7 +121,23 @@ impl Backend for LinuxBackend {
         self.sweep();
         let (disk, space) = disk::hold(plan, &prepared.writable)?;
         let (cgroup, quotas) = group_for(self.tree(), plan)?;
-        let spawned = spawn::spawn(&prepared, cgroup.as_ref())?;
+        let locks = [
+            cgroup.as_ref().map(Cgroup::fd),
+            disk.as_ref().and_then(disk::DiskQuota::lock),
+            claim.lock(),
+            kept.as_ref().map(Kept::lock),
+        ];
+        let luggage = luggage(plan, &mut prepared, &streams, &locks)?;
+        let spawned = match spawn::spawn(&prepared, cgroup.as_ref()) {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                luggage.into_iter().for_each(Luggage::discard);
+                return Err(error);
+            }
+        };
+        let lasting = luggage.map(Luggage::leave);
+        // Its control socket's end isn't the end of one that lasts.
+        let guard = lasting.is_some().then(|| spawn::Guard::of(&spawned.pidfd)).transpose()?;
         if let Some(kept) = &mut kept {
             kept.settle(&plan.id)?;
         }
@@ -144,10 +165,47 @@ impl Backend for LinuxBackend {
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
         running.know(walls);
+        if let Some(lasting) = lasting {
+            running.outlive(lasting)?;
+        }
+        guard.into_iter().for_each(spawn::Guard::disarm);
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal, gate })
     }
+
+    fn adopt(
+        &self,
+        plan: &LaunchPlan,
+        known: Option<&ProcessIdentity>,
+    ) -> Result<Adoption, PlatformError> {
+        adopt::adopt(plan, known, self.tree().as_ref().ok())
+    }
+}
+
+/// What a sandbox takes along that outlives its starter.
+fn luggage(
+    plan: &LaunchPlan,
+    prepared: &mut Prepared,
+    streams: &Streams,
+    locks: &[Option<BorrowedFd<'_>>],
+) -> Result<Option<Luggage>, PlatformError> {
+    let Some(token) = plan.lasting else { return Ok(None) };
+    // Its end is the end of all of it only as the first process of a namespace of its own.
+    if !plan.init || plan.controls.get(&Control::Processes) != Some(&Decision::Enforce) {
+        let reason = "only with an init and processes of its own can a sandbox outlive its starter";
+        return Err(PlatformError::unsupported(Control::Processes, reason));
+    }
+    if plan.terminal {
+        return Err(PlatformError::invalid(
+            "a terminal goes with its starter, and so does its program",
+        ));
+    }
+    let locks: Vec<BorrowedFd<'_>> = locks.iter().flatten().copied().collect();
+    let filter = prepared.script.filters.first().map(|filter| &**filter);
+    let luggage = Luggage::pack(&plan.id, token, streams.read_ends(), filter, &locks)?;
+    luggage.add_to(&mut prepared.script);
+    Ok(Some(luggage))
 }
 
 /// The directory in which a launch keeps changes, taken for it alone.
@@ -209,12 +267,12 @@ fn group_for(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{Access, Bind, Bytes, Ended, HowEnded, Tmp};
     use tokio::io::AsyncReadExt;
 
-    fn plan(script: &str) -> LaunchPlan {
+    pub(super) fn plan(script: &str) -> LaunchPlan {
         let command = ["/bin/sh", "-c", script].map(Into::into).to_vec();
         let mut plan = LaunchPlan::new("unit-0001", command);
         plan.filesystem.binds = ["/usr", "/bin", "/lib", "/lib64"]

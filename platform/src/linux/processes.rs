@@ -163,6 +163,18 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     u32::try_from(stat_field(text, 1)?).ok()
 }
 
+/// When a process was started, in ticks since the boot (proc_pid_stat(5), `starttime`); `None` when there is none, or only
+/// what is left of one that ended.
+pub(crate) fn started_at(pid: u32) -> Option<u64> {
+    let mut buffer = [0; TEXT];
+    let text = read_file(&Name::new(pid, "/stat"), &mut buffer).ok()?;
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    if matches!(words(text.get(end + 1..)?).next(), Some(b"Z" | b"X") | None) {
+        return None;
+    }
+    stat_field(text, 19)
+}
+
 fn failed(error: Errno) -> PlatformError {
     PlatformError::system("failed to look at the processes of the sandbox", error)
 }
@@ -320,7 +332,7 @@ fn times_in(stat: &[u8]) -> (Duration, Duration) {
     (from_ticks(ticks(11) + ticks(13)), from_ticks(ticks(12) + ticks(14)))
 }
 
-fn from_ticks(ticks: u64) -> Duration {
+pub(crate) fn from_ticks(ticks: u64) -> Duration {
     let second = rustix::param::clock_ticks_per_second().max(1);
     Duration::from_millis(ticks.saturating_mul(1000) / second)
 }

@@ -5,28 +5,51 @@ use super::disk::DiskQuota;
 use super::entry::{self, Entered};
 use super::identity::Claim;
 use super::kept::Kept;
+use super::lasting::Lasting;
 use super::listener::{Listener, Program};
 use super::prepare::{Prepared, Walls};
-use super::processes::{Sampler, first_child};
-use super::spawn::{self, Spawned};
+use super::processes::{Sampler, first_child, started_at};
+use super::spawn::{self, Spawned, Untold};
 use super::streams::Streams;
 use super::view::Sight;
 use super::window::Window;
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Execution, Hits, HowEnded,
-    LaunchPlan, NetworkUsage, OomKill, PlatformError, Process, Running, Signal, StdioSet, Usage,
-    View, Watcher, Wishes,
+    LaunchPlan, NetworkUsage, OomKill, PlatformError, Process, ProcessIdentity, Running, Signal,
+    StdioSet, Usage, View, Watcher, Wishes, Witness,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use stockade_child::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+
+/// What there is of a sandbox for a next starter.
+#[derive(Debug)]
+struct Outliving {
+    lasting: Lasting,
+    identity: ProcessIdentity,
+}
+
+/// A sandbox of another process's that was taken over.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) identity: ProcessIdentity,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) control: OwnedFd,
+    /// Where denied calls are told, and the filter that denies them.
+    pub(crate) listener: Option<(OwnedFd, Box<[libc::sock_filter]>)>,
+    /// The program's own process, as its first one counts.
+    pub(crate) program: i32,
+    pub(crate) age: Duration,
+    pub(crate) lasting: Lasting,
+}
 
 /// A started sandbox on Linux.
 #[derive(Debug)]
@@ -43,6 +66,13 @@ pub(crate) struct LinuxRunning {
     listener: Option<Listener>,
     denials: Arc<Denials>,
     wishes: Arc<Wishes>,
+    /// What there is of it for a next starter, where it outlives this one.
+    outliving: Option<Outliving>,
+    witness: Option<Witness>,
+    /// Whether this process, and nobody else, ended it by force.
+    killed: AtomicBool,
+    /// Whether it goes on without this one.
+    detached: bool,
     cgroup: Option<Cgroup>,
     disk: Option<DiskQuota>,
     /// Held until nothing of the tree is left.
@@ -112,6 +142,10 @@ impl LinuxRunning {
             listener: listener.transpose()?,
             denials,
             wishes,
+            outliving: None,
+            witness: None,
+            killed: AtomicBool::new(false),
+            detached: false,
             cgroup,
             disk,
             kept: None,
@@ -131,6 +165,49 @@ impl LinuxRunning {
             ended: None,
             stops: Arc::default(),
         })
+    }
+
+    /// Takes over one that was launched by another process.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the sandbox goes on then.
+    pub(crate) fn again(
+        taken: Taken,
+        plan: &LaunchPlan,
+        cgroup: Option<Cgroup>,
+    ) -> Result<Self, PlatformError> {
+        let Taken { identity, pidfd, control, listener, program, age, lasting } = taken;
+        let (listener, filter) = match listener {
+            Some((listener, filter)) => (Ok(listener), Some(filter)),
+            None => (Err(Untold::NotAsked), None),
+        };
+        let spawned = Spawned {
+            pid: identity.pid,
+            pidfd,
+            control,
+            handed: spawn::Handed::default(),
+            listener,
+            program,
+            started: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
+            moved: None,
+        };
+        let mut running = Self::new(spawned, plan, cgroup, None, Vec::new(), (filter, None))?;
+        running.outliving = Some(Outliving { lasting, identity });
+        Ok(running)
+    }
+
+    /// Has it outlive this process, as it was launched to.
+    ///
+    /// # Errors
+    /// When nothing tells its first process from others.
+    pub(crate) fn outlive(&mut self, lasting: Lasting) -> Result<(), PlatformError> {
+        let pid = self.pid;
+        // Not yet reaped, so that the number is still its own, even where it has ended.
+        let started = started_at(pid).unwrap_or(0);
+        let group = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+        let identity = ProcessIdentity { pid, started, group };
+        self.outliving = Some(Outliving { lasting, identity });
+        Ok(())
     }
 
     /// Keeps its user, and the directory of its changes, taken for as long as there is something of it.
@@ -156,7 +233,9 @@ impl LinuxRunning {
     fn hear(&mut self) -> Option<()> {
         match spawn::receive(self.control.get_ref().as_fd(), RecvFlags::DONTWAIT) {
             Ok((Some(Message::Exited(status)), _)) => {
-                self.program = Some((self.how(status), Instant::now()))
+                let how = self.how(status);
+                self.program = Some((how, Instant::now()));
+                self.note(how);
             }
             Ok((Some(Message::Stopped(_)), _)) => self.stops.notify_one(),
             Ok((Some(_), _)) => {}
@@ -165,6 +244,18 @@ impl LinuxRunning {
             Err(_) => self.control_closed = true,
         }
         (!self.control_closed).then_some(())
+    }
+
+    /// Lets the first process of one go that outlives its starter, when the end is taken note of.
+    fn note(&mut self, how: HowEnded) {
+        if self.outliving.is_none() {
+            return;
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.tell(how);
+        }
+        // One that is gone by itself needn't be told.
+        spawn::send(self.control.get_ref().as_fd(), Message::Noted).unwrap_or(());
     }
 
     fn how(&self, status: i32) -> HowEnded {
@@ -199,17 +290,37 @@ impl LinuxRunning {
                 ready = self.pidfd.readable() => {
                     drop(ready.map_err(failed)?);
                     while self.hear().is_some() {}
-                    let (status, usage) = super::reaped::reap(self.pidfd.get_ref().as_fd())
-                        .map_err(|error| PlatformError::system("failed to reap the sandbox", error))?;
-                    self.reaped = Some(usage);
+                    let reaped = match super::reaped::reap(self.pidfd.get_ref().as_fd()) {
+                        Ok((status, usage)) => (Some(status), usage),
+                        // It is somebody else's child: its starter is gone.
+                        Err(Errno::CHILD) if self.outliving.is_some() => (None, Usage::default()),
+                        Err(error) => {
+                            return Err(PlatformError::system("failed to reap the sandbox", error));
+                        }
+                    };
+                    self.reaped = Some(reaped.1);
                     // Nobody told of an end: the first process was the program, or was killed before it could.
                     if self.program.is_none() {
-                        self.program = Some((self.how(status), Instant::now()));
+                        let how = reaped.0.map_or_else(|| self.unobserved(), |status| self.how(status));
+                        self.program = Some((how, Instant::now()));
                     }
                 }
             }
         }
         self.finish().await
+    }
+
+    /// How one ended of which nobody told: its first process was killed, and its starter is another one.
+    fn unobserved(&self) -> HowEnded {
+        let for_memory = || {
+            let hits = self.cgroup.as_ref().and_then(|cgroup| cgroup.hits().ok());
+            hits.is_some_and(|hits| hits.memory_kills > 0)
+        };
+        if self.killed.load(Ordering::Relaxed) || for_memory() {
+            HowEnded::Signaled(libc::SIGKILL)
+        } else {
+            HowEnded::Unobserved
+        }
     }
 
     /// The first process is gone, and with it every process of its namespace; the cgroup says when that is done.
@@ -235,6 +346,13 @@ impl LinuxRunning {
         }
         // The next sandbox may go on with its changes.
         self.kept = None;
+        if let Some(outliving) = &self.outliving {
+            outliving.lasting.door.remove()?;
+            if self.disk.is_none() {
+                // Where another process set limits, they went with the locks of the first one.
+                super::disk::sweep().unwrap_or(0);
+            }
+        }
         ended.usage.network = self.traffic();
         ended.usage = ended.usage.or(&reaped);
         ended.usage.keep_peaks_of(&self.sampler.peaks());
@@ -298,6 +416,7 @@ impl Running for LinuxRunning {
         if self.reaped.is_some() {
             return Ok(());
         }
+        self.killed.store(true, Ordering::Relaxed);
         let killed =
             rustix::process::pidfd_send_signal(self.pidfd.get_ref(), rustix::process::Signal::KILL);
         if let Some(cgroup) = &self.cgroup {
@@ -431,6 +550,29 @@ impl Running for LinuxRunning {
         }
     }
 
+    fn identity(&self) -> Option<ProcessIdentity> {
+        self.outliving.as_ref().map(|outliving| outliving.identity.clone())
+    }
+
+    fn remember(&self, memo: &[u8]) -> Result<(), PlatformError> {
+        let Some(outliving) = &self.outliving else { return Ok(()) };
+        outliving.lasting.remember(memo).map_err(|error| {
+            PlatformError::system("failed to leave a note for the next starter", error)
+        })
+    }
+
+    fn recall(&mut self, enforcement: Vec<Enforcement>) {
+        self.enforcement = enforcement;
+    }
+
+    fn witness(&mut self, witness: Witness) {
+        self.witness = Some(witness);
+    }
+
+    fn detach(&mut self, detached: bool) {
+        self.detached = detached && self.outliving.is_some();
+    }
+
     fn denials(&self) -> Arc<Denials> {
         self.denials.clone()
     }
@@ -477,7 +619,13 @@ pub(crate) fn number(signal: Signal) -> i32 {
 
 impl Drop for LinuxRunning {
     fn drop(&mut self) {
-        if self.reaped.is_none() {
+        if self.detached {
+            if let Some(cgroup) = self.cgroup.take() {
+                cgroup.leave();
+            }
+            // Its limits on directories and its kept changes are the first process's to hold.
+            std::mem::forget((self.disk.take(), self.kept.take()));
+        } else if self.reaped.is_none() {
             // Nobody is left to tell; the control socket closes with this, which ends the sandbox all the same.
             self.kill().unwrap_or(());
             self.entered.close();

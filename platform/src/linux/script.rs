@@ -8,7 +8,7 @@ use rustix::process::Resource;
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
-use stockade_child::{AccessRule, Op, Phase, PortRule, Script, Source, Text};
+use stockade_child::{AccessRule, Lasting, Op, Phase, PortRule, Script, Source, Text};
 
 /// The kernel shows a new `/proc` only to those who see the whole of the outer one (fs/namespace.c, `mnt_already_visible`).
 const PROC_IS_COVERED: &str = "something covers parts of `/proc` around this process, as containers do: start it outside, show the \
@@ -33,12 +33,23 @@ pub(crate) struct OwnedScript {
     pub(crate) init: bool,
     /// Capabilities that the first process keeps as init.
     pub(crate) init_rights: u64,
+    /// What the first process keeps, where it outlives its starter.
+    pub(crate) lasting: Option<OwnedLasting>,
     /// Descriptors that operations use; open until the child has its copies.
     pub(crate) descriptors: Vec<OwnedFd>,
     argv: Vec<Text>,
     envp: Vec<Text>,
     text: Vec<u8>,
     known: HashMap<Box<[u8]>, Text>,
+}
+
+/// What [`stockade_child::Lasting`] borrows. The descriptors are somebody else's, and open until the child has its copies.
+#[derive(Debug)]
+pub(crate) struct OwnedLasting {
+    pub(crate) door: i32,
+    pub(crate) token: [i32; 3],
+    pub(crate) handed: Vec<i32>,
+    pub(crate) held: Vec<i32>,
 }
 
 impl OwnedScript {
@@ -130,6 +141,12 @@ impl OwnedScript {
             peer,
             init: self.init,
             init_rights: self.init_rights,
+            lasting: self.lasting.as_ref().map(|lasting| Lasting {
+                door: lasting.door,
+                token: lasting.token,
+                handed: &lasting.handed,
+                held: &lasting.held,
+            }),
         })
     }
 
@@ -194,6 +211,7 @@ impl OwnedScript {
                     "watch for the end of children",
                     "drop init's rights",
                     "hand over what tells of denied system calls",
+                    "outlive the starter, as the first of its processes",
                 ];
                 let step = step.get(place).copied().unwrap_or("an unknown step");
                 PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())

@@ -79,6 +79,24 @@ pub(crate) struct Guard {
     pub(crate) armed: bool,
 }
 
+impl Guard {
+    /// Guards a child by a descriptor that stays somebody else's.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub(crate) fn of(pidfd: &OwnedFd) -> Result<Self, PlatformError> {
+        let pidfd = rustix::io::fcntl_dupfd_cloexec(pidfd, 3).map_err(|error| {
+            PlatformError::system("failed to keep the process descriptor", error)
+        })?;
+        Ok(Self { pidfd, armed: true })
+    }
+
+    /// The launch hasn't failed.
+    pub(crate) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.armed {
@@ -328,6 +346,39 @@ fn died(cgroup: Option<&Cgroup>) -> PlatformError {
     PlatformError::launch(Stage::Setup, message, None)
 }
 
+/// The next message and the id of the process that sent it, as the kernel says (unix(7), SCM_CREDENTIALS).
+pub(crate) fn receive_from(
+    control: BorrowedFd<'_>,
+) -> Result<(Option<Message>, Option<i32>), Errno> {
+    let mut bytes = [0u8; Message::LEN];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received = match rustix::net::recvmsg(control, &mut parts, &mut ancillary, flags) {
+        Err(Errno::CONNRESET) => return Ok((None, None)),
+        other => other?,
+    };
+    let sender = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(credentials) => {
+            Some(credentials.pid.as_raw_nonzero().get())
+        }
+        _ => None,
+    });
+    Ok((decoded(&bytes, received.bytes), sender))
+}
+
+fn decoded(bytes: &[u8; Message::LEN], length: usize) -> Option<Message> {
+    if length != Message::LEN {
+        return None;
+    }
+    let mut words = [0i32; 4];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = chunk.try_into().map_or(0, i32::from_ne_bytes);
+    }
+    Message::decode(words)
+}
+
 /// Sends a message to the sandbox's first process.
 pub(crate) fn send(control: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
     let mut bytes = [0u8; Message::LEN];
@@ -362,12 +413,5 @@ pub(crate) fn receive(
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    if received.bytes != Message::LEN {
-        return Ok((None, None));
-    }
-    let mut words = [0i32; 4];
-    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-        *word = chunk.try_into().map_or(0, i32::from_ne_bytes);
-    }
-    Ok((Message::decode(words), descriptor))
+    Ok((decoded(&bytes, received.bytes), descriptor))
 }

@@ -2,7 +2,7 @@
 
 use super::script::OwnedScript;
 use crate::{InputPipe, OutputPipe, PlatformError, Stdio, StdioSet};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::io::{PipeReader, PipeWriter, pipe};
@@ -86,6 +86,11 @@ impl Streams {
             .filter_map(|(to, fd)| Some(Op::Stdio { from: fd.as_ref()?.as_raw_fd(), to }));
         // Right after the session: before anything that may close or forbid.
         script.program.splice(1..1, moved.collect::<Vec<_>>());
+    }
+
+    /// The ends where the program's output can be read, where there are any.
+    pub(crate) fn read_ends(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [&self.stdout, &self.stderr].map(|end| end.as_ref().map(AsFd::as_fd))
     }
 
     /// Closes the program's ends here, so that the last writer inside is the last writer.

@@ -3,10 +3,12 @@
 use super::super::outcome::Outcome;
 use super::super::restart::Restart;
 use crate::platform::Control;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Where a supervised program is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
     /// It isn't started with the others; it can be started by itself.
@@ -148,7 +150,9 @@ impl Default for Rules {
 }
 
 /// The number of a run: 0 before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Generation(pub u64);
 
 /// Something that happened.
@@ -245,4 +249,17 @@ pub enum Action {
     Thaw,
     /// Tell whoever supervises the supervisor that it has failed.
     Escalate,
+}
+
+/// What a next supervisor finds of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Left {
+    /// It is there, or its end waits to be told.
+    Run,
+    /// Nothing of it, and this is how it ended, if somebody saw it.
+    Nothing(Option<Outcome>),
+    /// Nobody knows, for this reason.
+    Doubt(String),
+    /// Nothing, as the system was booted anew.
+    OtherBoot,
 }

@@ -1,4 +1,4 @@
-//! Sockets of the sandbox's own network, made inside for the starter to use outside.
+//! Sockets of the sandbox's own network, made inside for the starter to use outside, and those that lead to a starter.
 
 use super::{Result, call, int, small};
 use core::ptr;
@@ -39,4 +39,31 @@ pub(crate) fn message_pair() -> Result<[i32; 2]> {
     // SAFETY: the kernel writes two descriptors, for which there is room.
     unsafe { call(Sysno::socketpair, args) }?;
     Ok(pair)
+}
+
+/// The next one who connects.
+pub(crate) fn accept(listening: i32) -> Result<i32> {
+    // SAFETY: no address is asked for.
+    unsafe { call(Sysno::accept4, [int(listening), 0, 0, int(libc::SOCK_CLOEXEC), 0, 0]) }
+        .map(small)
+}
+
+/// Process id of whoever is at the other end, as this process counts: 0 for one outside of its namespace (unix(7),
+/// SO_PEERCRED).
+pub(crate) fn peer(socket: i32) -> Result<i32> {
+    let mut peer = libc::ucred { pid: -1, uid: 0, gid: 0 };
+    #[expect(clippy::cast_possible_truncation, reason = "it is 12")]
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let (level, option) = (int(libc::SOL_SOCKET), int(libc::SO_PEERCRED));
+    let args = [
+        int(socket),
+        level,
+        option,
+        ptr::from_mut(&mut peer) as usize,
+        ptr::from_mut(&mut size) as usize,
+        0,
+    ];
+    // SAFETY: both outlive the call, which writes no more than the size says.
+    unsafe { call(Sysno::getsockopt, args) }?;
+    Ok(peer.pid)
 }

@@ -5,6 +5,7 @@
 //! file names are those of the kernel's cgroup-v2.rst.
 
 mod accounts;
+mod again;
 mod devices;
 mod file;
 mod io;
@@ -21,6 +22,7 @@ mod watch;
 mod tests;
 
 pub(crate) use accounts::traffic;
+pub(crate) use again::{clear, thaw};
 pub(crate) use limits::LIMITS;
 pub(crate) use tree::{NoTree, Origin, Tree};
 
@@ -377,6 +379,11 @@ impl Cgroup {
     /// When `memory.max` exists and can't be read.
     pub(crate) fn memory_limit(&self) -> Result<Option<Bytes>, PlatformError> {
         Ok(self.value("memory.max", parse::number)?.map(Bytes))
+    }
+
+    /// Leaves it to whoever else holds it.
+    pub(crate) fn leave(mut self) {
+        self.removed = true;
     }
 
     /// Kills what is left inside and removes the cgroup with all below it. Repeated calls do nothing.

@@ -86,25 +86,51 @@ pub(super) fn locate() -> Result<Place, NoTree> {
     let not_mounted =
         || NoTree::new("cgroup2 isn't mounted", "mount -t cgroup2 none /sys/fs/cgroup (as root)");
     let own = own.ok_or_else(not_mounted)?;
+    match shown(&own)? {
+        Shown::At { mount, path } => Ok(Place { mount, own: path, v1 }),
+        Shown::NotMounted => Err(not_mounted()),
+        Shown::Nowhere => {
+            let own = own.display();
+            Err(NoTree::new(format!("no mounted cgroup2 tree shows the own cgroup `{own}`"), ""))
+        }
+    }
+}
+
+/// Where a cgroup of another process is, as an absolute path; `None` where it has none that shows.
+pub(super) fn of(pid: u32) -> Result<Option<PathBuf>, NoTree> {
+    let text = read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+    let Some(own) = parse::membership(&text).path else { return Ok(None) };
+    Ok(match shown(&own)? {
+        Shown::At { path, .. } => Some(path),
+        Shown::NotMounted | Shown::Nowhere => None,
+    })
+}
+
+/// Where a cgroup can be seen.
+enum Shown {
+    At { mount: PathBuf, path: PathBuf },
+    NotMounted,
+    Nowhere,
+}
+
+/// Finds a cgroup, by its path in the hierarchy, in a mounted tree.
+fn shown(own: &Path) -> Result<Shown, NoTree> {
     // Most hosts mount it in one of two places; to look there spares reading mountinfo, which can be long.
     for mount in USUAL.map(Path::new).into_iter().filter(|mount| is_cgroup2(mount)) {
-        if let Some(own) = beneath(mount, Path::new("/"), &own) {
-            return Ok(Place { mount: mount.into(), own, v1 });
+        if let Some(path) = beneath(mount, Path::new("/"), own) {
+            return Ok(Shown::At { mount: mount.into(), path });
         }
     }
     let path = Path::new("/proc/self/mountinfo");
     let mounts = parse::cgroup2_mounts(&read(path)?);
     let found = mounts.iter().find_map(|mounted| {
-        Some((mounted.point.clone(), beneath(&mounted.point, &mounted.root, &own)?))
+        Some((mounted.point.clone(), beneath(&mounted.point, &mounted.root, own)?))
     });
-    match found {
-        Some((mount, own)) => Ok(Place { mount, own, v1 }),
-        None if mounts.is_empty() => Err(not_mounted()),
-        None => {
-            let own = own.display();
-            Err(NoTree::new(format!("no mounted cgroup2 tree shows the own cgroup `{own}`"), ""))
-        }
-    }
+    Ok(match found {
+        Some((mount, path)) => Shown::At { mount, path },
+        None if mounts.is_empty() => Shown::NotMounted,
+        None => Shown::Nowhere,
+    })
 }
 
 /// The absolute path of the cgroup `own` in a tree mounted at `mount` whose root is the cgroup `root`, if it shows there.

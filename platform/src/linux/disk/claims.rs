@@ -4,7 +4,7 @@
 use super::quota::{self, Space};
 use crate::RuntimeDir;
 use crate::linux::mounts;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -27,7 +27,14 @@ pub(super) struct Claim {
     directory: OwnedFd,
     name: String,
     /// Holds the lock.
-    _file: File,
+    file: File,
+}
+
+impl Claim {
+    /// What holds the lock.
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 /// A file system, as `major:minor`, and a project there.
@@ -80,7 +87,7 @@ impl Claims {
             file.set_len(0)?;
             file.write_all(&[sandbox.as_bytes(), b"\n", path.as_os_str().as_bytes()].concat())?;
             let directory = self.0.try_clone()?;
-            return Ok(Ok(Claim { directory, name, _file: file }));
+            return Ok(Ok(Claim { directory, name, file }));
         }
     }
 

@@ -121,6 +121,11 @@ pub(super) fn hold(
 }
 
 impl DiskQuota {
+    /// What holds the lock: as long as a copy of it is open, the limits stay.
+    pub(super) fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.claim.as_ref().map(Claim::lock)
+    }
+
     /// A project of its own for these paths; none where nothing on a disk may be written.
     fn new(sandbox: &str, writable: &[PathBuf]) -> Result<Option<Self>, Trouble> {
         let tops = places::open(writable)?;

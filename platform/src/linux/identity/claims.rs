@@ -4,7 +4,7 @@
 //! stays empty: a lock needs no byte to be there, and goes with its descriptor however the process ends.
 
 use crate::{IdRange, PlatformError, RuntimeDir};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 
 const TAKEN: &str = "ids";
@@ -18,7 +18,7 @@ pub(super) enum Kind {
 
 /// What a sandbox holds of them; nothing where it has only its caller's own.
 #[derive(Debug)]
-pub(crate) struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<OwnedFd>);
+pub(crate) struct Claim(Option<OwnedFd>);
 
 /// The file, as one sandbox has it open.
 #[derive(Debug)]
@@ -28,6 +28,11 @@ impl Claim {
     /// Of one that takes nothing.
     pub(super) fn nothing() -> Self {
         Self(None)
+    }
+
+    /// What holds the locks: as long as a copy of it is open, the ids are taken.
+    pub(crate) fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
     }
 }
 
