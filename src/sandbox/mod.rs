@@ -20,8 +20,8 @@ use crate::network::Passage;
 use crate::output;
 use crate::platform::{
     BoxFuture, Control, Dialer, Ended, Enforcement, Event, Execution, Hits, HowEnded, InputPipe,
-    LaunchPlan, OomKill, OutputPipe, ProcessIdentity, Running, Signal, StdioSet, Terminal, Usage,
-    Wished, Witness,
+    LaunchPlan, Limits, OomKill, OutputPipe, ProcessIdentity, Running, Signal, StdioSet, Terminal,
+    Usage, Wished, Witness,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -111,6 +111,11 @@ impl Sandbox {
     /// Process id of its first process, as the host counts: for people, never for signalling.
     pub fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// The limits that are in force for it.
+    pub fn limits(&self) -> &Limits {
+        &self.plan.limits
     }
 
     /// A way to what listens inside, and to what its program sees of the file system.

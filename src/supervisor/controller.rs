@@ -3,6 +3,7 @@
 use super::capture::{Capture, Captured};
 use super::gate::{Gate, Needed};
 use super::health::{HealthCheck, Look};
+use super::hook::Hooks;
 use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
 use super::lines::Teller;
@@ -11,6 +12,7 @@ use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Ask, Change, Launch, Request, Status};
 use super::stack::Service;
+use super::violation::Measures;
 use crate::error::Error;
 use crate::platform::{Backend, Signal};
 use crate::policy::Policy;
@@ -163,6 +165,9 @@ impl Controller {
             backend: None,
             looks: Vec::new(),
             gate: Gate::default(),
+            hooks: Hooks::default(),
+            reload_command: Vec::new(),
+            on_violation: Measures::new(),
         };
         ControllerBuilder { rules: Rules::default(), launch, capture: KEPT }
     }
@@ -263,6 +268,11 @@ impl Controller {
     /// As [`Self::wait_for`].
     pub async fn restart(&self) -> Result<(), Error> {
         self.ask(Event::Restart).await
+    }
+
+    /// Starts it anew if it runs, for what happened to another one of its group.
+    pub(super) async fn peer_restarted(&self, why: String) -> Result<(), Error> {
+        self.ask(Event::PeerRestarted(why)).await
     }
 
     /// Has it read its settings anew.

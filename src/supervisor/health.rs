@@ -4,6 +4,7 @@ use super::probe::{Probe, Purpose, Tally};
 use super::stack::ServiceProbe;
 use crate::platform::{BoxFuture, Bytes, Usage};
 use crate::sandbox::Inside;
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +41,11 @@ impl Vitals {
 pub trait HealthCheck: Send + Sync + Debug {
     /// Whether it is well, or why it isn't. Where it takes longer than the probe's timeout, it is dropped.
     fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>>;
+
+    /// What is run inside instead, and well as long as that exits with 0; then nothing is asked by [`Self::check`].
+    fn command(&self) -> Option<&[OsString]> {
+        None
+    }
 
     /// Whether it connects to what listens inside ([`Inside::dial`]).
     fn dials(&self) -> bool {
@@ -133,6 +139,9 @@ struct Looking {
     last_error: Option<String>,
 }
 
+/// Begins to run a command inside.
+pub(super) type Run<'a> = dyn FnMut(&[OsString]) -> BoxFuture<'static, Result<(), String>> + 'a;
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
@@ -181,7 +190,8 @@ impl Looks {
     }
 
     /// Looks for what it is time for, at a program of which this is known.
-    pub(super) fn look(&mut self, vitals: &Vitals) {
+    /// `run` begins to run what is run inside.
+    pub(super) fn look(&mut self, vitals: &Vitals, run: &mut Run<'_>) {
         let now = Instant::now();
         for one in &mut self.all {
             if !matches!(one.turn, Turn::Due(at) if at <= now) {
@@ -189,9 +199,11 @@ impl Looks {
             }
             let (check, patience) = (one.look.check.clone(), one.look.probe.timeout);
             let vitals = Vitals { last_error: one.last_error.clone(), ..vitals.clone() };
+            let inside = check.command().map(&mut *run);
             let working = self.working.spawn(async move {
+                let looking = inside.unwrap_or_else(|| check.check(&vitals));
                 let late = |_| Err(format!("no answer within {patience:?}"));
-                timeout(patience, check.check(&vitals)).await.unwrap_or_else(late)
+                timeout(patience, looking).await.unwrap_or_else(late)
             });
             one.turn = Turn::Working(working.id(), now);
         }

@@ -11,7 +11,9 @@ pub mod checks;
 mod controller;
 mod diary;
 mod gate;
+mod group;
 mod health;
+mod hook;
 mod journal;
 mod lifecycle;
 mod lines;
@@ -24,9 +26,12 @@ mod restart;
 mod service;
 mod stack;
 mod team;
+mod violation;
 
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
+
+pub use hook::{Hook, Hooks};
 
 pub use health::{Health, HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use journal::Journal;
@@ -41,7 +46,9 @@ pub use probe::{Probe, Purpose};
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
 pub use stack::{
-    Check, Condition, Difference, DifferenceKind, Need, Probes, Service, ServiceProbe, Stack,
-    stack_schema,
+    Check, Condition, Difference, DifferenceKind, Group, Need, Probes, Service, ServiceProbe,
+    Stack, Strategy, stack_schema,
 };
-pub use team::Supervisor;
+pub use violation::{Measure, Measures, Trigger};
+
+pub use team::{Replicas, Supervisor};

@@ -8,6 +8,7 @@ pub use http::HttpCheck;
 
 use super::health::{HealthCheck, Vitals};
 use crate::platform::{BoxFuture, LaunchPlan};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Well as long as somebody takes connections at this port of the program's loopback interface.
@@ -42,6 +43,20 @@ impl HealthCheck for SocketCheck {
             let shown = LaunchPlan::readable(&self.0);
             connected.map(drop).map_err(|error| format!("no connection to `{shown}`: {error}"))
         })
+    }
+}
+
+/// Well as long as this command, run inside of the sandbox, exits with 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecCheck(pub Vec<OsString>);
+
+impl HealthCheck for ExecCheck {
+    fn check<'a>(&'a self, _: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async { Err("nothing can be run inside from here".to_owned()) })
+    }
+
+    fn command(&self) -> Option<&[OsString]> {
+        Some(&self.0)
     }
 }
 

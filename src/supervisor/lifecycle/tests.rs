@@ -322,7 +322,7 @@ enum Doing {
 
 fn doing() -> impl Strategy<Value = Doing> {
     prop_oneof![
-        3 => (0_u8..9).prop_map(Doing::Ask),
+        3 => (0_u8..10).prop_map(Doing::Ask),
         4 => prop::bool::weighted(0.9).prop_map(Doing::Dependencies),
         3 => (0_u64..200_000).prop_map(Doing::Pass),
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
@@ -390,7 +390,8 @@ fn asked(number: u8) -> Event {
         5 => Event::Reload,
         6 => Event::Pause,
         7 => Event::Resume,
-        _ => Event::DependencyBack("db".to_owned()),
+        8 => Event::DependencyBack("db".to_owned()),
+        _ => Event::PeerRestarted("`b` was started again".to_owned()),
     }
 }
 

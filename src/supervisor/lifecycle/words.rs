@@ -181,6 +181,8 @@ pub enum Event {
     DependencyFailed(String),
     /// What it depends on, by its name, is there again after it was gone.
     DependencyBack(String),
+    /// Another one of its group was started again, as this says.
+    PeerRestarted(String),
     /// The moment of [`Lifecycle::deadline`](super::Lifecycle::deadline) has come.
     Time,
     /// Something happened to a run.

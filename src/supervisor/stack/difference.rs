@@ -57,8 +57,10 @@ impl Difference {
 impl Stack {
     /// What another stack, that is to follow this one, differs in: by the services' names.
     pub fn differences(&self, next: &Self) -> Vec<Difference> {
+        // What runs are instances.
+        let (before, next) = (self.expanded(), next.expanded());
         let mut all = Vec::new();
-        for (name, service) in &self.services {
+        for (name, service) in &before.services {
             let Some(next) = next.services.get(name) else {
                 all.push(Difference::of(name, DifferenceKind::Removed));
                 continue;
@@ -70,7 +72,7 @@ impl Stack {
                 all.push(Difference { changed, enabled, ..difference });
             }
         }
-        let added = next.services.keys().filter(|name| !self.services.contains_key(*name));
+        let added = next.services.keys().filter(|name| !before.services.contains_key(*name));
         all.extend(added.map(|name| Difference::of(name, DifferenceKind::Added)));
         all.sort_by(|a, b| a.service.cmp(&b.service));
         all
@@ -91,6 +93,10 @@ impl Service {
             reload_signal,
             depends_on,
             probes,
+            hooks,
+            reload_command,
+            on_violation,
+            replicas,
             labels,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
@@ -115,6 +121,10 @@ impl Service {
             ("stop.signal", *stop_signal == next.stop_signal),
             ("reload.signal", *reload_signal == next.reload_signal),
             ("depends_on", *depends_on == next.depends_on),
+            ("hooks", *hooks == next.hooks),
+            ("reload.command", *reload_command == next.reload_command),
+            ("on_violation", *on_violation == next.on_violation),
+            ("replicas", *replicas == next.replicas),
             ("labels", *labels == next.labels),
         ];
         parts.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()

@@ -5,9 +5,11 @@
 mod difference;
 mod env_file;
 mod files;
+mod groups;
 mod keys;
 mod probes;
 mod read;
+mod replicas;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,9 @@ pub use difference::{Difference, DifferenceKind};
 pub use probes::{Check, Probes, ServiceProbe};
 pub use schema::stack_schema;
 
+use super::hook::Hooks;
 use super::lifecycle::{Rules, Started};
+use super::violation::Measures;
 use crate::platform::Signal;
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +104,14 @@ pub struct Service {
     pub depends_on: BTreeMap<String, Need>,
     /// What it is looked at with.
     pub probes: Probes,
+    /// What is run when something happens to it.
+    pub hooks: Hooks,
+    /// What has it read its settings anew, where that isn't a signal; inside of its sandbox.
+    pub reload_command: Vec<OsString>,
+    /// What is done when it reaches a limit.
+    pub on_violation: Measures,
+    /// How many of it there are, each an instance of its own; `None` for a single one that has the service's name.
+    pub replicas: Option<u32>,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
 }
@@ -130,9 +142,45 @@ impl Service {
             reload_signal: Signal::Hangup,
             depends_on: BTreeMap::new(),
             probes: Probes::default(),
+            hooks: Hooks::default(),
+            reload_command: Vec::new(),
+            on_violation: Measures::new(),
+            replicas: None,
             labels: BTreeMap::new(),
         }
     }
+}
+
+/// Services that are started again together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Group {
+    /// Which of them.
+    pub strategy: Strategy,
+    /// Its services, in their order.
+    pub members: Vec<String>,
+}
+
+/// Which members of a group are started again when one was, after trouble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// That one.
+    #[default]
+    OneForOne,
+    /// All of them.
+    OneForAll,
+    /// That one, and those after it.
+    RestForOne,
+}
+
+impl Strategy {
+    /// All of them, with the words of a stack file.
+    pub const ALL: [(&str, Self); 3] = [
+        ("one_for_one", Self::OneForOne),
+        ("one_for_all", Self::OneForAll),
+        ("rest_for_one", Self::RestForOne),
+    ];
 }
 
 /// Services by their names. What they depend on exists, and none depends on itself, however indirectly.
@@ -143,6 +191,8 @@ pub struct Stack {
     pub name: String,
     /// Its services.
     pub services: BTreeMap<String, Service>,
+    /// Groups of services, by their names.
+    pub groups: BTreeMap<String, Group>,
 }
 
 impl Stack {

@@ -1,15 +1,18 @@
 //! What a service is looked at with: `startup_probe`, `readiness_probe` and `liveness_probe`, in Kubernetes' words.
 
-use super::values::Wrong;
+use super::values::{self, Wrong};
 use crate::platform::BoxFuture;
 use crate::policy::problem::quoted;
 use crate::policy::suggest::did_you_mean;
 use crate::policy::value::{self, Scalar};
-use crate::supervisor::checks::{FileCheck, GrpcCheck, HttpCheck, PortCheck, SocketCheck};
+use crate::supervisor::checks::{
+    ExecCheck, FileCheck, GrpcCheck, HttpCheck, PortCheck, SocketCheck,
+};
 use crate::supervisor::health::Vitals;
 use crate::supervisor::{HealthCheck, Probe, Purpose};
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
@@ -37,6 +40,8 @@ pub enum Check {
     Grpc(GrpcCheck),
     /// A connection to a socket's path.
     UnixSocket(SocketCheck),
+    /// A command that is run inside.
+    Exec(ExecCheck),
     /// Something at a path.
     File(FileCheck),
 }
@@ -78,6 +83,10 @@ impl HealthCheck for Check {
         self.inner().check(vitals)
     }
 
+    fn command(&self) -> Option<&[OsString]> {
+        self.inner().command()
+    }
+
     fn dials(&self) -> bool {
         self.inner().dials()
     }
@@ -90,6 +99,7 @@ impl Check {
             Self::TcpSocket(check) => check,
             Self::Grpc(check) => check,
             Self::UnixSocket(check) => check,
+            Self::Exec(check) => check,
             Self::File(check) => check,
         }
     }
@@ -102,13 +112,19 @@ impl Check {
             Self::TcpSocket(check) => format!("tcp_socket {}", check.0),
             Self::Grpc(check) => format!("grpc {:?} at port {}", check.service, check.port),
             Self::UnixSocket(check) => format!("unix_socket {}", path(&check.0)),
+            Self::Exec(check) => {
+                let words: Vec<String> =
+                    check.0.iter().map(crate::platform::LaunchPlan::readable).collect();
+                format!("exec {}", words.join(" "))
+            }
             Self::File(check) => format!("file {}", path(&check.0)),
         }
     }
 }
 
 /// The words of a probe that say what is looked at: each with its keys, the ones that it must have first.
-const CHECKS: [(&str, usize, &[&str]); 5] = [
+const CHECKS: [(&str, usize, &[&str]); 6] = [
+    ("exec", 1, &["command"]),
     ("http_get", 1, &["port", "path", "headers", "status"]),
     ("tcp_socket", 1, &["port"]),
     ("grpc", 1, &["port", "service"]),
@@ -220,6 +236,16 @@ fn made<'v>(
     given: &dyn Fn(&str) -> Option<&'v Spanned<DeValue<'v>>>,
     wrong: &mut Vec<Wrong>,
 ) -> Option<Check> {
+    if word == "exec" {
+        let value = given("command")?;
+        return match values::words(value.get_ref(), "[\"/usr/bin/true\"]") {
+            Ok(command) => Some(Check::Exec(ExecCheck(command))),
+            Err((span, message)) => {
+                wrong.push((Some(span.unwrap_or_else(|| value.span())), message));
+                None
+            }
+        };
+    }
     let mut take = |key: &str, read: &mut dyn FnMut(Scalar<'_>) -> Result<(), String>| {
         let Some(value) = given(key) else { return };
         if let Err(message) = read(Scalar::Toml(value.get_ref())) {
@@ -320,6 +346,7 @@ pub(super) fn schema(time: &str) -> Value {
         let of = |key: &str| match key {
             "port" => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
             "headers" => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            "command" => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
             "status" => json!({
                 "type": "array",
                 "items": { "type": "integer", "minimum": 100, "maximum": 599 },

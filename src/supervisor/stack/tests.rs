@@ -340,6 +340,6 @@ startup_probe = {}",
     stockade.toml:10:18: services.job.liveness_probe: expected a table such as { http_get = { port = 80 } }, found a string
     stockade.toml:11:11: services.log: a job is done when it ends: a probe would tell nothing of it
     stockade.toml:14:27: services.log.liveness_probe: `x` is not an absolute path
-    stockade.toml:16:17: services.log.startup_probe: it has no check (write one of `http_get`, `tcp_socket`, `grpc`, `unix_socket`, `file`)
+    stockade.toml:16:17: services.log.startup_probe: it has no check (write one of `exec`, `http_get`, `tcp_socket`, `grpc`, `unix_socket`, `file`)
     ");
 }

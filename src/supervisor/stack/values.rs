@@ -6,7 +6,7 @@ use crate::platform::Signal;
 use crate::policy::problem::quoted;
 use crate::policy::suggest::did_you_mean;
 use crate::policy::value::{self, Scalar};
-use crate::supervisor::ExitStatus;
+use crate::supervisor::{ExitStatus, Measure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::ops::Range;
@@ -40,6 +40,13 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         }
         Kind::Statuses(set) => set(service, statuses(key, given)?),
         Kind::Command => service.command = command(key, given)?,
+        Kind::Hook(hook) => _ = service.hooks.commands.insert(*hook, command(key, given)?),
+        Kind::ReloadCommand => service.reload_command = command(key, given)?,
+        Kind::Measure(trigger) => {
+            let words = Measure::ALL.map(|(word, _)| word);
+            let measure = Measure::ALL[value::choice(scalar, &words).map_err(here)?].1;
+            service.on_violation.insert(*trigger, measure);
+        }
         Kind::Labels => service.labels = labels(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
@@ -50,17 +57,22 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
 }
 
 fn list<'v>(
-    key: &Key,
+    example: &str,
     value: &'v DeValue<'_>,
 ) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'v>>>, Wrong> {
     match value {
         DeValue::Array(entries) => Ok(entries.iter()),
-        other => Err((None, value::wrong_shape(&format!("a list such as {}", key.example), other))),
+        other => Err((None, value::wrong_shape(&format!("a list such as {example}"), other))),
     }
 }
 
 /// A program and its arguments.
 fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
+    words(value, key.example)
+}
+
+/// The same, of which this is an example.
+pub(super) fn words(value: &DeValue<'_>, example: &str) -> Result<Vec<OsString>, Wrong> {
     let words: Vec<OsString> = match value {
         DeValue::String(text)
             if text.contains(['"', '\'', '\\', '$', '`', '|', '>', '<', ';', '&']) =>
@@ -71,7 +83,7 @@ fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
         DeValue::String(text) => text.split_whitespace().map(OsString::from).collect(),
         other => {
             let mut words = Vec::new();
-            for word in list(key, other)? {
+            for word in list(example, other)? {
                 let text = Scalar::Toml(word.get_ref()).text();
                 let text = text.map_err(|message| (Some(word.span()), message))?;
                 if text.contains('\0') {
@@ -92,7 +104,7 @@ fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
 /// Exit codes and signals.
 fn statuses(key: &Key, value: &DeValue<'_>) -> Result<BTreeSet<ExitStatus>, Wrong> {
     let mut all = BTreeSet::new();
-    for entry in list(key, value)? {
+    for entry in list(key.example, value)? {
         let wrong = |message: String| (Some(entry.span()), message);
         let status = match entry.get_ref() {
             DeValue::String(name) => match name.parse::<Signal>().map(signal_number) {
@@ -136,7 +148,7 @@ pub(super) fn needs(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Needs, Wr
         }
         return Ok((all, places));
     }
-    for entry in list(key, value.get_ref())? {
+    for entry in list(key.example, value.get_ref())? {
         let name = Scalar::Toml(entry.get_ref()).text();
         let name = name.map_err(|message| (Some(entry.span()), message))?.into_owned();
         all.insert(name.clone(), Need::of(Condition::default()));
@@ -187,7 +199,7 @@ pub(super) fn env_files(
     value: &DeValue<'_>,
 ) -> Result<Vec<(EnvFile, Range<usize>)>, Wrong> {
     let mut all = Vec::new();
-    for entry in list(key, value)? {
+    for entry in list(key.example, value)? {
         let wrong = |message: String| (Some(entry.span()), message);
         let (path, required) = match entry.get_ref() {
             DeValue::Table(table) => {
