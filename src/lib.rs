@@ -11,6 +11,7 @@ pub mod control;
 mod denials;
 mod error;
 mod events;
+pub mod logs;
 mod network;
 mod output;
 pub mod plan;

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use stockade::supervisor::{Journal, Stack, State, Status, Supervisor};
+use stockade::supervisor::{Journal, Outcome, Stack, State, Status, Supervisor};
 use support::{Scene, processes_with, signal};
 
 /// A stack file and a state directory.
@@ -16,7 +16,14 @@ struct Desk {
     scene: Scene,
 }
 
-const SERVICE: &str = "policy = \"default\"\n";
+/// A service of a line of bash, under the policy that starts on any host.
+fn service(name: &str, line: &str, rest: &str) -> String {
+    format!(
+        "[services.{name}]\npolicy = \"default\"\ncommand = [\"bash\", \"-c\", {line:?}]\n{rest}\n"
+    )
+}
+
+const NEVER_AGAIN: &str = "restart = { policy = \"no\" }";
 
 impl Desk {
     fn new(stack: &str) -> Self {
@@ -40,10 +47,11 @@ impl Desk {
     }
 
     /// A supervisor in another process, that can be killed.
-    fn other(&self) -> Child {
+    fn other(&self, order: &str) -> Child {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "a_supervisor_until_it_is_killed"])
+            .args(["--exact", "a_supervisor_until_it_is_killed"])
             .env("STOCKADE_TEST_DESK", self.scene.path())
+            .env("STOCKADE_TEST_ORDER", order)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -76,16 +84,46 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     panic!("it never was so: {what}");
 }
 
-/// What the other process does.
+/// What the other process does. In a run of the tests themselves it has nothing to supervise, and ends.
 #[test]
-#[ignore = "it is a process of the other tests, and never ends by itself"]
 fn a_supervisor_until_it_is_killed() {
-    let Some(desk) = std::env::var_os("STOCKADE_TEST_DESK").map(PathBuf::from) else { return };
+    let desk = std::env::var_os("STOCKADE_TEST_DESK").map(PathBuf::from);
+    let scratch = Scene::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stack = Stack::load(&desk.join("stockade.toml"), Path::new("/")).unwrap();
-        let journal = Journal::open(&desk.join("state")).await.unwrap();
-        let (_supervisor, mut lines) = Supervisor::resume(&stack, journal, None);
+        let place = desk.as_deref().unwrap_or(scratch.path());
+        let stack = match &desk {
+            Some(desk) => Stack::load(&desk.join("stockade.toml"), Path::new("/")).unwrap(),
+            None => Desk::new("").stack(),
+        };
+        let journal = Journal::open(&place.join("state")).await.unwrap();
+        let (supervisor, mut lines) = Supervisor::resume(&stack, journal, None);
+        if desk.is_none() {
+            return supervisor.wait().await.unwrap();
+        }
+        let service = async |name: &str| {
+            let controller = supervisor.service(name).unwrap();
+            controller.ready().await.unwrap();
+            controller
+        };
+        let order = std::env::var("STOCKADE_TEST_ORDER").unwrap_or_default();
+        match order.split_once(' ') {
+            Some(("stop", name)) => drop(service(name).await.stop().await.unwrap()),
+            Some(("pause", name)) => service(name).await.pause().await.unwrap(),
+            Some(("reexec", name)) => {
+                let before = service(name).await.status();
+                let told = place.join(format!("pid-{}", std::process::id()));
+                if told.exists() {
+                    std::fs::write(place.join("again"), format!("{:?}", before.pid)).unwrap();
+                } else {
+                    std::fs::write(told, format!("{:?}", before.pid)).unwrap();
+                    let program = std::env::current_exe().unwrap();
+                    let arguments = std::env::args_os().skip(1);
+                    panic!("{}", stockade::supervisor::reexec(&program, arguments));
+                }
+            }
+            _ => {}
+        }
         while lines.next().await.is_some() {}
         std::future::pending::<()>().await;
     });
@@ -105,11 +143,8 @@ fn rests(status: &Status) -> bool {
 async fn a_service_goes_on_when_its_supervisor_is_killed_and_the_next_one_hears_how_it_ends() {
     let marker = format!("2000.{}", std::process::id());
     let line = format!("trap 'exit 7' TERM; while :; do sleep 0.02; done # {marker}");
-    let restart = "restart = { policy = \"no\" }";
-    let desk = Desk::new(&format!(
-        "[services.web]\ncommand = [\"bash\", \"-c\", {line:?}]\n{SERVICE}{restart}\n"
-    ));
-    desk.kill_when(desk.other(), || !processes_with(&marker).is_empty());
+    let desk = Desk::new(&service("web", &line, NEVER_AGAIN));
+    desk.kill_when(desk.other(""), || !processes_with(&marker).is_empty());
     let before = processes_with(&marker);
     let supervisor = desk.supervisor().await;
     let status = reaches(&supervisor, "web", |status| status.ready).await;
@@ -121,4 +156,190 @@ async fn a_service_goes_on_when_its_supervisor_is_killed_and_the_next_one_hears_
     let status = reaches(&supervisor, "web", rests).await;
     assert_eq!((status.state, status.why.as_str()), (State::Failed, "exited with 7"));
     assert_eq!(processes_with(&marker), Vec::<u32>::new());
+}
+
+/// A marker that no other test has.
+fn marker(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_end_that_no_supervisor_saw_is_told_with_all_that_was_written_before_it() {
+    let marker = marker(2001);
+    let line = format!("sleep 0.3; echo first; echo last >&2; exit 5 # {marker}");
+    let desk = Desk::new(&service("job", &line, NEVER_AGAIN));
+    desk.kill_when(desk.other(""), || !processes_with(&marker).is_empty());
+    wait_until("it has ended", || processes_with(&marker).is_empty());
+    let journal = Journal::open(&desk.state()).await.unwrap();
+    let (supervisor, mut lines) = Supervisor::resume(&desk.stack(), journal, None);
+    let status = reaches(&supervisor, "job", rests).await;
+    assert_eq!((status.generation.0, status.why.as_str()), (1, "exited with 5"));
+    let report = status.report.unwrap();
+    assert!(report.wall_time > Duration::from_millis(200), "{:?}", report.wall_time);
+    assert!(!report.enforcement.is_empty() && report.started_at.starts_with("20"));
+    let mut told = [lines.next().await.unwrap().text, lines.next().await.unwrap().text];
+    told.sort();
+    assert_eq!(told, ["first", "last"]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_stop_goes_on_and_what_was_stopped_stays_so() {
+    let marker = marker(2002);
+    let line = format!("trap 'exec sleep {marker}' TERM; echo; while :; do sleep 0.02; done");
+    let desk = Desk::new(&service("web", &line, "restart = { policy = \"always\" }"));
+    let asleep = || {
+        let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        processes_with(&marker).into_iter().any(|pid| name(pid).is_ok_and(|name| name == "sleep\n"))
+    };
+    desk.kill_when(desk.other("stop web"), asleep);
+    let supervisor = desk.supervisor().await;
+    let status = reaches(&supervisor, "web", rests).await;
+    // It was asked once more, since nobody knew whether it had been.
+    assert_eq!((status.state, status.why.as_str()), (State::Inactive, "asked to stop"));
+    assert_eq!(status.last, Some(Outcome::Signalled(15)));
+    drop(supervisor);
+    let supervisor = desk.supervisor().await;
+    assert_eq!(supervisor.service("web").unwrap().status().state, State::Inactive);
+    // Only where the supervisor itself ended on purpose, it is one of those that are started.
+    supervisor.close();
+    drop(supervisor);
+    let supervisor = desk.supervisor().await;
+    let status = reaches(&supervisor, "web", |status| status.ready).await;
+    assert_eq!(status.generation.0, 2);
+    supervisor.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn attempts_and_delays_outlive_the_supervisor() {
+    let restart = "restart = { delay = \"400ms\", factor = 1.0, jitter = 0.0, max_attempts = 2 }";
+    let desk = Desk::new(&service("bad", "exit 9", restart));
+    let supervisor = desk.supervisor().await;
+    let waits = |status: &Status| status.state == State::Backoff;
+    for attempts in 1..=2 {
+        let status =
+            reaches(&supervisor, "bad", |status| waits(status) && status.attempts == attempts);
+        status.await;
+    }
+    let before = std::time::Instant::now();
+    drop(supervisor);
+    let supervisor = desk.supervisor().await;
+    let status = supervisor.service("bad").unwrap().status();
+    assert_eq!((status.state, status.attempts), (State::Backoff, 2));
+    let status = reaches(&supervisor, "bad", rests).await;
+    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+    assert_eq!(status.why, "exited with 9; no more than 2 attempts are made");
+    assert_eq!(status.generation.0, 3);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn where_the_init_was_killed_as_well_nobody_saw_the_end_and_it_is_started_again() {
+    let marker = marker(2003);
+    let desk = Desk::new(&service("web", &format!("echo; exec sleep {marker}"), ""));
+    desk.kill_when(desk.other(""), || !processes_with(&marker).is_empty());
+    let program = processes_with(&marker)[0];
+    let status = std::fs::read_to_string(format!("/proc/{program}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap();
+    signal(parent.parse().unwrap(), Signal::SIGKILL);
+    wait_until("the namespace is empty", || processes_with(&marker).is_empty());
+    let supervisor = desk.supervisor().await;
+    let again = |status: &Status| status.ready && status.generation.0 == 2;
+    let status = reaches(&supervisor, "web", again).await;
+    assert_eq!(status.last, Some(Outcome::Unobserved));
+    supervisor.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_the_stack_has_no_more_is_ended_and_what_has_changed_is_started_anew() {
+    let (old, new) = (marker(2004), marker(2005));
+    let text = [
+        service("leaves", &format!("echo; exec sleep {old}"), ""),
+        service("changes", &format!("echo; exec sleep {old}"), ""),
+    ];
+    let desk = Desk::new(&text.concat());
+    desk.kill_when(desk.other(""), || processes_with(&old).len() == 2);
+    let changed =
+        service("changes", &format!("echo; exec sleep {new}"), "limits = { open_files = 99 }");
+    desk.scene.file("stockade.toml", &changed);
+    let supervisor = desk.supervisor().await;
+    let again = |status: &Status| status.ready && status.generation.0 == 2;
+    reaches(&supervisor, "changes", again).await;
+    while !processes_with(&old).is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    supervisor.kill().await.unwrap();
+    drop(supervisor);
+    assert!(
+        !std::fs::read_to_string(desk.state().join("journal")).unwrap().contains("leaves\",\"id")
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn another_build_takes_the_place_of_the_supervisor_and_the_services_go_on() {
+    let marker = marker(2006);
+    let desk = Desk::new(&service("web", &format!("echo; exec sleep {marker}"), ""));
+    let other = desk.other("reexec web");
+    let pid = other.id();
+    desk.kill_when(other, || desk.scene.path().join("again").exists());
+    let read = |name: &str| std::fs::read_to_string(desk.scene.path().join(name)).unwrap();
+    assert_eq!(read("again"), read(&format!("pid-{pid}")), "another run");
+    let supervisor = desk.supervisor().await;
+    let status = reaches(&supervisor, "web", |status| status.ready).await;
+    assert_eq!(status.generation.0, 1);
+    supervisor.kill().await.unwrap();
+}
+
+/// A bounded random number, from the system's, as the library has its own.
+fn chance(below: u64) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8) % below
+}
+
+#[tokio::test(flavor = "current_thread")]
+#[expect(clippy::disallowed_methods, reason = "the moment of a kill is nobody's event")]
+async fn a_hundred_kills_at_any_moment_lose_no_end_and_never_make_two_of_one() {
+    let scene = Scene::new();
+    let alive = scene.directory("alive");
+    // Whoever finds the lock taken is a second copy, and says so.
+    let once = |name: &str, rest: &str| {
+        format!(
+            "exec 9>>{alive}/{name}.lock; flock -n 9 || echo {name} >> {alive}/two; \
+             echo >> {alive}/{name}.starts; {rest}"
+        )
+    };
+    let always = "restart = { policy = \"always\", delay = \"1ms\", factor = 1.0, start_attempts = 0, max_attempts = 0 }";
+    let rest = format!("{always}\nfilesystem = {{ write = [{alive:?}] }}");
+    let always = rest.as_str();
+    let text = [
+        service("steady", &once("steady", "while :; do sleep 0.05; done"), always),
+        service("short", &once("short", "sleep 0.0$((RANDOM % 9)); exit 4"), always),
+        service("child", &once("child", "sleep 0.03 & wait; exit 5"), always),
+    ];
+    let desk = Desk::new(&text.concat());
+    let journal = || std::fs::read_to_string(desk.state().join("journal")).unwrap_or_default();
+    for _ in 0..100 {
+        let mut other = desk.other("");
+        std::thread::sleep(Duration::from_millis(chance(250)));
+        assert_eq!(other.try_wait().unwrap(), None, "it ended by itself: {}", journal());
+        kill(&mut other);
+        assert!(!journal().contains("unobserved"), "{}", journal());
+    }
+    let supervisor = desk.supervisor().await;
+    let steady = reaches(&supervisor, "steady", |status| status.ready).await;
+    assert_eq!(steady.last, None, "{}", steady.why);
+    for (name, code) in [("short", 4), ("child", 5)] {
+        let status = supervisor.service(name).unwrap().status();
+        assert_eq!(status.last, Some(Outcome::Exited(code)), "{}", status.why);
+    }
+    supervisor.kill().await.unwrap();
+    assert!(!Path::new(&alive).join("two").exists(), "there were two");
+    let starts =
+        |name: &str| std::fs::read_to_string(format!("{alive}/{name}.starts")).unwrap().len();
+    assert_eq!(starts("steady"), 1);
+    for name in ["short", "child"] {
+        let generation = supervisor.service(name).unwrap().status().generation.0;
+        let starts = u64::try_from(starts(name)).unwrap();
+        println!("{name}: {starts} starts in {generation} runs");
+        // Runs whose launch was broken off have a number and no start.
+        assert!(starts <= generation && starts > 100, "{starts} starts in {generation} runs");
+    }
 }

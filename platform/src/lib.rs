@@ -19,6 +19,8 @@ pub mod console;
 mod control;
 mod denial;
 #[cfg(unix)]
+mod directory;
+#[cfg(unix)]
 mod endpoint;
 mod enforcement;
 mod errno;
@@ -60,6 +62,8 @@ pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
+pub use directory::Directory;
+#[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
@@ -86,11 +90,11 @@ pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
 #[cfg(unix)]
 pub use state_dir::{StateDir, reserve_room};
+#[cfg(unix)]
+pub use stdio::{DetachedPipe, own_stderr, own_stdout};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };
-#[cfg(unix)]
-pub use stdio::{own_stderr, own_stdout};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
 pub use usage::{

@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod judge;
 mod learn;
+mod logs;
 mod output;
 mod overrides;
 mod policy;
@@ -36,6 +37,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(run::command())
         .subcommand(up::command())
+        .subcommand(logs::command())
         .subcommand(config::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("up", matches)) => up::run(matches),
+        Some(("logs", matches)) => logs::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),

@@ -6,7 +6,6 @@ use super::health::{HealthCheck, Look};
 use super::hook::Hooks;
 use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
-use super::lines::Teller;
 use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
@@ -14,6 +13,7 @@ use super::service::{Actor, Ask, Change, Launch, Request, Status};
 use super::stack::Service;
 use super::violation::Measures;
 use crate::error::Error;
+use crate::logs::InstanceLog;
 use crate::platform::{Backend, Signal};
 use crate::policy::Policy;
 use std::ffi::OsString;
@@ -51,10 +51,11 @@ pub struct ControllerBuilder {
     rules: Rules,
     launch: Launch,
     capture: usize,
+    log: Option<InstanceLog>,
 }
 
 /// How much of a program's output is kept, in bytes.
-const KEPT: usize = 64 << 10;
+pub(super) const KEPT: usize = 64 << 10;
 
 impl ControllerBuilder {
     /// How it is started again.
@@ -132,6 +133,13 @@ impl ControllerBuilder {
         self
     }
 
+    /// Keeps the lines that it writes, over the end of this process too.
+    #[must_use]
+    pub fn log(mut self, log: InstanceLog) -> Self {
+        self.log = Some(log);
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -141,7 +149,7 @@ impl ControllerBuilder {
 
     /// Begins to keep it running. Must be called inside a tokio runtime.
     pub fn start(self) -> Controller {
-        let capture = Capture::new(self.capture);
+        let capture = Capture::new(self.capture).logged(self.log);
         let (actor, requests, status) =
             Actor::new(true, self.rules, self.launch, capture.clone(), None);
         tokio::spawn(actor.act());
@@ -169,7 +177,7 @@ impl Controller {
             reload_command: Vec::new(),
             on_violation: Measures::new(),
         };
-        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT }
+        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }
     }
 
     /// One service of a stack.
@@ -177,13 +185,12 @@ impl Controller {
         name: &str,
         service: &Service,
         needs: Vec<Needed>,
-        teller: Teller,
+        capture: Capture,
         news: News,
         backend: Option<Arc<dyn Backend>>,
         journal: Option<&Journal>,
     ) -> Self {
         let launch = Launch::of(name, service, needs, backend);
-        let capture = Capture::new(KEPT).telling(teller);
         let rules = service.rules.clone();
         let (mut actor, requests, status) =
             Actor::new(service.enabled, rules, launch, capture.clone(), Some(news));
@@ -197,6 +204,11 @@ impl Controller {
     /// Keeps it running as another one.
     pub(super) async fn change(&self, change: Change) -> Result<(), Error> {
         self.request(Ask::Change(Box::new(change))).await
+    }
+
+    /// The log of what it writes, where that is kept.
+    pub fn log(&self) -> Option<&InstanceLog> {
+        self.capture.log()
     }
 
     /// What tells of every change.

@@ -363,3 +363,121 @@ impl Reading {
         self.services.into_iter().map(found).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lifecycle::Lifecycle;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record(stopped: bool) -> Record {
+        Record { life: Lifecycle::new(true), stopped, run: None }
+    }
+
+    async fn journal(scene: &tempfile::TempDir) -> Journal {
+        Journal::open(scene.path()).await.unwrap()
+    }
+
+    /// What is on disk.
+    fn text(scene: &tempfile::TempDir) -> Vec<u8> {
+        std::fs::read(scene.path().join(JOURNAL)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_noted_is_found_once_and_a_second_supervisor_is_refused() {
+        let scene = tempfile::tempdir().unwrap();
+        let first = journal(&scene).await;
+        first.note("web", &record(false), Note::BeforeLaunch).unwrap();
+        first.note("web", &record(true), Note::Asked).unwrap();
+        first.note("gone", &record(true), Note::Happened).unwrap();
+        first.forget("gone").unwrap();
+        let error = Journal::open(scene.path()).await.unwrap_err();
+        assert!(error.to_string().starts_with("another supervisor has the state in"), "{error}");
+        drop(first);
+        let second = journal(&scene).await;
+        let found = second.take("web").unwrap();
+        assert!(found.record.stopped && !found.afresh && !found.other_boot);
+        assert!(second.take("web").is_none() && second.take_rest().is_empty());
+        second.close();
+        drop(second);
+        let third = journal(&scene).await;
+        let found = third.take("web").unwrap();
+        assert!(found.afresh && !found.other_boot);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_of_another_boot_is_known_to_be() {
+        let scene = tempfile::tempdir().unwrap();
+        journal(&scene).await.note("web", &record(false), Note::Happened).unwrap();
+        let boot = boot_id().unwrap();
+        let read = Reading::of(&text(&scene)).unwrap();
+        assert!(!read.found(&boot)["web"].other_boot);
+        let read = Reading::of(&text(&scene)).unwrap();
+        let found = &read.found("another")["web"];
+        assert!(found.other_boot && found.afresh);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_stays_short_however_much_is_noted() {
+        let scene = tempfile::tempdir().unwrap();
+        let journal = journal(&scene).await;
+        for count in 0..10_000 {
+            journal.note("web", &record(count % 2 == 0), Note::Happened).unwrap();
+        }
+        let length = text(&scene).len();
+        assert!(length < 2 << 20, "{length}");
+        assert_eq!(Reading::of(&text(&scene)).unwrap().services.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_form_damage_and_a_directory_of_others_are_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let scene = tempfile::tempdir().unwrap();
+        drop(journal(&scene).await);
+        let refused = async |text: &[u8]| {
+            std::fs::write(scene.path().join(JOURNAL), text).unwrap();
+            Journal::open(scene.path()).await.unwrap_err().to_string()
+        };
+        let told = refused(b"stockade state 2\n").await;
+        assert!(
+            told.ends_with("of a form that this version doesn't know: `stockade state 2`"),
+            "{told}"
+        );
+        let mut damaged = format!("{HEADER}\n").into_bytes();
+        for name in ["a", "b"] {
+            damaged.extend(line(&Entry::Gone(name.to_owned())).unwrap());
+        }
+        damaged[HEADER.len() + 12] ^= 1;
+        assert!(refused(&damaged).await.ends_with("is damaged at line 2"));
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(scene.path(), open).unwrap();
+        let error = Journal::open(scene.path()).await.unwrap_err().chain();
+        assert!(error.ends_with("it isn't this user's alone to write"), "{error}");
+    }
+
+    proptest! {
+        /// Wherever the last line is cut off, all before it is there.
+        #[test]
+        fn a_torn_end_takes_nothing_else_with_it(cut in 0_usize..2000) {
+            let mut whole = format!("{HEADER}\n").into_bytes();
+            let mut ends = vec![0, whole.len()];
+            for count in 0..3 {
+                let entry = Entry::Service(format!("web{count}"), Box::new(record(true)));
+                whole.extend(line(&entry).unwrap());
+                ends.push(whole.len());
+            }
+            let cut = cut.min(whole.len());
+            let read = Reading::of(&whole[..cut]).unwrap();
+            let complete = ends.iter().filter(|end| **end <= cut).count().saturating_sub(2);
+            prop_assert_eq!(read.services.len(), complete);
+        }
+
+        /// Whatever is in the file, reading it ends.
+        #[test]
+        fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut text = format!("{HEADER}\n").into_bytes();
+            text.extend(bytes);
+            drop(Reading::of(&text));
+        }
+    }
+}

@@ -4,7 +4,9 @@
 //! when a program that ended is started again, `outcome` how a run came out. `service` is the actor that owns one program, its
 //! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says; `gate`
 //! waits for what it depends on; `capture` and `lines` have its output. `controller` is the way in for programs that supervise
-//! one other, `team` for the services of a stack; `news` tells others what becomes of them.
+//! one other, `team` for the services of a stack; `news` tells others what becomes of them. What the next
+//! supervisor needs to go on with all of it is written down: `journal` is the file, `record` what stands in it of a service,
+//! `diary` when; `orphans` are runs that no service has any more, and `reexec` puts another build in place.
 
 mod capture;
 pub mod checks;
@@ -22,6 +24,7 @@ mod orphans;
 mod outcome;
 mod probe;
 mod record;
+mod reexec;
 mod restart;
 mod service;
 mod stack;
@@ -33,16 +36,18 @@ pub use controller::{Controller, ControllerBuilder};
 
 pub use hook::{Hook, Hooks};
 
+pub use crate::logs::Stream;
 pub use health::{Health, HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use journal::Journal;
 
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
-pub use lines::{Line, Lines, Stream};
+pub use lines::{Line, Lines};
 pub use news::{Counts, News, Notice, Notices};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
+pub use reexec::reexec;
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
 pub use stack::{

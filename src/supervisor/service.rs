@@ -9,7 +9,6 @@ use super::gate::{Gate, Needed};
 use super::health::{Health, Look, Looks, Vitals};
 use super::hook::{self, Hook, Hooks};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
-use super::lines::Stream;
 use super::news::{Counts, News};
 use super::outcome::Outcome;
 use super::probe::Purpose;
@@ -19,6 +18,7 @@ use super::stack::Service;
 use super::violation::{self, Measure, Measures, Trigger};
 use crate::error::Error;
 use crate::events::Events;
+use crate::logs::Stream;
 use crate::plan::new_id;
 use crate::platform::{Backend, BoxFuture, Execution, Signal, Stdio};
 use crate::policy::Policy;
@@ -467,8 +467,9 @@ impl Actor {
         let patience = self.launch.hooks.timeout;
         Some(match self.launch.sandbox_of_hook(hook, command) {
             Ok(mut sandbox) => {
-                self.capture.attach(Stream::Output, sandbox.stdout.take());
-                self.capture.attach(Stream::Error, sandbox.stderr.take());
+                let generation = self.life.generation();
+                self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
+                self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
                 Box::pin(hook::alone(sandbox, patience))
             }
             Err(error) => {
@@ -483,15 +484,15 @@ impl Actor {
         command: &[OsString],
         capture: Option<Capture>,
     ) -> BoxFuture<'static, Result<(), String>> {
-        let patience = self.launch.hooks.timeout;
+        let (patience, generation) = (self.launch.hooks.timeout, self.life.generation());
         let entering = match &mut self.run {
             Some(run) => run.exec(command, hook::streams(capture.is_some())),
             None => Err(Error::asked("nothing of it runs", "")),
         };
         let tell = move |execution: &mut Execution| {
             if let Some(capture) = capture {
-                capture.attach(Stream::Output, execution.stdout.take());
-                capture.attach(Stream::Error, execution.stderr.take());
+                capture.attach(Stream::Output, generation, execution.stdout.take());
+                capture.attach(Stream::Error, generation, execution.stderr.take());
             }
         };
         match entering {
@@ -775,8 +776,9 @@ impl Actor {
 
     /// From now on this is its run.
     fn supervise(&mut self, mut sandbox: Sandbox) {
-        self.capture.attach(Stream::Output, sandbox.stdout.take());
-        self.capture.attach(Stream::Error, sandbox.stderr.take());
+        let generation = self.life.generation();
+        self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
+        self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
         if let Some(diary) = &mut self.diary {
             sandbox.witness(diary.ledger.witness());
             // Whatever becomes of this supervisor, its services go on.

@@ -83,6 +83,24 @@ impl Ownership {
         }
     }
 
+    /// Whether a tree can be shown without mapping its owner: for reading, or where everybody may write.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub(crate) fn as_it_is(path: &Path, access: Access) -> Result<(), PlatformError> {
+        if access == Access::Read {
+            return Ok(());
+        }
+        let failed = |error| failed("map the owner of files in", path, error);
+        let stat = rustix::fs::fstat(&open_host(path)?).map_err(failed)?;
+        if stat.st_mode & 0o007 == 0o007 {
+            return Ok(());
+        }
+        Err(failed(Errno::NOSYS).with_hint(
+            "a filter around this process forbids mount_setattr(2): start as its owner, or outside of the filter",
+        ))
+    }
+
     /// A detached copy of a tree that is to be the root, and how its files are shown.
     ///
     /// # Errors
@@ -156,13 +174,26 @@ fn user_namespace(users: &str, groups: &str) -> Result<OwnedFd, PlatformError> {
         PlatformError::system("failed to make a user namespace for file owners", error)
     };
     let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+    let parent = rustix::process::getpid().as_raw_nonzero().get();
     // SAFETY: without CLONE_VM the child has its own copy of memory; it makes only raw system calls.
     let child =
         unsafe { raw::syscall5(Sysno::clone as usize, flags.cast_unsigned() as usize, 0, 0, 0, 0) };
     let child = syscalls::Errno::from_ret(child)
         .map_err(|errno| failed(Errno::from_raw_os_error(errno.into_raw())))?;
     if child == 0 {
+        // It has copies of everything that is open here, locks included: it mustn't be there any longer than this thread.
+        let ends = [libc::PR_SET_PDEATHSIG, libc::SIGKILL];
+        let [option, signal] = ends.map(|number| number.cast_unsigned() as usize);
+        // SAFETY: no memory is involved.
+        unsafe { raw::syscall2(Sysno::prctl as usize, option, signal) };
+        // SAFETY: no memory is involved.
+        let orphan =
+            unsafe { raw::syscall0(Sysno::getppid as usize) } != parent.cast_unsigned() as usize;
         loop {
+            if orphan {
+                // SAFETY: ends the process; no memory is involved.
+                unsafe { raw::syscall1(Sysno::exit_group as usize, 0) };
+            }
             // SAFETY: waits for a signal; no memory is involved.
             unsafe { raw::syscall4(Sysno::ppoll as usize, 0, 0, 0, 0) };
         }

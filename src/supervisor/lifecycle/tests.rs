@@ -307,6 +307,108 @@ fn what_cannot_be_told_from_a_stranger_is_left_alone() {
     assert_eq!(scene.life.generation(), Generation(8));
 }
 
+/// What stands on disk of a lifecycle is all of it.
+fn written_and_read(life: &Lifecycle) -> Lifecycle {
+    serde_json::from_str(&serde_json::to_string(life).unwrap()).unwrap()
+}
+
+impl Scene {
+    /// The supervisor dies, and the next one finds this.
+    fn crash(&mut self, left: Left) -> Vec<Action> {
+        self.life = written_and_read(&self.life);
+        self.life.take_up(&self.rules, left, self.now, 0.0)
+    }
+}
+
+#[test]
+fn the_next_supervisor_goes_on_with_what_runs() {
+    let mut scene = Scene::running(Rules { run_timeout: Some(SECOND * 100), ..Rules::default() });
+    scene.now = at(40);
+    assert_eq!(scene.crash(Left::Run), []);
+    scene.is(State::Running, "its program is executed");
+    assert!(scene.life.is_ready());
+    assert_eq!(scene.life.deadline(), Some(at(100)));
+    // What it stands still for is over for a moment, since it has to answer.
+    scene.event(Event::Pause);
+    assert_eq!(scene.crash(Left::Run), [Action::Freeze]);
+    scene.is(State::Paused, "asked to pause");
+    // A stop goes on, with what is left of its time.
+    scene.event(Event::Stop);
+    scene.now = at(50);
+    assert_eq!(scene.crash(Left::Run), [Action::Ask]);
+    assert_eq!(scene.life.deadline(), Some(at(70)));
+    scene.wait();
+    assert_eq!(scene.crash(Left::Run), [Action::Kill]);
+    scene.is(State::Killing, "its grace is over");
+    scene.happens(Happening::Ended(Outcome::Signalled(9)));
+    assert_eq!(
+        (scene.life.state(), scene.life.last()),
+        (State::Inactive, Some(&Outcome::StopTimedOut))
+    );
+    assert_eq!(scene.crash(Left::Nothing(None)), []);
+    scene.is(State::Inactive, "its grace is over");
+}
+
+#[test]
+fn what_ended_meanwhile_is_judged_as_if_somebody_had_looked() {
+    let mut scene = Scene::running(Rules::default());
+    assert_eq!(scene.crash(Left::Nothing(Some(Outcome::Exited(3)))), []);
+    scene.is(State::Backoff, "exited with 3; attempt 1 follows");
+    // The delay goes on, and so does the count.
+    assert_eq!(scene.crash(Left::Nothing(None)), []);
+    scene.is(State::Backoff, "exited with 3; attempt 1 follows");
+    scene.wait();
+    assert_eq!(scene.now, Moment(Duration::from_millis(500)));
+    assert_eq!(scene.crash(Left::Nothing(None)), [Action::CheckDependencies]);
+    scene.launch();
+    scene.crash(Left::Nothing(None));
+    scene.is(State::Backoff, "nobody saw how it ended; attempt 2 follows");
+    scene.event(Event::Stop);
+    assert_eq!(scene.crash(Left::Nothing(None)), []);
+    assert_eq!(scene.life.state(), State::Inactive);
+}
+
+#[test]
+fn a_launch_that_was_broken_off_is_no_attempt_and_one_that_was_not_is_no_second_one() {
+    let mut scene = Scene::new(Rules::default());
+    scene.event(Event::Start);
+    scene.event(Event::DependenciesMet);
+    assert_eq!(scene.crash(Left::Nothing(None)), [Action::CheckDependencies]);
+    assert_eq!((scene.life.state(), scene.life.attempts()), (State::Pending, 0));
+    let actions = scene.event(Event::DependenciesMet);
+    assert_eq!(actions, [Action::Launch(Generation(2))]);
+    assert_eq!(scene.crash(Left::Run), []);
+    scene.is(State::Running, "its program is executed");
+    assert_eq!(scene.life.generation(), Generation(2));
+}
+
+#[test]
+fn what_may_be_a_stranger_is_left_alone_until_it_is_known_again() {
+    let mut scene = Scene::running(Rules::default());
+    assert_eq!(scene.crash(Left::Doubt("it doesn't answer".to_owned())), []);
+    scene.is(State::Unknown, "it doesn't answer");
+    assert_eq!(scene.event(Event::Stop), []);
+    assert_eq!(scene.crash(Left::Run), []);
+    scene.is(State::Running, "found again");
+    scene.crash(Left::Doubt("it doesn't answer".to_owned()));
+    scene.crash(Left::Nothing(None));
+    scene.is(State::Backoff, "nobody saw how it ended; attempt 1 follows");
+}
+
+#[test]
+fn a_boot_leaves_nothing_but_what_was_wanted() {
+    let mut scene = Scene::running(Rules::default());
+    scene.happens(Happening::Ended(Outcome::Exited(1)));
+    scene.wait();
+    scene.launch();
+    assert_eq!(scene.crash(Left::OtherBoot), []);
+    scene.is(State::Inactive, "the system was booted anew");
+    assert_eq!((scene.life.attempts(), scene.life.generation()), (0, Generation(2)));
+    assert_eq!(scene.event(Event::Start), [Action::CheckDependencies]);
+    scene.launch();
+    assert_eq!(scene.life.generation(), Generation(3));
+}
+
 /// What the world can do next, whatever the program wants.
 #[derive(Clone, Debug)]
 enum Doing {
@@ -318,6 +420,8 @@ enum Doing {
     Say(u8),
     /// News of the run so many before.
     Late(u64, u8),
+    /// The supervisor dies, and this may be true of the run when the next one comes.
+    Crash(u8),
 }
 
 fn doing() -> impl Strategy<Value = Doing> {
@@ -328,6 +432,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
         4 => (0_u8..6).prop_map(Doing::End),
         3 => (0_u8..12).prop_map(Doing::Say),
+        2 => (0_u8..4).prop_map(Doing::Crash),
         1 => (1_u64..3, 0_u8..12).prop_map(|(before, what)| Doing::Late(before, what)),
     ]
 }
@@ -474,6 +579,26 @@ impl World {
         self.happens(Happening::Launched)
     }
 
+    fn crash(&mut self, how: u8) -> Result<(), TestCaseError> {
+        let left = match (&mut self.run, how) {
+            // It was launched in the last moment of the supervisor before.
+            (Some(run), 0 | 1) => {
+                (run.launched, run.frozen) = (true, false);
+                Left::Run
+            }
+            (Some(run), 2) if run.launched => Left::Nothing(Some(Outcome::Exited(1))),
+            _ => Left::Nothing(None),
+        };
+        if left != Left::Run {
+            self.run = None;
+        }
+        for action in self.scene.crash(left) {
+            self.act(action)?;
+        }
+        prop_assert_eq!(self.scene.life.is_live(), self.run.is_some(), "{:?}", self.scene.life);
+        Ok(())
+    }
+
     fn does(&mut self, doing: Doing) -> Result<(), TestCaseError> {
         let (is_there, launched, deaf) = self
             .run
@@ -507,6 +632,7 @@ impl World {
                 }
                 Ok(())
             }
+            Doing::Crash(how) => self.crash(how),
             Doing::Launch(_) | Doing::End(_) | Doing::Say(_) => Ok(()),
         }
     }

@@ -29,11 +29,14 @@ pub enum DifferenceKind {
 }
 
 /// What a run in progress needn't be ended for: it counts from the next decision on.
-const IN_PLACE: [&str; 7] = [
+const IN_PLACE: [&str; 10] = [
     "description",
     "depends_on",
     "enabled",
+    "hooks",
     "labels",
+    "logging",
+    "reload.command",
     "restart",
     "stop.grace_period",
     "run_timeout",
@@ -98,6 +101,7 @@ impl Service {
             on_violation,
             replicas,
             labels,
+            logging,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
             rules;
@@ -126,6 +130,7 @@ impl Service {
             ("on_violation", *on_violation == next.on_violation),
             ("replicas", *replicas == next.replicas),
             ("labels", *labels == next.labels),
+            ("logging", logging.is_same(&next.logging)),
         ];
         parts.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()
     }

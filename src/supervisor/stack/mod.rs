@@ -1,5 +1,5 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
+//! that means, `logging` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
 //! `difference` has what another stack changes.
 
 mod difference;
@@ -7,6 +7,7 @@ mod env_file;
 mod files;
 mod groups;
 mod keys;
+mod logging;
 mod probes;
 mod read;
 mod replicas;
@@ -23,6 +24,7 @@ pub use schema::stack_schema;
 use super::hook::Hooks;
 use super::lifecycle::{Rules, Started};
 use super::violation::Measures;
+use crate::logs::Logging;
 use crate::platform::Signal;
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,6 +116,8 @@ pub struct Service {
     pub replicas: Option<u32>,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
+    /// How its lines are kept.
+    pub logging: Logging,
 }
 
 impl Service {
@@ -147,6 +151,7 @@ impl Service {
             on_violation: Measures::new(),
             replicas: None,
             labels: BTreeMap::new(),
+            logging: Logging::default(),
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
             let measure = Measure::ALL[value::choice(scalar, &words).map_err(here)?].1;
             service.on_violation.insert(*trigger, measure);
         }
+        Kind::Logging => super::logging::put(given, &mut service.logging)?,
         Kind::Labels => service.labels = labels(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
