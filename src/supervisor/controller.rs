@@ -14,7 +14,7 @@ use super::stack::Service;
 use super::violation::Measures;
 use crate::error::Error;
 use crate::logs::InstanceLog;
-use crate::platform::{Backend, Signal};
+use crate::platform::{Backend, Signal, Usage};
 use crate::policy::Policy;
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -325,6 +325,16 @@ impl Controller {
     /// When nothing of it runs, or as [`Self::wait_for`].
     pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
         self.request(Ask::Signal(signal)).await
+    }
+
+    /// What its present run uses; nothing where none runs.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read, or as [`Self::wait_for`].
+    pub async fn usage(&self) -> Result<Option<Usage>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.request(Ask::Usage(reply)).await?;
+        answer.await.map_err(|_| gone())
     }
 
     /// Returns when it is taken in: what was true before needn't be any more.

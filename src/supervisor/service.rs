@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{Backend, BoxFuture, Execution, Signal, Stdio};
+use crate::platform::{Backend, BoxFuture, Execution, Signal, Stdio, Usage};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
@@ -218,6 +218,8 @@ pub(super) enum Ask {
     /// Send this to its program, and to nothing where none runs.
     Signal(Signal),
     Change(Box<Change>),
+    /// Tell what its present run uses; nothing where none runs.
+    Usage(oneshot::Sender<Option<Usage>>),
 }
 
 /// How it is kept running from now on.
@@ -379,6 +381,11 @@ impl Actor {
                 return self.run.as_mut().ok_or_else(nothing)?.signal(signal);
             }
             Ask::Change(change) => self.change(*change).await,
+            Ask::Usage(reply) => {
+                let usage = self.run.as_mut().map(Sandbox::usage).transpose()?;
+                // Who asked may no longer want to know.
+                reply.send(usage).unwrap_or_default();
+            }
         }
         Ok(())
     }
