@@ -1,6 +1,7 @@
 //! One program that is kept running: the smallest supervisor there is.
 
 use super::capture::{Capture, Captured};
+use super::dialogue::Notify;
 use super::gate::{Gate, Needed};
 use super::health::{HealthCheck, Look};
 use super::hook::Hooks;
@@ -10,6 +11,7 @@ use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Ask, Change, Launch, Request, Status};
+use super::sockets::ServiceSocket;
 use super::stack::Service;
 use super::violation::Measures;
 use crate::error::Error;
@@ -90,6 +92,24 @@ impl ControllerBuilder {
     #[must_use]
     pub fn reload_signal(mut self, signal: Signal) -> Self {
         self.launch.reload_signal = signal;
+        self
+    }
+
+    /// What it says of itself, in the words of sd_notify(3): with [`Notify::heard`] it has started when it says so.
+    #[must_use]
+    pub fn notify(mut self, notify: Notify) -> Self {
+        self.launch.notify = notify;
+        if notify.heard {
+            self.rules.started = Started::Ready;
+        }
+        self.rules.tells_reload = notify.tells_reload;
+        self
+    }
+
+    /// One more socket that is bound for it, and stays so while it is started again (sd_listen_fds(3)).
+    #[must_use]
+    pub fn socket(mut self, socket: ServiceSocket) -> Self {
+        self.launch.sockets.push(socket);
         self
     }
 
@@ -176,6 +196,9 @@ impl Controller {
             hooks: Hooks::default(),
             reload_command: Vec::new(),
             on_violation: Measures::new(),
+            notify: Notify::default(),
+            sockets: Vec::new(),
+            on_demand: false,
         };
         ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }
     }

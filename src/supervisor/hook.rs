@@ -115,7 +115,7 @@ pub(super) fn due(before: Moment, now: Moment) -> Vec<Hook> {
 /// How the streams of a command inside are; what it writes is read as the service's, or by nobody.
 pub(super) fn streams(read: bool) -> StdioSet {
     let out = || if read { Stdio::Piped } else { Stdio::Null };
-    StdioSet { stdin: Stdio::Null, stdout: out(), stderr: out() }
+    StdioSet { stdin: Stdio::Null, stdout: out(), stderr: out(), ..StdioSet::default() }
 }
 
 /// Runs a hook in a sandbox of its own to its end.

@@ -4,29 +4,37 @@
 mod resumed;
 
 use super::capture::Capture;
+use super::dialogue::{Ear, Notify, Reload, Watchdog, heard};
 use super::diary::Diary;
+use super::fd_store::FdStore;
 use super::gate::{Gate, Needed};
 use super::health::{Health, Look, Looks, Vitals};
 use super::hook::{self, Hook, Hooks};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::news::{Counts, News};
+use super::notice::Notice;
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::record::Run;
 use super::restart::Moment;
+use super::sockets::{ServiceSocket, Sockets};
 use super::stack::Service;
 use super::violation::{self, Measure, Measures, Trigger};
 use crate::error::Error;
 use crate::events::Events;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{Backend, BoxFuture, Execution, Signal, Stdio, Usage};
+use crate::platform::{
+    Backend, BoxFuture, ClockOffsets, Execution, Signal, Stdio, Usage, monotonic_clock,
+};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -59,6 +67,8 @@ pub struct Status {
     pub since: Instant,
     /// What failed last of what was to be done with it, in one line.
     pub error: Option<String>,
+    /// What its present or last run said of itself last (`STATUS`, sd_notify(3)).
+    pub told: Option<String>,
     /// Whether it has failed, and is to take others with it.
     pub escalated: bool,
     /// How often it was started again, and how its runs came out, since it is supervised.
@@ -96,6 +106,9 @@ pub(super) struct Launch {
     pub(super) hooks: Hooks,
     pub(super) reload_command: Vec<OsString>,
     pub(super) on_violation: Measures,
+    pub(super) notify: Notify,
+    pub(super) sockets: Vec<ServiceSocket>,
+    pub(super) on_demand: bool,
 }
 
 impl Launch {
@@ -118,11 +131,27 @@ impl Launch {
             hooks: service.hooks.clone(),
             reload_command: service.reload_command.clone(),
             on_violation: service.on_violation.clone(),
+            notify: service.notify,
+            sockets: service.sockets.clone(),
+            on_demand: service.on_demand && !service.sockets.is_empty(),
         }
     }
 
-    fn start(&self, run: Option<&Run>) -> Result<Sandbox, Error> {
-        self.sandbox(run).start()
+    fn start(
+        &self,
+        run: Option<&Run>,
+        ear: Option<&Ear>,
+        passed: Vec<(String, File)>,
+    ) -> Result<Sandbox, Error> {
+        let mut builder = self.sandbox(run).pass(passed);
+        if let Some(socket) = ear.map(Ear::socket) {
+            builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
+        }
+        if let Some(period) = self.notify.watchdog {
+            let period = period.as_micros().to_string();
+            builder = builder.variable("WATCHDOG_USEC", period).pid_variable("WATCHDOG_PID");
+        }
+        builder.start()
     }
 
     /// Takes over a run of the supervisor before.
@@ -192,6 +221,11 @@ pub(super) struct Actor {
     /// When each of that was told last.
     told: BTreeMap<Trigger, Instant>,
     looks: Looks,
+    ear: Option<Ear>,
+    watchdog: Watchdog,
+    reload: Reload,
+    store: FdStore,
+    sockets: Sockets,
     /// The wait for what it depends on.
     waiting: Option<BoxFuture<'static, Event>>,
     /// The wait for something that it depends on to come back.
@@ -249,10 +283,7 @@ impl Actor {
         news: Option<News>,
     ) -> (Self, mpsc::Sender<Request>, watch::Receiver<Status>) {
         let (mut life, origin) = (Lifecycle::new(enabled), Instant::now());
-        let mut waiting: Option<BoxFuture<'static, Event>> = None;
-        if enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty() {
-            waiting = Some(Box::pin(launch.gate.clone().pass()));
-        }
+        let waits = enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty();
         let (sender, requests) = mpsc::channel(WAITING);
         let (status, told) = watch::channel(Status {
             state: life.state(),
@@ -266,13 +297,14 @@ impl Actor {
             pid: None,
             since: origin,
             error: None,
+            told: None,
             escalated: false,
             counts: Counts::default(),
         });
         let looks = Looks::new(&[]);
         let run = None;
         let seen = hook::Moment::of(&life, false);
-        let actor = Self {
+        let mut actor = Self {
             life,
             rules,
             launch,
@@ -288,14 +320,40 @@ impl Actor {
             events: None,
             told: BTreeMap::new(),
             looks,
-            waiting,
+            ear: None,
+            watchdog: Watchdog::default(),
+            reload: Reload::default(),
+            store: FdStore::default(),
+            sockets: Sockets::default(),
+            waiting: None,
             back: None,
             escalates: false,
             origin,
             requests,
             status,
         };
+        if waits {
+            actor.waiting = Some(actor.wait_to_start());
+        }
         (actor, sender, told)
+    }
+
+    /// Waits for what it depends on, and where it is started on demand for somebody who wants something of it.
+    fn wait_to_start(&mut self) -> BoxFuture<'static, Event> {
+        let gate = self.launch.gate.clone();
+        if !self.launch.on_demand {
+            return Box::pin(gate.pass());
+        }
+        let bound = self.sockets.bind(&self.launch.sockets).and_then(|()| self.sockets.handed());
+        // What can't be bound is told by the start, which tries it again.
+        let files = bound.unwrap_or_default().into_iter().map(|(_, file)| file).collect();
+        Box::pin(async move {
+            let event = gate.pass().await;
+            if event == Event::DependenciesMet {
+                Sockets::wanted(files).await;
+            }
+            event
+        })
     }
 
     pub(super) async fn act(mut self) {
@@ -339,7 +397,7 @@ impl Actor {
                         self.tell_error(format!("`{what}` {why}"));
                     }
                 }
-                event = heard(&mut self.events) => match event {
+                event = happened(&mut self.events) => match event {
                     Some(event) => self.violated(&event).await,
                     None => self.events = None,
                 },
@@ -348,6 +406,8 @@ impl Actor {
                     self.take_in(event).await;
                 }
                 () = self.launch.gate.changed() => self.refresh(),
+                (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
+                () = due(self.watchdog.due()) => self.miss_watchdog().await,
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
                     self.tell_trouble();
@@ -406,12 +466,59 @@ impl Actor {
             None => {}
         }
         if self.life.state() == State::Pending {
-            self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+            self.waiting = Some(self.wait_to_start());
         }
+    }
+
+    /// It says something of itself.
+    async fn take_notice(&mut self, notice: Notice, files: Vec<OwnedFd>) {
+        // Whoever waits until all that was said is taken in sees descriptors closed with this (`BARRIER`).
+        match notice.store {
+            Some(store) => self.store.take(store, files, self.launch.notify.fdstore_max),
+            None => drop(files),
+        }
+        let errno = notice.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string());
+        if let Some(told) = notice.status.or(errno) {
+            self.status.send_modify(|status| status.told = Some(told));
+        }
+        let now = Instant::now();
+        if let Some(period) = notice.watchdog {
+            self.watchdog.change(period, now);
+        } else if notice.alive && self.watchdog.due().is_some() {
+            self.watchdog.fed(now);
+        }
+        if notice.reloading {
+            self.reload.begun(notice.monotonic);
+        }
+        // One that reloads and was asked to is ready only with what it was asked to read.
+        let ready = notice.ready && !notice.reloading && self.reload.has_begun();
+        let happened = [
+            notice.extend.map(Happening::Extended),
+            notice.reloading.then_some(Happening::Reloading),
+            ready.then_some(Happening::Ready),
+            notice.stopping.then_some(Happening::Stopping),
+            notice.dead.then_some(Happening::WatchdogMissed),
+        ];
+        for happening in happened.into_iter().flatten() {
+            self.take_in(Event::Of(self.life.generation(), happening)).await;
+        }
+        self.tell();
+    }
+
+    async fn miss_watchdog(&mut self) {
+        self.watchdog.direct(false, Instant::now());
+        let missed = Happening::WatchdogMissed;
+        self.take_in(Event::Of(self.life.generation(), missed)).await;
     }
 
     /// Nothing of the run is left.
     async fn is_over(&mut self, report: Result<ExitReport, Error>) {
+        // What it said before counts before its end. Nobody is left to say more.
+        if let Some(ear) = self.ear.take() {
+            while let Some((notice, files)) = ear.last_words() {
+                self.take_notice(notice, files).await;
+            }
+        }
         // Where nobody can say how it ended, what may be left of it goes with this.
         if let Some(run) = &mut self.run {
             run.detach(false);
@@ -621,6 +728,7 @@ impl Actor {
             State::Running | State::Reloading => (false, true),
             _ => (false, false),
         };
+        self.watchdog.direct(runs, Instant::now());
         for (purpose, wanted) in
             [(Purpose::Startup, starts), (Purpose::Readiness, runs), (Purpose::Liveness, runs)]
         {
@@ -657,6 +765,11 @@ impl Actor {
             if comes && before != (self.life.state(), self.life.generation()) {
                 self.back = self.launch.gate.clone().comes_back();
             }
+            // What it doesn't come back to is kept for nobody.
+            if self.life.is_at_rest() {
+                self.store.clear();
+                self.sockets.close();
+            }
             self.tell();
         }
     }
@@ -668,7 +781,7 @@ impl Actor {
                 if let Some(next) = self.next.take() {
                     (self.rules, self.launch) = next;
                 }
-                self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+                self.waiting = Some(self.wait_to_start());
                 return None;
             }
             (Action::Launch(generation), _) => {
@@ -694,13 +807,22 @@ impl Actor {
                 return None;
             }
             (Action::Kill, Some(run)) => run.kill(),
-            (Action::Reload, Some(_)) if !self.launch.reload_command.is_empty() => {
-                let command = self.launch.reload_command.clone();
-                let work = self.inside(&command, Some(self.capture.clone()));
-                self.work("reload.command", work);
-                return None;
+            (Action::Reload, Some(run)) => {
+                if self.launch.notify.tells_reload {
+                    // With another clock inside it can't be compared, and any reload is taken for this one.
+                    let same_clock = self.launch.policy.clock == ClockOffsets::default();
+                    let now = if same_clock { monotonic_clock() } else { Duration::ZERO };
+                    self.reload.ask(now);
+                }
+                if self.launch.reload_command.is_empty() {
+                    run.signal(self.launch.reload_signal)
+                } else {
+                    let command = self.launch.reload_command.clone();
+                    let work = self.inside(&command, Some(self.capture.clone()));
+                    self.work("reload.command", work);
+                    return None;
+                }
             }
-            (Action::Reload, Some(run)) => run.signal(self.launch.reload_signal),
             (Action::Freeze, Some(run)) => run.pause().await,
             (Action::Thaw, Some(run)) => run.resume().await,
         };
@@ -742,43 +864,66 @@ impl Actor {
             },
             None => None,
         };
-        let started = self.launch.start(run).and_then(|mut sandbox| {
+        let run = run.cloned();
+        self.status.send_modify(|status| status.told = None);
+        let started = self.launched(run.as_ref()).and_then(|(mut sandbox, ear)| {
             // What is to be done at its limits must be heard of, or it doesn't run.
             let events = (!self.launch.on_violation.is_empty()).then(|| sandbox.events());
-            Ok((sandbox, events.transpose()?))
+            Ok((sandbox, ear, events.transpose()?))
         });
         match started {
-            Ok((sandbox, events)) => {
+            Ok((sandbox, ear, events)) => {
                 self.supervise(sandbox);
                 (self.events, self.told) = (events, BTreeMap::new());
+                self.ear = ear;
+                self.watchdog = Watchdog::new(self.launch.notify.watchdog);
+                self.reload = Reload::default();
                 Happening::Launched
             }
             Err(error) => Happening::NotLaunched(error.chain()),
         }
     }
 
-    /// Why it is where it is, with what of that is others' doing.
-    fn why(&self) -> String {
+    /// Why it is where it is, with what it says itself and what of that is others' doing.
+    fn why(&self, told: Option<&str>) -> String {
         let why = self.life.why();
-        match self.life.state() {
-            State::Pending => Some(self.launch.gate.told()).filter(|waits| !waits.is_empty()),
-            State::Running => {
+        match (self.life.state(), told) {
+            (State::Pending, _) => match self.launch.gate.told() {
+                waits if !waits.is_empty() => waits,
+                _ if self.launch.on_demand => "waits for somebody to connect".to_owned(),
+                _ => why.to_owned(),
+            },
+            (State::Running, told) => {
                 let lost = Some(self.launch.gate.lost()).filter(|lost| !lost.is_empty());
-                lost.map(|lost| format!("{why}; {lost}"))
+                let lost = lost.map(|lost| format!("; {lost}")).unwrap_or_default();
+                let says = told.map(|told| format!("; it says: {told}")).unwrap_or_default();
+                format!("{why}{lost}{says}")
             }
-            _ => None,
+            (_, Some(told)) if self.life.is_live() => format!("{why}; it says: {told}"),
+            _ => why.to_owned(),
         }
-        .unwrap_or_else(|| why.to_owned())
     }
 
     /// Something that it depends on has changed, which may be why it is where it is.
     fn refresh(&self) {
-        let why = self.why();
         self.status.send_if_modified(|status| {
+            let why = self.why(status.told.as_deref());
             let stale = status.why != why;
             status.why = why;
             stale
         });
+    }
+
+    fn launched(&mut self, run: Option<&Run>) -> Result<(Sandbox, Option<Ear>), Error> {
+        let ear = match self.launch.notify.needs_socket() {
+            true => Some(Ear::open(&new_id(self.launch.name.as_deref(), None))?),
+            false => None,
+        };
+        self.sockets.bind(&self.launch.sockets)?;
+        let mut passed = self.sockets.handed()?;
+        let failed = |error| Error::io("failed to pass on what it stored", error);
+        passed.extend(self.store.handed().map_err(failed)?);
+        Ok((self.launch.start(run, ear.as_ref(), passed)?, ear))
     }
 
     /// From now on this is its run.
@@ -814,7 +959,7 @@ impl Actor {
             }
             status.state = life.state();
             status.escalated = escalates && life.state() == State::Failed;
-            status.why = self.why();
+            status.why = self.why(status.told.as_deref());
             status.health = self.looks.health();
             status.ready = life.is_ready();
             status.generation = life.generation();
@@ -873,7 +1018,7 @@ async fn released(
 }
 
 /// What happens to a sandbox; never where nobody listens. Dropping the future loses nothing.
-async fn heard(events: &mut Option<Events>) -> Option<crate::Event> {
+async fn happened(events: &mut Option<Events>) -> Option<crate::Event> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,

@@ -100,6 +100,9 @@ impl Service {
             reload_command,
             on_violation,
             replicas,
+            notify,
+            sockets,
+            on_demand,
             labels,
             logging,
         } = self;
@@ -129,6 +132,9 @@ impl Service {
             ("reload.command", *reload_command == next.reload_command),
             ("on_violation", *on_violation == next.on_violation),
             ("replicas", *replicas == next.replicas),
+            ("notify", *notify == next.notify),
+            ("sockets", *sockets == next.sockets),
+            ("start", *on_demand == next.on_demand),
             ("labels", *labels == next.labels),
             ("logging", logging.is_same(&next.logging)),
         ];

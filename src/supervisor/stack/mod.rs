@@ -12,6 +12,7 @@ mod probes;
 mod read;
 mod replicas;
 mod schema;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -24,6 +25,7 @@ pub use schema::stack_schema;
 use super::hook::Hooks;
 use super::lifecycle::{Rules, Started};
 use super::violation::Measures;
+use super::{Notify, ServiceSocket};
 use crate::logs::Logging;
 use crate::platform::Signal;
 use crate::policy::Policy;
@@ -114,6 +116,12 @@ pub struct Service {
     pub on_violation: Measures,
     /// How many of it there are, each an instance of its own; `None` for a single one that has the service's name.
     pub replicas: Option<u32>,
+    /// What it says of itself.
+    pub notify: Notify,
+    /// What is bound for it.
+    pub sockets: Vec<ServiceSocket>,
+    /// Whether it is started only when somebody wants something of its sockets.
+    pub on_demand: bool,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
     /// How its lines are kept.
@@ -150,6 +158,9 @@ impl Service {
             reload_command: Vec::new(),
             on_violation: Measures::new(),
             replicas: None,
+            notify: Notify::default(),
+            sockets: Vec::new(),
+            on_demand: false,
             labels: BTreeMap::new(),
             logging: Logging::default(),
         }

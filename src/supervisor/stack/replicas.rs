@@ -62,8 +62,13 @@ impl Service {
         match replicas {
             0 | 1 => None,
             _ if replicas > MOST => Some(format!("{replicas} are too many (at most {MOST})")),
-            _ if self.policy.publish.is_empty() => None,
-            _ => Some("each of its instances would publish the same port".to_owned()),
+            _ if !self.policy.publish.is_empty() => {
+                Some("each of its instances would publish the same port".to_owned())
+            }
+            _ if !self.sockets.is_empty() => {
+                Some("each of its instances would bind the same sockets".to_owned())
+            }
+            _ => None,
         }
     }
 }

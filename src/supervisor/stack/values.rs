@@ -1,6 +1,7 @@
 //! The values of a stack file, one at a time.
 
 use super::keys::{Key, Kind};
+use super::sockets::sockets;
 use super::{Condition, Need, Service};
 use crate::platform::Signal;
 use crate::policy::problem::quoted;
@@ -49,6 +50,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         }
         Kind::Logging => super::logging::put(given, &mut service.logging)?,
         Kind::Labels => service.labels = labels(key, given)?,
+        Kind::Sockets => service.sockets = sockets(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
         // More than one value.
@@ -57,7 +59,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
     Ok(())
 }
 
-fn list<'v>(
+pub(super) fn list<'v>(
     example: &str,
     value: &'v DeValue<'_>,
 ) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'v>>>, Wrong> {
