@@ -244,7 +244,7 @@ impl Daemon {
         };
         let stack = self.options.load().map_err(|error| Problem::of(&error))?;
         let differences = if dry_run {
-            self.supervisor.stack().differences(&stack)
+            self.supervisor.differences(&stack)
         } else {
             self.record(peer, "apply", "", "asked")?;
             let (daemon, peer) = (self.clone(), peer.clone());

@@ -234,6 +234,11 @@ impl Supervisor {
         self.board.listen()
     }
 
+    /// What putting another stack into force would change.
+    pub fn differences(&self, written: &Stack) -> Vec<Difference> {
+        self.stack().differences(&written.expanded())
+    }
+
     /// Puts another stack into force, and tells what that changed. What is the same in both goes on undisturbed; what isn't in
     /// the new one any more is stopped, each service after those that depend on it; returns when that is done. What has changed
     /// is started again where it must be.
