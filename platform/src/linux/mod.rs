@@ -41,7 +41,7 @@ use identity::{Caller, Ids};
 use kept::Kept;
 use lasting::Luggage;
 use prepare::{Prepared, Walls};
-use running::LinuxRunning;
+use running::{Asked, LinuxRunning};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use spawn::Untold;
@@ -159,8 +159,12 @@ impl Backend for LinuxBackend {
             dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
-        let asked = (filter, prepared.sight);
         let walls = Walls { ids: prepared.ids, rules: prepared.rules };
+        let heard = lasting.as_ref().map(|lasting| lasting.heard.try_clone()).transpose();
+        let heard = heard.map_err(|error| {
+            PlatformError::system("failed to keep what tells of denied system calls", error)
+        })?;
+        let asked = Asked { filter, sight: prepared.sight, heard };
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
         running.know(walls);
@@ -201,8 +205,7 @@ fn luggage(
         ));
     }
     let locks: Vec<BorrowedFd<'_>> = locks.iter().flatten().copied().collect();
-    let filter = prepared.script.filters.first().map(|filter| &**filter);
-    let luggage = Luggage::pack(&plan.id, token, streams.read_ends(), filter, &locks)?;
+    let luggage = Luggage::pack(&plan.id, token, streams.read_ends(), prepared, &locks)?;
     luggage.add_to(&mut prepared.script);
     Ok(Some(luggage))
 }
