@@ -248,12 +248,8 @@ impl Actor {
     }
 
     pub(super) async fn act(mut self) {
-        for action in std::mem::take(&mut self.first) {
-            if let Some(event) = self.carry_out(action).await {
-                self.take_in(event).await;
-            }
-        }
-        self.direct_looks();
+        let first = std::mem::take(&mut self.first);
+        self.begin(first).await;
         self.tell();
         self.announce();
         loop {
@@ -290,6 +286,9 @@ impl Actor {
                 if let Some(diary) = &mut self.diary {
                     diary.hear(&event);
                 }
+                if self.life.state() == State::Unknown && event != Event::Reset {
+                    self.look_again().await;
+                }
                 self.take_in(event).await;
             }
             Ask::Signal(signal) => {
@@ -300,6 +299,16 @@ impl Actor {
             Ask::Change(change) => self.change(*change).await,
         }
         Ok(())
+    }
+
+    /// Does what is to be done though nothing has happened.
+    async fn begin(&mut self, actions: Vec<Action>) {
+        for action in self.write_down(actions) {
+            if let Some(event) = self.carry_out(action).await {
+                self.take_in(event).await;
+            }
+        }
+        self.direct_looks();
     }
 
     /// From now on, or from its next run on, it is another one.

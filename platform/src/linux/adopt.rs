@@ -349,6 +349,14 @@ mod tests {
         drop(adopted);
         let mut adopted = taken(backend.adopt(&plan, Some(&identity)).unwrap());
         assert_eq!(adopted.memo, b"a note");
+        // Another program gets in as it did before.
+        let mut another = plan.clone();
+        another.command = ["/bin/sh", "-c", "hostname"].map(Into::into).to_vec();
+        let entering = adopted.running.exec(&another, StdioSet::piped()).unwrap();
+        let mut execution = entering.await.unwrap();
+        let mut said = String::new();
+        execution.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "inside\n");
         let told = Arc::new(Mutex::new(None));
         let heard = told.clone();
         adopted.running.witness(Witness::new(move |how| *heard.lock().unwrap() = Some(how)));
