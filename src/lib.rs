@@ -8,9 +8,11 @@ pub mod audit;
 #[doc(hidden)]
 pub mod cli;
 pub mod control;
+pub mod daemon;
 mod denials;
 mod error;
 mod events;
+pub mod logs;
 mod network;
 mod output;
 pub mod plan;

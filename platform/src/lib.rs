@@ -19,6 +19,8 @@ pub mod console;
 mod control;
 mod denial;
 #[cfg(unix)]
+mod directory;
+#[cfg(unix)]
 mod endpoint;
 mod enforcement;
 mod errno;
@@ -30,6 +32,8 @@ mod idrange;
 mod idset;
 mod incoming;
 mod io_limit;
+#[cfg(unix)]
+mod local;
 mod meter;
 mod names;
 mod network;
@@ -58,6 +62,8 @@ pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
+pub use directory::Directory;
+#[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
@@ -69,6 +75,8 @@ pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
+#[cfg(unix)]
+pub use local::{SocketFile, SocketPlace, group_id, groups_of, own_user, user_id};
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
@@ -84,11 +92,11 @@ pub use secret::{Hidden, Secret, SecretSource};
 pub use signal::Signal;
 #[cfg(unix)]
 pub use state_dir::{StateDir, reserve_room};
+#[cfg(unix)]
+pub use stdio::{DetachedPipe, own_stderr, own_stdout};
 pub use stdio::{
     InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
 };
-#[cfg(unix)]
-pub use stdio::{own_stderr, own_stdout};
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
 pub use usage::{

@@ -82,6 +82,88 @@ impl OutputPipe {
     }
 }
 
+/// A stream that no runtime watches, on its way to the thread of another one.
+#[cfg(unix)]
+#[derive(Debug)]
+pub struct DetachedPipe {
+    end: std::os::fd::OwnedFd,
+    meter: Option<Arc<Meter>>,
+}
+
+#[cfg(unix)]
+impl DetachedPipe {
+    /// The same stream, watched by the runtime in which this is called.
+    ///
+    /// # Errors
+    /// When it can't be registered there.
+    pub fn watch(self) -> io::Result<OutputPipe> {
+        Ok(OutputPipe { end: system::Receiver::from_owned_fd(self.end)?, meter: self.meter })
+    }
+}
+
+#[cfg(unix)]
+impl OutputPipe {
+    /// The same stream for another runtime.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn detach(self) -> io::Result<DetachedPipe> {
+        Ok(DetachedPipe { end: self.end.into_nonblocking_fd()?, meter: self.meter })
+    }
+
+    /// Waits until something is there, or the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the runtime is shut down.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.end.readable().await
+    }
+
+    /// Takes what is there, without waiting; 0 is the end.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing is there, else as read(2).
+    pub fn try_take(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.pass(self.end.try_read(buffer)?))
+    }
+
+    /// Moves what is there, at most `most` bytes, to the end of a file, which is at `offset`; 0 is the end of the stream. It is one
+    /// system call (splice(2)) that takes from the pipe what it has written and nothing else: whoever is killed meanwhile finds each
+    /// byte either in the file, as far as that reaches now, or still in the pipe.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing is there; [`io::ErrorKind::InvalidInput`] where the file's file system can't do this;
+    /// else as write(2), with nothing lost.
+    #[cfg(target_os = "linux")]
+    pub fn try_move(&self, file: &std::fs::File, offset: u64, most: usize) -> io::Result<usize> {
+        use rustix::pipe::{SpliceFlags, splice};
+        let moved = self.end.try_io(|| {
+            let mut at = offset;
+            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+            Ok(splice(&self.end, None, file, Some(&mut at), most, flags)?)
+        })?;
+        let passed = self.pass(moved);
+        if passed < moved {
+            // What was written beyond the limit isn't passed on.
+            file.set_len(offset + u64::try_from(passed).unwrap_or(0))?;
+        }
+        Ok(passed)
+    }
+
+    /// Where there is no such system call, everything is read.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub fn try_move(&self, _: &std::fs::File, _: u64, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    fn pass(&self, bytes: usize) -> usize {
+        self.meter.as_ref().map_or(bytes, |meter| meter.take(bytes))
+    }
+}
+
 /// Reads what a program writes, as far as it may.
 #[derive(Debug)]
 pub struct MeteredReader {
@@ -113,7 +195,7 @@ impl OutputPipe {
     ///
     /// # Errors
     /// When it can't be registered with the running tokio runtime.
-    pub(crate) fn new(end: std::io::PipeReader) -> io::Result<Self> {
+    pub fn new(end: std::io::PipeReader) -> io::Result<Self> {
         Ok(Self { end: system::Receiver::from_owned_fd(end.into())?, meter: None })
     }
 }

@@ -19,6 +19,18 @@ pub(crate) fn result(text: impl Display) -> Result<(), Error> {
     }
 }
 
+/// Prints one of many lines to standard output; `false` when its reader went away, so that no more are wanted.
+///
+/// # Errors
+/// When writing fails otherwise.
+pub(crate) fn line(text: impl Display) -> Result<bool, Error> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::io("failed to write to standard output", error)),
+    }
+}
+
 /// A text that a program chose, safe for a terminal: control characters are shown as `?`.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()

@@ -1,7 +1,9 @@
 //! `stockade up`: keeps the services of a stack file running, in the foreground.
 
+use super::logs;
 use super::{output, run};
 use crate::error::Error;
+use crate::logs::Logs;
 use crate::platform::IncomingSignals;
 use crate::supervisor::{Line, Lines, Stack, State, Status, Supervisor};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -37,6 +39,10 @@ pub(super) fn command() -> Command {
         .about("Keep the services of a stack file running")
         .after_help(AFTER)
         .arg(file())
+        .arg(
+            logs::state()
+                .help("Keep what they write in `logs` below this directory, for `stockade logs`"),
+        )
 }
 
 pub(super) fn load(matches: &ArgMatches) -> Result<Stack, Error> {
@@ -50,7 +56,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     run::event_loop()?.block_on(async {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;
-        let (supervisor, mut lines) = Supervisor::start(&stack);
+        let state = matches.get_one::<OsString>("state");
+        let logs = state.map(|state| Logs::open(Path::new(state))).transpose()?;
+        let (supervisor, mut lines) = match &logs {
+            Some(logs) => Supervisor::start_logged(&stack, logs.clone(), None, None)?,
+            None => Supervisor::start(&stack),
+        };
         let mut teller = Teller::new(&supervisor);
         let ended = keep(&supervisor, &mut signals, &mut lines, &mut teller).await;
         // What was written last has still to be read, and what happened last to be told.
@@ -59,6 +70,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         while let Some(line) = lines.next().await {
             teller.line(&line)?;
         }
+        logs.into_iter().for_each(Logs::close);
         ended?;
         Ok(u8::from(failures))
     })
@@ -144,11 +156,7 @@ impl Teller {
     }
 
     fn line(&self, line: &Line) -> Result<(), Error> {
-        let width = self.width;
-        if line.lost > 0 {
-            output::note(format_args!("stockade: {}: {} lines were lost", line.service, line.lost));
-        }
-        output::result(format_args!("{:width$} | {}", line.service, line.text))
+        print(line, self.width)
     }
 
     fn tell(&mut self, supervisor: &Supervisor) {
@@ -172,6 +180,14 @@ impl Teller {
         self.watching.abort_all();
         self.told.values().any(|(state, _)| *state == State::Failed)
     }
+}
+
+/// A line of a service, whose name is shown this wide.
+pub(super) fn print(line: &Line, width: usize) -> Result<(), Error> {
+    if line.lost > 0 {
+        output::note(format_args!("stockade: {}: {} lines were lost", line.service, line.lost));
+    }
+    output::result(format_args!("{:width$} | {}", line.service, line.text))
 }
 
 /// What makes a status news.

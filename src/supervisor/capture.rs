@@ -1,6 +1,8 @@
 //! The last of what a program wrote, however much that was.
 
-use super::lines::{Splitter, Stream, Teller};
+use super::lifecycle::Generation;
+use super::lines::Teller;
+use crate::logs::{Cutter, InstanceLog, Listener, Piece, Stream};
 use crate::platform::OutputPipe;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,8 @@ pub(super) struct Capture {
     kept: Arc<Mutex<Kept>>,
     /// Who is told of lines.
     teller: Option<Teller>,
+    /// Where they are kept.
+    log: Option<InstanceLog>,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +37,7 @@ struct Kept {
 
 impl Capture {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, kept: Arc::default(), teller: None }
+        Self { most, kept: Arc::default(), teller: None, log: None }
     }
 
     /// The same, with somebody to tell of lines.
@@ -41,23 +45,32 @@ impl Capture {
         Self { teller: Some(teller), ..self }
     }
 
-    /// Reads a stream to its end, by itself.
-    pub(super) fn attach(&self, stream: Stream, pipe: Option<OutputPipe>) {
+    /// The same, with lines kept where this process's end doesn't reach.
+    pub(super) fn logged(self, log: Option<InstanceLog>) -> Self {
+        Self { log, ..self }
+    }
+
+    pub(super) fn log(&self) -> Option<&InstanceLog> {
+        self.log.as_ref()
+    }
+
+    /// Reads a stream of a run to its end, by itself: from its beginning, or where a process before this one stopped.
+    pub(super) fn attach(&self, stream: Stream, generation: Generation, pipe: Option<OutputPipe>) {
         let Some(mut pipe) = pipe else { return };
-        let capture = self.clone();
+        let mut listening = Listening { capture: self.clone(), stream };
+        if let Some(log) = &self.log {
+            // It fails only where the stream is at its end, or its reader: then the program hears of that.
+            log.attach(stream, generation.0, pipe, Some(Box::new(listening))).unwrap_or(());
+            return;
+        }
         tokio::spawn(async move {
-            let (mut chunk, mut splitter) = ([0; 8192], Splitter::default());
-            let tell = |line: &[u8]| {
-                if let Some(teller) = &capture.teller {
-                    teller.tell(stream, line);
-                }
-            };
+            let (mut chunk, mut cutter) = ([0; 8192], Cutter::default());
             // A stream that can't be read any more is at its end: the other side is a pipe of our own.
             while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-                capture.add(&chunk[..length]);
-                splitter.add(&chunk[..length], tell);
+                listening.bytes(&chunk[..length]);
+                cutter.add(&chunk[..length], |piece: Piece<'_>| listening.line(piece.text));
             }
-            splitter.end(tell);
+            cutter.end(|piece| listening.line(piece.text));
         });
     }
 
@@ -77,6 +90,24 @@ impl Capture {
     /// A poisoned lock only means that a thread panicked while it added; what is there is whole.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One stream, on its way to those who want to know of it at once.
+struct Listening {
+    capture: Capture,
+    stream: Stream,
+}
+
+impl Listener for Listening {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.capture.add(bytes);
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if let Some(teller) = &self.capture.teller {
+            teller.tell(self.stream, line);
+        }
     }
 }
 

@@ -5,13 +5,13 @@ use super::gate::Gate;
 use super::health::{HealthCheck, Look};
 use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
-use super::lines::Teller;
 use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Ask, Change, Launch, Request, Status};
 use super::stack::{Condition, Service};
 use crate::error::Error;
+use crate::logs::InstanceLog;
 use crate::platform::{Backend, Signal};
 use crate::policy::Policy;
 use std::ffi::OsString;
@@ -49,10 +49,11 @@ pub struct ControllerBuilder {
     rules: Rules,
     launch: Launch,
     capture: usize,
+    log: Option<InstanceLog>,
 }
 
 /// How much of a program's output is kept, in bytes.
-const KEPT: usize = 64 << 10;
+pub(super) const KEPT: usize = 64 << 10;
 
 impl ControllerBuilder {
     /// How it is started again.
@@ -130,6 +131,13 @@ impl ControllerBuilder {
         self
     }
 
+    /// Keeps the lines that it writes, over the end of this process too.
+    #[must_use]
+    pub fn log(mut self, log: InstanceLog) -> Self {
+        self.log = Some(log);
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -139,7 +147,7 @@ impl ControllerBuilder {
 
     /// Begins to keep it running. Must be called inside a tokio runtime.
     pub fn start(self) -> Controller {
-        let capture = Capture::new(self.capture);
+        let capture = Capture::new(self.capture).logged(self.log);
         let (actor, requests, status) =
             Actor::new(true, self.rules, self.launch, capture.clone(), None);
         tokio::spawn(actor.act());
@@ -164,7 +172,7 @@ impl Controller {
             looks: Vec::new(),
             gate: Gate::default(),
         };
-        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT }
+        ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }
     }
 
     /// One service of a stack.
@@ -172,13 +180,12 @@ impl Controller {
         name: &str,
         service: &Service,
         needs: Vec<(String, Condition, watch::Receiver<Status>)>,
-        teller: Teller,
+        capture: Capture,
         news: News,
         backend: Option<Arc<dyn Backend>>,
         journal: Option<&Journal>,
     ) -> Self {
         let launch = Launch::of(name, service, needs, backend);
-        let capture = Capture::new(KEPT).telling(teller);
         let rules = service.rules.clone();
         let (mut actor, requests, status) =
             Actor::new(service.enabled, rules, launch, capture.clone(), Some(news));
@@ -192,6 +199,11 @@ impl Controller {
     /// Keeps it running as another one.
     pub(super) async fn change(&self, change: Change) -> Result<(), Error> {
         self.request(Ask::Change(Box::new(change))).await
+    }
+
+    /// The log of what it writes, where that is kept.
+    pub fn log(&self) -> Option<&InstanceLog> {
+        self.capture.log()
     }
 
     /// What tells of every change.

@@ -1,25 +1,12 @@
 //! Output as lines, for people who look on.
 
-use std::fmt;
+use crate::logs::Stream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// A longer line is told in pieces of this many bytes, so that a program without line breaks takes no memory.
-const LONGEST: usize = 8192;
-
 /// Lines that nobody has read yet; above, they are counted and thrown away.
 const WAITING: usize = 4096;
-
-/// Which stream of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stream {
-    /// Standard output.
-    Output,
-    /// Standard error.
-    Error,
-}
 
 /// A line of a service, or a long line's piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +20,6 @@ pub struct Line {
     pub text: String,
     /// Lines of this service before it that were lost, since nobody read fast enough.
     pub lost: u64,
-}
-
-impl fmt::Display for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Output => "stdout",
-            Self::Error => "stderr",
-        })
-    }
 }
 
 /// Where the lines of all services arrive.
@@ -84,68 +62,9 @@ impl Teller {
     }
 }
 
-/// Cuts a stream into lines.
-#[derive(Debug, Default)]
-pub(super) struct Splitter(Vec<u8>);
-
-impl Splitter {
-    /// Takes in the next bytes, and gives each line that they complete.
-    pub(super) fn add(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.0.extend(part);
-            if let Some(whole) = self.0.strip_suffix(b"\n") {
-                whole.chunks(LONGEST).for_each(&mut line);
-                if whole.is_empty() {
-                    line(b"");
-                }
-                self.0.clear();
-            }
-            while self.0.len() > LONGEST {
-                line(&self.0[..LONGEST]);
-                self.0.drain(..LONGEST);
-            }
-        }
-    }
-
-    /// Gives what is left at the end.
-    pub(super) fn end(self, mut line: impl FnMut(&[u8])) {
-        if !self.0.is_empty() {
-            line(&self.0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn split(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
-        let (mut splitter, mut lines) = (Splitter::default(), Vec::new());
-        for chunk in chunks {
-            splitter.add(chunk, |line| lines.push(line.to_owned()));
-            assert!(splitter.0.len() <= LONGEST);
-        }
-        splitter.end(|line| lines.push(line.to_owned()));
-        lines
-    }
-
-    #[test]
-    fn lines_are_whole_however_they_arrive() {
-        let expected: [&[u8]; 4] = [b"one", b"", b"two", b"end"];
-        assert_eq!(split(&[b"one\n\ntwo\nend"]), expected);
-        assert_eq!(split(&[b"on", b"e", b"\n", b"\ntw", b"o\ne", b"nd"]), expected);
-        assert!(split(&[b""]).is_empty());
-    }
-
-    #[test]
-    fn a_line_without_end_is_told_in_pieces() {
-        let long = vec![b'x'; 2 * LONGEST + 5];
-        let lengths =
-            |chunks: &[&[u8]]| -> Vec<usize> { split(chunks).iter().map(Vec::len).collect() };
-        assert_eq!(lengths(&[&long]), [LONGEST, LONGEST, 5]);
-        let chunks: Vec<&[u8]> = long.chunks(1000).collect();
-        assert_eq!(lengths(&chunks), [LONGEST, LONGEST, 5]);
-    }
 
     #[tokio::test]
     async fn who_does_not_read_loses_lines_and_is_told_how_many() {

@@ -30,13 +30,14 @@ mod team;
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 
+pub use crate::logs::Stream;
 pub use journal::Journal;
 
 pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
-pub use lines::{Line, Lines, Stream};
+pub use lines::{Line, Lines};
 pub use news::{Counts, News, Notice, Notices};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};

@@ -8,7 +8,6 @@ use super::diary::Diary;
 use super::gate::Gate;
 use super::health::{Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
-use super::lines::Stream;
 use super::news::{Counts, News};
 use super::outcome::Outcome;
 use super::probe::Purpose;
@@ -16,6 +15,7 @@ use super::record::Run;
 use super::restart::Moment;
 use super::stack::{Condition, Service};
 use crate::error::Error;
+use crate::logs::Stream;
 use crate::plan::new_id;
 use crate::platform::{Backend, BoxFuture, Signal, Stdio};
 use crate::policy::Policy;
@@ -497,8 +497,9 @@ impl Actor {
 
     /// From now on this is its run.
     fn supervise(&mut self, mut sandbox: Sandbox) {
-        self.capture.attach(Stream::Output, sandbox.stdout.take());
-        self.capture.attach(Stream::Error, sandbox.stderr.take());
+        let generation = self.life.generation();
+        self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
+        self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
         if let Some(diary) = &mut self.diary {
             sandbox.witness(diary.ledger.witness());
             // Whatever becomes of this supervisor, its services go on.

@@ -1,6 +1,7 @@
 //! The services of a stack, kept running together.
 
-use super::controller::Controller;
+use super::capture::Capture;
+use super::controller::{Controller, KEPT};
 use super::journal::Journal;
 use super::lines::{Line, Lines, Teller, lines};
 use super::news::{Board, Notices};
@@ -8,6 +9,7 @@ use super::orphans;
 use super::service::{Change, Launch, Status};
 use super::stack::{Condition, Difference, Service, Stack};
 use crate::error::Error;
+use crate::logs::{Driver, InstanceLog, Logs};
 use crate::platform::Backend;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +22,7 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub struct Supervisor {
     backend: Option<Arc<dyn Backend>>,
+    logs: Option<Logs>,
     /// Where it writes down what the next one needs.
     journal: Option<Journal>,
     lines: mpsc::Sender<Line>,
@@ -64,7 +67,7 @@ impl Supervisor {
 
     /// The same, through another backend than the platform's own.
     pub fn start_with(stack: &Stack, backend: Option<&Arc<dyn Backend>>) -> (Self, Lines) {
-        Self::begin(stack, backend, None)
+        Self::begin(stack, backend, None, None, BTreeMap::new())
     }
 
     /// The same with services that outlive it: when it is dropped, or this process dies, they go on, and the next one that is
@@ -74,21 +77,43 @@ impl Supervisor {
         journal: Journal,
         backend: Option<&Arc<dyn Backend>>,
     ) -> (Self, Lines) {
-        let (supervisor, lines) = Self::begin(stack, backend, Some(journal.clone()));
+        let started = Self::begin(stack, backend, Some(journal.clone()), None, BTreeMap::new());
         orphans::end(&journal, backend);
-        (supervisor, lines)
+        started
+    }
+
+    /// As [`Self::resume`] with a journal, else as [`Self::start`], with what services write kept in these logs: where this process is
+    /// killed, no line of a service that outlives it is lost.
+    ///
+    /// # Errors
+    /// When the log of a service can't be opened: nothing is started then.
+    pub fn start_logged(
+        stack: &Stack,
+        logs: Logs,
+        journal: Option<Journal>,
+        backend: Option<&Arc<dyn Backend>>,
+    ) -> Result<(Self, Lines), Error> {
+        let opened = open_logs(Some(&logs), stack, |_| true)?;
+        let started = Self::begin(stack, backend, journal.clone(), Some(logs), opened);
+        if let Some(journal) = journal {
+            orphans::end(&journal, backend);
+        }
+        Ok(started)
     }
 
     fn begin(
         stack: &Stack,
         backend: Option<&Arc<dyn Backend>>,
         journal: Option<Journal>,
+        logs: Option<Logs>,
+        mut opened: BTreeMap<String, InstanceLog>,
     ) -> (Self, Lines) {
         let (sender, lines) = lines();
         let team = Team { stack: Arc::new(stack.clone()), services: BTreeMap::new() };
         let supervisor = Self {
             backend: backend.cloned(),
             journal,
+            logs,
             lines: sender,
             board: Board::default(),
             team: Mutex::new(team),
@@ -96,19 +121,20 @@ impl Supervisor {
         };
         for name in stack.order() {
             if let Some(service) = stack.services.get(name) {
-                supervisor.add(name, service);
+                supervisor.add(name, service, opened.remove(name));
             }
         }
         (supervisor, lines)
     }
 
     /// Begins to keep one running; what it needs is there already.
-    fn add(&self, name: &str, service: &Service) {
+    fn add(&self, name: &str, service: &Service, log: Option<InstanceLog>) {
         let mut team = self.team();
         let (needs, backend) = (team.needs(service), self.backend.clone());
         let (teller, news) = (Teller::new(name, self.lines.clone()), self.board.of(name));
         let journal = self.journal.as_ref();
-        let controller = Controller::of(name, service, needs, teller, news, backend, journal);
+        let capture = Capture::new(KEPT).telling(teller).logged(log);
+        let controller = Controller::of(name, service, needs, capture, news, backend, journal);
         team.services.insert(name.to_owned(), controller);
     }
 
@@ -137,9 +163,12 @@ impl Supervisor {
     /// is started again where it must be.
     ///
     /// # Errors
-    /// As [`Controller::wait_for`], or when the journal can't be written.
+    /// When the log of a new one can't be opened: nothing is changed then. Else as [`Controller::wait_for`], or when the journal can't
+    /// be written.
     pub async fn apply(&self, stack: Stack) -> Result<Vec<Difference>, Error> {
         let _one_after_the_other = self.applying.lock().await;
+        let is_new = |name: &str| self.service(name).is_none();
+        let mut opened = open_logs(self.logs.as_ref(), &stack, is_new)?;
         let differences = self.stack().differences(&stack);
         let leaving = differences.iter().filter(|it| it.is_removed());
         let leaving: Vec<String> = leaving.map(|it| it.service.clone()).collect();
@@ -158,8 +187,11 @@ impl Supervisor {
                 continue;
             };
             match self.service(name) {
-                None => self.add(name, service),
+                None => self.add(name, service, opened.remove(name)),
                 Some(controller) => {
+                    if let Some(log) = controller.log() {
+                        log.change(&service.logging);
+                    }
                     let needs = self.team().needs(service);
                     let change = Change {
                         rules: service.rules.clone(),
@@ -251,6 +283,22 @@ impl Supervisor {
     fn team(&self) -> MutexGuard<'_, Team> {
         self.team.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The logs of those services that are to be logged, by their names.
+fn open_logs(
+    logs: Option<&Logs>,
+    stack: &Stack,
+    wants: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, InstanceLog>, Error> {
+    let mut opened = BTreeMap::new();
+    let services = stack.services.iter().filter(|(name, _)| wants(name));
+    for (name, service) in services.filter(|(_, it)| it.logging.driver != Driver::None) {
+        if let Some(logs) = logs {
+            opened.insert(name.clone(), logs.instance(name, name, &service.logging)?);
+        }
+    }
+    Ok(opened)
 }
 
 #[cfg(test)]

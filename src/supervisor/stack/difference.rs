@@ -29,11 +29,12 @@ pub enum DifferenceKind {
 }
 
 /// What a run in progress needn't be ended for: it counts from the next decision on.
-const IN_PLACE: [&str; 7] = [
+const IN_PLACE: [&str; 8] = [
     "description",
     "depends_on",
     "enabled",
     "labels",
+    "logging",
     "restart",
     "stop.grace_period",
     "run_timeout",
@@ -91,6 +92,7 @@ impl Service {
             reload_signal,
             depends_on,
             labels,
+            logging,
         } = self;
         let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
             rules;
@@ -110,6 +112,7 @@ impl Service {
             ("reload.signal", *reload_signal == next.reload_signal),
             ("depends_on", *depends_on == next.depends_on),
             ("labels", *labels == next.labels),
+            ("logging", logging.is_same(&next.logging)),
         ];
         parts.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()
     }

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     EnvFiles,
     /// Names and texts.
     Labels,
+    /// How its lines are kept; `logging` has its keys.
+    Logging,
     Switch(fn(&mut Service, bool)),
     Duration(fn(&mut Service, Duration)),
     /// With `None` for `unlimited`.
@@ -135,6 +137,12 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Labels,
         doc: "what people note of it",
         example: "{ team = \"shop\" }",
+    },
+    Key {
+        path: "logging",
+        kind: Kind::Logging,
+        doc: "how the lines that it writes are kept",
+        example: "{ format = \"json\", rotation = { max_files = 3 } }",
     },
     Key {
         path: "enabled",

@@ -1,11 +1,12 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
+//! that means, `logging` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
 //! `difference` has what another stack changes.
 
 mod difference;
 mod env_file;
 mod files;
 mod keys;
+mod logging;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub use difference::{Difference, DifferenceKind};
 pub use schema::stack_schema;
 
 use super::lifecycle::Rules;
+use crate::logs::Logging;
 use crate::platform::Signal;
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +59,8 @@ pub struct Service {
     pub depends_on: BTreeMap<String, Condition>,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
+    /// How its lines are kept.
+    pub logging: Logging,
 }
 
 impl Service {
@@ -72,6 +76,7 @@ impl Service {
             reload_signal: Signal::Hangup,
             depends_on: BTreeMap::new(),
             labels: BTreeMap::new(),
+            logging: Logging::default(),
         }
     }
 }

@@ -93,6 +93,7 @@ fn schema_of(key: &Key) -> Value {
             });
             json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } })
         }
+        Kind::Logging => super::logging::schema(),
         Kind::Labels => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Switch(_) => json!({ "type": "boolean" }),
         Kind::Duration(_) => json!({ "type": "string", "pattern": TIME }),

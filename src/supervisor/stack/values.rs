@@ -39,6 +39,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         }
         Kind::Statuses(set) => set(service, statuses(key, given)?),
         Kind::Command => service.command = command(key, given)?,
+        Kind::Logging => super::logging::put(given, &mut service.logging)?,
         Kind::Labels => service.labels = labels(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}

@@ -1,0 +1,254 @@
+//! A directory of this user's alone, held by its descriptor.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory that nobody else owns or may look into. What is in it is opened beneath its descriptor, by plain names, and no
+/// symlink is followed: whatever becomes of its path, it stays the same directory.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    fd: Arc<OwnedFd>,
+    path: PathBuf,
+}
+
+const DIRECTORY: OFlags =
+    OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Directory {
+    /// Where what lasts is, where nobody says otherwise: `/var/lib/stockade` for root; else `stockade` in `$XDG_STATE_HOME` or in
+    /// `~/.local/state`. `None` where nothing tells.
+    pub fn usual_state() -> Option<PathBuf> {
+        if rustix::process::geteuid().is_root() {
+            return Some("/var/lib/stockade".into());
+        }
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let home = || Some(variable("HOME").filter(absolute)?.join(".local/state"));
+        Some(variable("XDG_STATE_HOME").filter(absolute).or_else(home)?.join("stockade"))
+    }
+
+    /// Opens a directory, made with all that is missing above it.
+    ///
+    /// # Errors
+    /// When it can't be made, or others own it or may look into it.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        Self::open(path)
+    }
+
+    /// Opens a directory that is there.
+    ///
+    /// # Errors
+    /// When it can't be opened, or others own it or may look into it.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::checked(rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?, path.to_owned())
+    }
+
+    /// A directory in this one, made where it is missing.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn make_below(&self, name: &str) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.fd, plain(name)?, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => self.open_below(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A directory in this one that is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_below(&self, name: &str) -> io::Result<Self> {
+        let fd = rustix::fs::openat(&self.fd, plain(name)?, DIRECTORY, Mode::empty())?;
+        Self::checked(fd, self.path.join(name))
+    }
+
+    fn checked(fd: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&fd)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+            let message = format!("`{}` isn't this user's alone", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        Ok(Self { fd: Arc::new(fd), path })
+    }
+
+    /// Its path when it was opened, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Holds it for this process until all its handles are dropped (flock(2)); `false` where another one does.
+    ///
+    /// # Errors
+    /// When the file system knows no locks.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names of the regular files in it, sorted.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn files(&self) -> io::Result<Vec<String>> {
+        self.names(FileType::RegularFile)
+    }
+
+    /// The names of the directories in it, sorted.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn directories(&self) -> io::Result<Vec<String>> {
+        self.names(FileType::Directory)
+    }
+
+    fn names(&self, kind: FileType) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let found = match entry.file_type() {
+                FileType::Unknown => match self.kind(&name) {
+                    // Gone since it was listed.
+                    Err(Errno::NOENT) => continue,
+                    other => other?,
+                },
+                known => known,
+            };
+            if found == kind {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn kind(&self, name: &str) -> rustix::io::Result<FileType> {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(FileType::from_raw_mode(stat.st_mode))
+    }
+
+    /// Makes a new file of this user's alone, to be read and written.
+    ///
+    /// # Errors
+    /// When it can't be made, or is there already.
+    pub fn create(&self, name: &str) -> io::Result<File> {
+        self.file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// Opens a file to be read and written, made where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be opened or made.
+    pub fn open_or_create(&self, name: &str) -> io::Result<File> {
+        self.file(name, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// Opens a file to be read.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn read(&self, name: &str) -> io::Result<File> {
+        self.file(name, OFlags::RDONLY)
+    }
+
+    fn file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = File::from(rustix::fs::openat(&self.fd, plain(name)?, flags, mode)?);
+        if !file.metadata()?.is_file() {
+            let message = format!("`{}` is no regular file", self.path.join(name).display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(file)
+    }
+
+    /// Gives a file another name, in place of whatever has that.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(self.fd.as_fd(), plain(from)?, self.fd.as_fd(), plain(to)?)?)
+    }
+
+    /// Removes a file; one that is gone already is as good.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.fd, plain(name)?, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A name that leads nowhere else.
+fn plain(name: &str) -> io::Result<&str> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        let message = format!("`{}` is no plain file name", name.escape_debug());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn files_are_opened_by_plain_names_and_no_symlink_is_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("a/b");
+        let directory = Directory::make(&path).unwrap();
+        directory.create("one").unwrap();
+        assert!(directory.create("one").is_err());
+        directory.make_below("inner").unwrap().create("two").unwrap();
+        symlink("one", path.join("link")).unwrap();
+        symlink("inner", path.join("way")).unwrap();
+        assert!(directory.read("link").is_err() && directory.open_below("way").is_err());
+        for name in ["..", "", "inner/two", "."] {
+            assert!(directory.open_or_create(name).is_err(), "{name}");
+        }
+        assert!(directory.read("inner").is_err());
+        assert_eq!(directory.files().unwrap(), ["one"]);
+        assert_eq!(directory.directories().unwrap(), ["inner"]);
+        directory.rename("one", "other").unwrap();
+        directory.remove("other").unwrap();
+        directory.remove("other").unwrap();
+        assert!(directory.files().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_others_may_look_into_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let refused = Directory::open(scratch.path()).unwrap_err().to_string();
+        assert!(refused.ends_with("isn't this user's alone"), "{refused}");
+    }
+
+    #[test]
+    fn only_one_holds_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("state");
+        let first = Directory::make(&path).unwrap();
+        assert!(first.try_lock().unwrap());
+        assert!(!Directory::open(&path).unwrap().try_lock().unwrap());
+        drop(first);
+        assert!(Directory::open(&path).unwrap().try_lock().unwrap());
+    }
+}
