@@ -1,5 +1,5 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means, `logging` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
+//! that means, `logging` and `targets` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
 //! `difference` has what another stack changes.
 
 mod difference;
@@ -9,6 +9,7 @@ mod keys;
 mod logging;
 mod read;
 mod schema;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -41,13 +41,14 @@ pub fn stack_schema() -> Value {
                 "examples": [["more.toml"]],
             },
             "defaults": described(defaults.clone(), "what counts for each service that doesn't say otherwise"),
+            "log_targets": super::targets::schema(),
             "services": { "type": "object", "additionalProperties": defaults },
         },
     })
 }
 
 /// The keys of a stack.
-pub(super) const WORDS: [&str; 4] = ["name", "include", "defaults", "services"];
+pub(super) const WORDS: [&str; 5] = ["name", "include", "defaults", "services", "log_targets"];
 
 fn described(mut schema: Value, text: &str) -> Value {
     schema["description"] = text.into();
