@@ -8,6 +8,7 @@ pub mod audit;
 #[doc(hidden)]
 pub mod cli;
 pub mod control;
+pub mod daemon;
 mod denials;
 mod error;
 mod events;

@@ -187,9 +187,9 @@ fn a_refused_mount_is_told() {
     is_told(
         "mounts",
         &[
-            ("open_tree", "EPERM", copy),
+            ("open_tree", "EINVAL", copy),
             ("fsopen", "EPERM", "mount a new root"),
-            ("fsmount", "ENOSYS", "mount a new root"),
+            ("fsmount", "EPERM", "mount a new root"),
             ("move_mount", "EPERM", "mount a new root"),
             ("mount_setattr", "EINVAL", "make mounts private"),
             ("symlinkat", "ENOSPC", "link /bin"),

@@ -92,6 +92,20 @@ impl RuntimeDir {
         Ok(Self { directory: Arc::new(directory), path })
     }
 
+    /// Makes a directory of this user's alone below it, where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be made, or isn't a directory.
+    pub fn make_below(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, name, flags, Mode::empty())?;
+        Ok(())
+    }
+
     /// A directory of this user's alone below it, made where `make` says so.
     ///
     /// # Errors

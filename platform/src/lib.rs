@@ -34,6 +34,8 @@ mod idrange;
 mod idset;
 mod incoming;
 mod io_limit;
+#[cfg(unix)]
+mod local;
 mod meter;
 mod names;
 mod network;
@@ -77,6 +79,8 @@ pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
+#[cfg(unix)]
+pub use local::{SocketFile, SocketPlace, group_id, groups_of, own_user, user_id};
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};

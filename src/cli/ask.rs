@@ -1,5 +1,6 @@
-//! `stockade pause|resume|kill|stop`: a request to sandboxes that run.
+//! `stockade pause|resume|kill|stop`: a request to services of the daemon, or to sandboxes that run.
 
+use super::{output, remote, run, services};
 use crate::control::Request;
 use crate::control::client::{self, Visit};
 use crate::error::Error;
@@ -9,29 +10,35 @@ use std::time::Duration;
 
 /// Name, help and request of each subcommand.
 const VERBS: [(&str, &str, Request); 4] = [
-    ("pause", "Stop every process of a sandbox, until it is resumed", Request::Pause),
-    ("resume", "Let a paused sandbox go on", Request::Resume),
-    ("kill", "End a sandbox now, and wait until nothing of it is left", Request::Kill),
+    ("pause", "Stop every process of a service or a sandbox, until it is resumed", Request::Pause),
+    ("resume", "Let a paused service or sandbox go on", Request::Resume),
+    ("kill", "End a service or a sandbox now, and wait until nothing of it is left", Request::Kill),
     (
         "stop",
-        "Ask a sandbox's program to end, end it after a grace, and wait until nothing of it is left",
+        "Ask a service or a sandbox's program to end, end it after a grace, and wait until nothing of it is left",
         Request::Stop { grace_s: None },
     ),
 ];
 
+const AFTER: &str = "\
+A name of one of the daemon's services means that service; every other is a sandbox, by its id or the beginning of that. A service isn't \
+started again by itself after `stop` and `kill`; of a sandbox of a service it is.";
+
 /// The subcommands.
 pub(super) fn commands() -> impl Iterator<Item = Command> {
     VERBS.iter().map(|(name, help, request)| {
-        let command = Command::new(*name).about(*help).arg(
-            Arg::new("id")
-                .value_name("ID")
-                .required(true)
-                .num_args(1..)
-                .help("Names of sandboxes, or their beginnings (`stockade stats` lists them)"),
-        );
+        let command = Command::new(*name)
+            .about(*help)
+            .after_help(AFTER)
+            .arg(Arg::new("id").value_name("NAME").required(true).num_args(1..).help(
+            "Services (`stockade ps`), or sandboxes by their ids or beginnings (`stockade stats`)",
+        ));
+        let command = remote::waiting(command.arg(remote::json_flag()));
         if matches!(request, Request::Stop { .. }) {
             let grace = Arg::new("grace").long("grace").value_name("TIME").value_parser(time);
-            command.arg(grace.help("Time until the kill, such as `5s`; else the policy's"))
+            command.arg(
+                grace.help("For sandboxes: time until the kill, such as `5s`; else the policy's"),
+            )
         } else {
             command
         }
@@ -55,14 +62,41 @@ pub(super) fn request(name: &str, matches: &ArgMatches) -> Option<Request> {
 }
 
 /// Makes it, and gives the exit code.
-pub(super) fn run(request: &Request, matches: &ArgMatches) -> Result<u8, Error> {
-    let words = matches.get_many::<String>("id").into_iter().flatten();
+pub(super) fn run(verb: &str, request: &Request, matches: &ArgMatches) -> Result<u8, Error> {
+    let words: Vec<String> = matches.get_many("id").into_iter().flatten().cloned().collect();
+    let (services, words) = run::event_loop()?.block_on(async {
+        let services = services::among(matches, &words).await?;
+        let others = words.into_iter().filter(|word| !services.contains(word)).collect();
+        Ok::<(Vec<String>, Vec<String>), Error>((services, others))
+    })?;
     // All are found before one is touched.
-    let ids = words.map(|word| client::find(word)).collect::<Result<Vec<_>, _>>()?;
+    let ids = words.iter().map(|word| client::find(word)).collect::<Result<Vec<_>, _>>()?;
+    let same = client::ids()?.into_iter().find(|id| services.contains(id));
+    if let Some(name) = same {
+        output::note(format_args!(
+            "stockade: `{name}` is a service, and the sandbox of this id is left alone"
+        ));
+    }
+    if !services.is_empty() && matches!(request, Request::Stop { grace_s: Some(_) }) {
+        let hint = "a service has the time of `stop.grace_period` in its stack file";
+        let message =
+            format!("`--grace` is for sandboxes, and `{}` is a service", services.join("`, `"));
+        return Err(Error::asked(message, hint));
+    }
+    ask_sandboxes(&ids, request)?;
+    if services.is_empty() {
+        return Ok(0);
+    }
+    remote::with(matches, async |path, mut client| {
+        remote::act(path, &mut client, verb, &services, None, matches).await
+    })
+}
+
+fn ask_sandboxes(ids: &[String], request: &Request) -> Result<(), Error> {
     let mut leaving = Vec::new();
     for id in ids {
         let gone = || Error::asked(format!("sandbox `{id}` has ended"), "");
-        let mut visit = Visit::new(&id)?.ok_or_else(gone)?;
+        let mut visit = Visit::new(id)?.ok_or_else(gone)?;
         let answer = visit.ask(request)?;
         match request {
             // Ended is what was asked for, by whomever.
@@ -71,6 +105,5 @@ pub(super) fn run(request: &Request, matches: &ArgMatches) -> Result<u8, Error> 
             _ => {}
         }
     }
-    leaving.into_iter().try_for_each(Visit::ended)?;
-    Ok(0)
+    leaving.into_iter().try_for_each(Visit::ended)
 }

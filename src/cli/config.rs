@@ -1,9 +1,11 @@
 //! `stockade config`: what stands in a stack file, and what could.
 
-use super::{output, up};
+use super::{daemon, output, remote, up};
 use crate::error::Error;
 use crate::supervisor::{Condition, Stack, stack_schema};
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use hyper::Method;
+use serde_json::{Value, json};
 
 pub(super) fn command() -> Command {
     Command::new("config")
@@ -21,6 +23,19 @@ pub(super) fn command() -> Command {
                 .arg(up::file()),
         )
         .subcommand(
+            Command::new("apply")
+                .about("Have the daemon read its stack file again, and change only what differs")
+                .arg(
+                    Arg::new("dry-run")
+                        .long("dry-run")
+                        .visible_alias("diff")
+                        .action(ArgAction::SetTrue)
+                        .help("Only tell what would change"),
+                )
+                .arg(remote::json_flag())
+                .arg(daemon::socket()),
+        )
+        .subcommand(
             Command::new("schema").about("Print the JSON Schema of stack files, for editors"),
         )
 }
@@ -35,10 +50,46 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
                 stack.services.len()
             ))?;
         }
+        Some(("apply", matches)) => return apply(matches),
         Some(("show", matches)) => output::result(shown(&up::load(matches)?).trim_end())?,
         _ => output::result(format_args!("{:#}", stack_schema()))?,
     }
     Ok(0)
+}
+
+fn apply(matches: &ArgMatches) -> Result<u8, Error> {
+    remote::with(matches, async |_, mut client| {
+        let dry_run = matches.get_flag("dry-run");
+        let body = json!({ "dry_run": dry_run });
+        let answer = client.ask(Method::POST, "/v1/stack/apply", Some(&body)).await?.accepted()?;
+        let changes: Vec<String> =
+            answer["changes"].as_array().into_iter().flatten().map(change).collect();
+        if matches.get_flag("json") {
+            output::result(answer)?;
+        } else if changes.is_empty() {
+            output::result(if dry_run { "nothing would change" } else { "nothing has changed" })?;
+        } else if dry_run {
+            for change in changes {
+                output::result(change.replacen(": ", ": would be ", 1))?;
+            }
+        } else {
+            output::result(changes.join("\n"))?;
+        }
+        Ok(0)
+    })
+}
+
+/// One difference in a line.
+fn change(change: &Value) -> String {
+    let keys = change["keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    let what = match (change["change"].as_str(), change["restart"] == true) {
+        (Some("added"), _) => "added".to_owned(),
+        (Some("removed"), _) => "stopped and removed".to_owned(),
+        (_, true) => format!("restarted ({keys})"),
+        (_, false) => format!("changed as it runs ({keys})"),
+    };
+    format!("{}: {what}", change["service"].as_str().unwrap_or("?"))
 }
 
 fn shown(stack: &Stack) -> String {

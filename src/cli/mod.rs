@@ -4,16 +4,20 @@ mod ask;
 mod audit;
 mod bars;
 mod config;
+mod daemon;
 mod diff;
 mod doctor;
 mod exec;
 mod judge;
 mod learn;
 mod logs;
+mod manual;
 mod output;
 mod overrides;
 mod policy;
+mod remote;
 mod run;
+mod services;
 mod session;
 mod stats;
 mod top;
@@ -37,6 +41,8 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(run::command())
         .subcommand(up::command())
+        .subcommand(daemon::command())
+        .subcommands(services::commands())
         .subcommand(logs::command())
         .subcommand(config::command())
         .subcommand(policy::command())
@@ -48,6 +54,7 @@ fn command() -> Command {
         .subcommand(update::command())
         .subcommand(diff::command())
         .subcommands(ask::commands())
+        .subcommands(manual::commands())
 }
 
 /// Runs the command line of this process.
@@ -59,6 +66,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("up", matches)) => up::run(matches),
+        Some(("daemon", matches)) => daemon::run(matches),
         Some(("logs", matches)) => logs::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
@@ -69,9 +77,10 @@ pub fn main() -> ExitCode {
         Some(("exec", matches)) => exec::run(matches),
         Some(("update", matches)) => update::run(matches),
         Some(("diff", matches)) => diff::run(matches),
+        Some((name @ ("completions" | "man"), matches)) => manual::run(command(), name, matches),
         Some((name, matches)) => match ask::request(name, matches) {
-            Some(request) => ask::run(&request, matches),
-            None => Ok(FAILED),
+            Some(request) => ask::run(name, &request, matches),
+            None => services::run(name, matches).unwrap_or(Ok(FAILED)),
         },
         None => Ok(FAILED),
     };

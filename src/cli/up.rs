@@ -156,11 +156,7 @@ impl Teller {
     }
 
     fn line(&self, line: &Line) -> Result<(), Error> {
-        let width = self.width;
-        if line.lost > 0 {
-            output::note(format_args!("stockade: {}: {} lines were lost", line.service, line.lost));
-        }
-        output::result(format_args!("{:width$} | {}", line.service, line.text))
+        print(line, self.width)
     }
 
     fn tell(&mut self, supervisor: &Supervisor) {
@@ -184,6 +180,14 @@ impl Teller {
         self.watching.abort_all();
         self.told.values().any(|(state, _)| *state == State::Failed)
     }
+}
+
+/// A line of a service, whose name is shown this wide.
+pub(super) fn print(line: &Line, width: usize) -> Result<(), Error> {
+    if line.lost > 0 {
+        output::note(format_args!("stockade: {}: {} lines were lost", line.service, line.lost));
+    }
+    output::result(format_args!("{:width$} | {}", line.service, line.text))
 }
 
 /// What makes a status news.

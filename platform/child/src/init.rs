@@ -39,6 +39,13 @@ pub fn run(script: &Script<'_>) -> ! {
     if let Err((index, errno)) = interpret::all(script, script.setup, &mut state) {
         fail(script, Phase::Setup, index, errno);
     }
+    // What isn't mounted as it should be is seen from outside, while nothing runs yet.
+    if script.classic {
+        sys::send(script.control, Message::Mounted);
+        if sys::receive(script.control) != Some(Message::Go) {
+            sys::exit(FAILED);
+        }
+    }
     if !script.init {
         become_program(script, state);
     }

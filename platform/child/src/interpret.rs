@@ -1,8 +1,9 @@
 //! Carries out operations, one after the other.
 
-use crate::listener;
+use crate::line::Line;
 use crate::sys::{self, CLONE_NEWTIME, Result};
 use crate::{Message, Op, Script, Source, Text};
+use crate::{classic, listener};
 use listener::Slot;
 
 const MOUNT_ATTR_RDONLY: u64 = 1;
@@ -23,13 +24,13 @@ const SECUREBITS_NOROOT_LOCKED: usize = 0b11;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State<'a> {
     /// What targets are in.
-    root: i32,
+    pub(crate) root: i32,
     /// The file system in memory that the root is, or was made on: nobody else has it.
     bench: i32,
     /// The one before, with layers.
     layers: i32,
     /// How many mounts are stacked on the host's root, the new root included.
-    stacked: u32,
+    pub(crate) stacked: u32,
     /// Where the starter asks for sockets; negative where it doesn't.
     pub(crate) sockets: i32,
     /// What was made inside and handed out, for a next starter: the proxy's listening socket and the other end of `sockets`.
@@ -42,6 +43,12 @@ impl<'a> State<'a> {
     pub(crate) const fn new(listener: &'a Slot) -> Self {
         let (root, bench, layers) = (libc::AT_FDCWD, libc::AT_FDCWD, libc::AT_FDCWD);
         Self { root, bench, layers, stacked: 0, sockets: -1, handed_out: [-1; 2], listener }
+    }
+
+    /// A root of the sandbox's own was mounted over what was there.
+    pub(crate) fn stack_root(&mut self, root: i32) {
+        let stacked = self.stacked.wrapping_add(1);
+        *self = State { root, bench: root, layers: self.bench, stacked, ..*self };
     }
 }
 
@@ -64,6 +71,7 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
     match op {
         Op::Enter { process, namespaces } => sys::enter(process, namespaces),
         Op::OwnQuotaView => sys::unshare(u64::from(libc::CLONE_NEWCGROUP.cast_unsigned())),
+        Op::PrivateMounts if script.classic => classic::private_mounts(),
         Op::PrivateMounts => private_mounts(),
         Op::ClockOffsets(offsets) => clock_offsets(at(offsets), script, offsets),
         Op::DropGroups => sys::drop_groups(),
@@ -80,6 +88,7 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
             state.handed_out[1] = hand_out_once(script, Message::Sockets, theirs)?;
             Ok(())
         }
+        Op::NewRoot { size } if script.classic => classic::new_root(script, size, state),
         Op::NewRoot { size } => new_root(script, size, state),
         Op::Directory { within, path, mode } => {
             in_mount(script, within, state, |mount| sys::make_directory(mount, at(path), mode))
@@ -97,6 +106,11 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
         Op::Bind { source, target, attributes, device } => {
             bind(script, source, target, attributes, device, state)
         }
+        Op::Mount { kind, options, target, attributes } if script.classic => {
+            let mut line = Line::new();
+            name_options(script, &options, &mut line);
+            classic::mount(script, at(kind), &line, target, attributes, state)
+        }
         Op::Mount { kind, options, target, attributes } => {
             let fs = open_filesystem(script, kind, &options)?;
             let tree = sys::make_mount(fs, attributes)?;
@@ -104,8 +118,19 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
             attach(script, tree, target, state)
         }
         Op::Overlay { lower, lacking, upper, work, target, attributes } => {
-            let tree = overlay(script, [lower, lacking, upper, work], attributes, state.layers)?;
+            let layers = Layers::open(script, [lower, lacking, upper, work], state.layers)?;
+            if script.classic {
+                let mut line = Line::new();
+                layers.name_all(&mut line);
+                let kind = c"overlay".as_ptr().cast();
+                return classic::mount(script, kind, &line, target, attributes, state);
+            }
+            let tree = overlay(&layers, attributes)?;
             attach(script, tree, target, state)
+        }
+        Op::Restrict { target, attributes } => classic::restrict(script, target, attributes, state),
+        Op::ReadOnly(mount) if script.classic => {
+            classic::restrict(script, mount, MOUNT_ATTR_RDONLY, state)
         }
         Op::ReadOnly(mount) => in_mount(script, mount, state, |mount| {
             sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY, 0, false)
@@ -172,8 +197,7 @@ fn new_root(script: &Script<'_>, size: Text, state: &mut State<'_>) -> Result<()
     let place = sys::open(c"/".as_ptr().cast(), libc::O_PATH)?;
     sys::move_mount(root, place)?;
     sys::close(place);
-    let stacked = state.stacked.wrapping_add(1);
-    *state = State { root, bench: root, layers: state.bench, stacked, ..*state };
+    state.stack_root(root);
     Ok(())
 }
 
@@ -223,6 +247,7 @@ fn bind(
     state: &mut State,
 ) -> Result<()> {
     let tree = match source {
+        Source::Tree(_) if script.classic => return Err(libc::EINVAL),
         Source::Tree(tree) => tree,
         Source::Path(path) | Source::Inside(path) => {
             let inside = matches!(source, Source::Inside(_));
@@ -231,6 +256,11 @@ fn bind(
             // st_rdev alone proves nothing: a file of another type may carry the same number.
             if device != 0 && sys::character_device(place)? != Some(device) {
                 return Err(libc::ENODEV);
+            }
+            if script.classic {
+                let bound = classic::bind(script, place, target, attributes, state);
+                sys::close(place);
+                return bound;
             }
             let tree = sys::clone_tree(place)?;
             sys::close(place);
@@ -241,80 +271,82 @@ fn bind(
     attach(script, tree, target, state)
 }
 
-/// A copy on write, as a user namespace may make it since Linux 5.11: with its marks in attributes that users may set.
+/// The layers of a copy, each opened beneath a mount that nobody else has, without following a symlink. They stay open until
+/// exec.
 ///
-/// The kernel takes layers as texts only (as descriptors since 6.13). They name this process's own descriptors, each opened
-/// beneath a mount that nobody else has without following a symlink, so that no name can be swapped in between; as paths
-/// they would be looked up anew. `/proc` is still the host's here.
-fn overlay(
-    script: &Script<'_>,
-    [lower, lacking, upper, work]: [Text; 4],
-    attributes: u64,
-    layers: i32,
-) -> Result<i32> {
-    let open = |path| sys::open_path(layers, script.at(path), true);
+/// The kernel takes layers as texts only (as descriptors since 6.13). So they are named as descriptors of this process's, and
+/// no name can be swapped in between; as paths they would be looked up anew. `/proc` is still the host's here.
+struct Layers {
+    lower: i32,
+    /// Negative where there is none.
+    lacking: i32,
+    upper: i32,
+    work: i32,
+}
+
+impl Layers {
+    fn open(
+        script: &Script<'_>,
+        [lower, lacking, upper, work]: [Text; 4],
+        layers: i32,
+    ) -> Result<Self> {
+        let open = |path| sys::open_path(layers, script.at(path), true);
+        Ok(Self {
+            lower: open(lower)?,
+            lacking: if script.is_empty(lacking) { -1 } else { open(lacking)? },
+            upper: open(upper)?,
+            work: open(work)?,
+        })
+    }
+
+    fn name_lower(&self, line: &mut Line) {
+        line.descriptor(self.lower);
+        if self.lacking >= 0 {
+            line.bytes(b":");
+            line.descriptor(self.lacking);
+        }
+    }
+
+    /// As options of mount(2).
+    fn name_all(&self, line: &mut Line) {
+        line.bytes(b"userxattr,index=off,lowerdir=");
+        self.name_lower(line);
+        line.bytes(b",upperdir=");
+        line.descriptor(self.upper);
+        line.bytes(b",workdir=");
+        line.descriptor(self.work);
+    }
+}
+
+/// A copy on write, as a user namespace may make it since Linux 5.11: with its marks in attributes that users may set.
+fn overlay(layers: &Layers, attributes: u64) -> Result<i32> {
     let fs = sys::open_filesystem(c"overlay".as_ptr().cast())?;
     sys::set_option(fs, c"userxattr".as_ptr().cast(), None)?;
     // What is kept is used again by later runs, which an index would refuse after the lower directory was changed.
     sys::set_option(fs, c"index".as_ptr().cast(), Some(c"off".as_ptr().cast()))?;
-    let mut name = Descriptors::of(open(lower)?);
-    if !script.is_empty(lacking) {
-        name.add(open(lacking)?);
-    }
-    sys::set_option(fs, c"lowerdir".as_ptr().cast(), Some(name.as_ptr()))?;
-    let name = Descriptors::of(open(upper)?);
-    sys::set_option(fs, c"upperdir".as_ptr().cast(), Some(name.as_ptr()))?;
-    let name = Descriptors::of(open(work)?);
-    sys::set_option(fs, c"workdir".as_ptr().cast(), Some(name.as_ptr()))?;
+    let mut lower = Line::new();
+    layers.name_lower(&mut lower);
+    sys::set_option(fs, c"lowerdir".as_ptr().cast(), Some(lower.text()?))?;
+    let mut upper = Line::new();
+    sys::set_option(fs, c"upperdir".as_ptr().cast(), Some(upper.name(layers.upper)?))?;
+    let mut work = Line::new();
+    sys::set_option(fs, c"workdir".as_ptr().cast(), Some(work.name(layers.work)?))?;
     let tree = sys::make_mount(fs, attributes)?;
     sys::close(fs);
     Ok(tree)
 }
 
-/// Paths of descriptors of this process, with colons between them. They stay open until exec.
-struct Descriptors {
-    text: [u8; 64],
-    len: usize,
-}
-
-impl Descriptors {
-    fn of(fd: i32) -> Self {
-        let mut name = Self { text: [0; 64], len: 0 };
-        name.add(fd);
-        name
-    }
-
-    fn add(&mut self, fd: i32) {
-        if self.len > 0 {
-            self.push(b':');
+/// Options as mount(2) takes them.
+fn name_options(script: &Script<'_>, options: &[(Text, Text); 3], line: &mut Line) {
+    let mut comma: &[u8] = b"";
+    for (key, value) in options.iter().take_while(|(key, _)| !script.is_empty(*key)) {
+        line.bytes(comma);
+        line.bytes(script.word(*key));
+        if !script.is_empty(*value) {
+            line.bytes(b"=");
+            line.bytes(script.word(*value));
         }
-        for byte in b"/proc/self/fd/" {
-            self.push(*byte);
-        }
-        let fd = fd.cast_unsigned();
-        // Descriptors are far below: the kernel's own most is 2^30, and a process's usual most 2^20.
-        let mut place = 1_000_000_000_u32;
-        while place > 0 {
-            // Never a division by nothing, which the compiler doesn't see.
-            let upper = fd.checked_div(place).unwrap_or(0);
-            if upper > 0 || place == 1 {
-                let [digit, ..] = (upper % 10).to_le_bytes();
-                self.push(b'0' | digit);
-            }
-            place /= 10;
-        }
-    }
-
-    /// The last byte stays zero, which ends the text; two descriptors take 49 bytes at most.
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.text.iter_mut().take(63).nth(self.len) {
-            *place = byte;
-            self.len = self.len.wrapping_add(1);
-        }
-    }
-
-    fn as_ptr(&self) -> *const u8 {
-        self.text.as_ptr()
+        comma = b",";
     }
 }
 
@@ -333,6 +365,11 @@ fn put_content(
     sys::close(file);
     written?;
     let place = sys::open_path(bench, WORKBENCH, true)?;
+    if script.classic {
+        classic::bind(script, place, target, MOUNT_ATTR_READ_ONLY_DATA, state)?;
+        sys::close(place);
+        return sys::remove_file(bench, WORKBENCH);
+    }
     let tree = sys::clone_tree(place)?;
     sys::close(place);
     sys::set_mount_attributes(tree, MOUNT_ATTR_READ_ONLY_DATA, MS_PRIVATE, true)?;

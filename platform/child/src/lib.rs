@@ -11,10 +11,12 @@
 
 #![no_std]
 
+mod classic;
 mod entry;
 mod init;
 mod interpret;
 mod lasting;
+mod line;
 mod listener;
 mod message;
 mod script;

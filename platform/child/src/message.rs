@@ -52,6 +52,8 @@ pub enum Message {
     Listener,
     /// Denied system calls are answered by the kernel, since it gave no such descriptor for this reason.
     Untold(i32),
+    /// Everything is mounted, by [`crate::Script::classic`]: go on only with another [`Self::Go`].
+    Mounted,
     /// From a next starter, who has just connected: the token that shows it to be one.
     Attend([i32; 3]),
     /// The answer to that, from the first process itself. At [`Self::Go`] it hands over what it keeps, and [`Self::Started`]
@@ -84,6 +86,7 @@ impl Message {
             Self::Socket => [11, 0, 0, 0],
             Self::Untold(errno) => [12, errno, 0, 0],
             Self::Proxy => [13, 0, 0, 0],
+            Self::Mounted => [18, 0, 0, 0],
             Self::Attend([a, b, c]) => [14, a, b, c],
             Self::Here => [15, 0, 0, 0],
             Self::Kept(place) => [16, place, 0, 0],
@@ -118,6 +121,7 @@ impl Message {
             11 => Self::Socket,
             12 => Self::Untold(a),
             13 => Self::Proxy,
+            18 => Self::Mounted,
             14 => Self::Attend([a, index, errno]),
             15 => Self::Here,
             16 => Self::Kept(a),

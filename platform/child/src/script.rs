@@ -137,6 +137,13 @@ pub enum Op {
         /// `MOUNT_ATTR_*`.
         attributes: u64,
     },
+    /// Sets `MOUNT_ATTR_*` on what is mounted at a place, and on nothing below; only with [`Script::classic`].
+    Restrict {
+        /// Where.
+        target: Text,
+        /// `MOUNT_ATTR_*`.
+        attributes: u64,
+    },
     /// Makes a mount of the sandbox's own read-only; the root where the text is empty.
     ReadOnly(Text),
     /// Makes the new root the root, and lets go of the old one.
@@ -275,6 +282,8 @@ pub struct Script<'a> {
     pub control: i32,
     /// The starter's end, of which the clone has a copy: open, it would hide the starter's death.
     pub peer: i32,
+    /// Whether everything is mounted with mount(2) alone; there are no trees of the starter's then.
+    pub classic: bool,
     /// Whether the first process stays as init.
     pub init: bool,
     /// Capabilities that it keeps then; none, as a rule.
@@ -295,6 +304,13 @@ impl Script<'_> {
     /// The bytes that begin at a text, if there are so many.
     pub(crate) fn bytes(&self, text: Text, len: u32) -> Option<&[u8]> {
         self.text.get(text.0 as usize..)?.get(..len as usize)
+    }
+
+    /// A text without the zero that ends it.
+    pub(crate) fn word(&self, text: Text) -> &[u8] {
+        let rest = self.text.get(text.0 as usize..).unwrap_or(&[]);
+        let mut parts = rest.split(|byte| *byte == 0);
+        parts.next().unwrap_or(&[])
     }
 
     /// Whether a text is empty.

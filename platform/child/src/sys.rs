@@ -178,6 +178,32 @@ pub(crate) fn make_mount(fs: i32, attributes: u64) -> Result<i32> {
     unsafe { call(Sysno::fsmount, [int(fs), FSMOUNT_CLOEXEC, attributes, 0, 0, 0]) }.map(small)
 }
 
+/// mount(2), with the source, the type and the options that it needs.
+pub(crate) fn mount(
+    source: Option<*const u8>,
+    target: *const u8,
+    kind: Option<*const u8>,
+    flags: u64,
+    options: Option<*const u8>,
+) -> Result<()> {
+    let address = |text: Option<*const u8>| text.map_or(0, |text| text as usize);
+    #[expect(clippy::cast_possible_truncation, reason = "flags fit 32 bits on every target")]
+    let flags = flags as usize;
+    let args = [address(source), target as usize, address(kind), flags, address(options), 0];
+    // SAFETY: the texts are NUL-terminated and outlive the call.
+    unsafe { call(Sysno::mount, args) }.map(drop)
+}
+
+/// The flags of the mount at an open place, as statfs(2) has them.
+pub(crate) fn mount_flags(fd: i32) -> Result<u64> {
+    // Fifteen longs on every 64-bit target; the eleventh are the flags.
+    let mut answer = [0_u64; 15];
+    // SAFETY: the buffer is of the structure's size.
+    unsafe { call(Sysno::fstatfs, [int(fd), answer.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
+    let [_, _, _, _, _, _, _, _, _, _, flags, ..] = answer;
+    Ok(flags)
+}
+
 pub(crate) fn make_directory(root: i32, path: *const u8, mode: u32) -> Result<()> {
     // SAFETY: `path` is NUL-terminated.
     unsafe { call(Sysno::mkdirat, [int(root), path as usize, mode as usize, 0, 0, 0]) }.map(drop)

@@ -8,6 +8,7 @@ mod apparmor;
 mod capabilities;
 mod cgroup;
 mod changes;
+mod classic;
 mod detect;
 mod dialer;
 mod disk;

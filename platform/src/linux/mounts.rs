@@ -1,21 +1,27 @@
 //! The table of mounts, `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 
-use super::text::{lines, unescape};
+use super::text::{digits, lines, unescape};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+const READ_ONLY: u64 = 1;
+
 /// What the table says of one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
+    /// Its number.
+    pub(crate) number: u64,
+    /// The number of the mount on which it is.
+    pub(crate) above: u64,
     /// Major and minor number of its file system, as `8:1`.
     pub(crate) device: String,
     /// What of the file system it shows: `/` for all.
     pub(crate) root: PathBuf,
     /// Where it is.
     pub(crate) point: PathBuf,
-    /// Whether nothing can be written through it.
-    read_only: bool,
+    /// `MOUNT_ATTR_*` of this mount: 1 read-only, 2 without setuid, 4 without devices, 8 without programs.
+    pub(crate) attributes: u64,
     /// Kind of file system, such as `ext4`.
     pub(crate) kind: String,
     /// What is mounted: a device, or any word.
@@ -46,22 +52,33 @@ pub(crate) fn all(table: &[u8]) -> impl Iterator<Item = Mount> {
 }
 
 fn parse(line: &[u8]) -> Option<Mount> {
-    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let mut words = line.split(|byte| *byte == b' ');
+    let (number, above) = (digits(words.next()?)?, digits(words.next()?)?);
     let device = String::from_utf8(words.next()?.to_vec()).ok()?;
     let (root, point) = (unescape(words.next()?), unescape(words.next()?));
-    let read_only = words.next()?.split(|byte| *byte == b',').any(|option| option == b"ro");
+    let attributes = words.next()?.split(|byte| *byte == b',').fold(0, |all, option| {
+        all | match option {
+            b"ro" => READ_ONLY,
+            b"nosuid" => 2,
+            b"nodev" => 4,
+            b"noexec" => 8,
+            _ => 0,
+        }
+    });
     // A variable number of fields ends with a single hyphen.
     let mut words = words.skip_while(|word| *word != b"-").skip(1);
     let kind = String::from_utf8(unescaped(words.next()?)).ok()?;
     let source = OsString::from_vec(unescaped(words.next()?)).into();
     let options = unescaped(words.next()?);
-    Some(Mount { device, root, point, read_only, kind, source, options })
+    Some(Mount { number, above, device, root, point, attributes, kind, source, options })
 }
 
 impl Mount {
     /// Whether it is below `directory`, and can be written to.
     pub(crate) fn is_writable_below(&self, directory: &Path) -> bool {
-        !self.read_only && self.point != directory && self.point.starts_with(directory)
+        self.attributes & READ_ONLY == 0
+            && self.point != directory
+            && self.point.starts_with(directory)
     }
 
     /// The directories that an overlay is made of: the upper one, if any, and the lower ones.

@@ -83,6 +83,24 @@ impl Ownership {
         }
     }
 
+    /// Whether a tree can be shown without mapping its owner: for reading, or where everybody may write.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub(crate) fn as_it_is(path: &Path, access: Access) -> Result<(), PlatformError> {
+        if access == Access::Read {
+            return Ok(());
+        }
+        let failed = |error| failed("map the owner of files in", path, error);
+        let stat = rustix::fs::fstat(&open_host(path)?).map_err(failed)?;
+        if stat.st_mode & 0o007 == 0o007 {
+            return Ok(());
+        }
+        Err(failed(Errno::NOSYS).with_hint(
+            "a filter around this process forbids mount_setattr(2): start as its owner, or outside of the filter",
+        ))
+    }
+
     /// A detached copy of a tree that is to be the root, and how its files are shown.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! From a plan to everything the child needs. All that can be decided, looked up or allocated happens here.
 
 use super::capabilities;
+use super::classic;
 use super::identity::{Caller, Ids};
 use super::kept::Kept;
 use super::landlock::{self, AccessRules};
@@ -67,6 +68,7 @@ impl Prepared {
             // Else it couldn't pass a signal on to a program that has become another user.
             prepared.script.init_rights = capabilities::mask(&["CAP_KILL".into()])?;
         }
+        prepared.script.classic = classic::is_needed();
         prepared.first_process(plan, caller, kept)?;
         prepared.limits(plan)?;
         prepared.program(plan)?;
@@ -204,7 +206,8 @@ impl Prepared {
     fn walls(&mut self, plan: &LaunchPlan, view: &View) {
         if enforced(plan, Control::Filesystem) {
             let root = view.root_told().unwrap_or_else(|| "a root of its own".into());
-            self.held(Control::Filesystem, &format!("mount namespace with {root}"));
+            let old = if self.script.classic { ", mounted the old way" } else { "" };
+            self.held(Control::Filesystem, &format!("mount namespace with {root}{old}"));
         }
         if let Some(how) = view.copies_told() {
             self.held(Control::Overlay, &how);

@@ -5,9 +5,10 @@ use crate::{PlatformError, Stage};
 use libc::sock_filter;
 use rustix::fd::OwnedFd;
 use rustix::process::Resource;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use stockade_child::{AccessRule, Lasting, Op, Phase, PortRule, Script, Source, Text};
 
 /// The kernel shows a new `/proc` only to those who see the whole of the outer one (fs/namespace.c, `mnt_already_visible`).
@@ -30,6 +31,8 @@ pub(crate) struct OwnedScript {
     pub(crate) ports: Vec<PortRule>,
     pub(crate) filters: Vec<Box<[sock_filter]>>,
     pub(crate) candidates: Vec<Text>,
+    /// Whether everything is mounted with mount(2) alone.
+    pub(crate) classic: bool,
     pub(crate) init: bool,
     /// Capabilities that the first process keeps as init.
     pub(crate) init_rights: u64,
@@ -139,6 +142,7 @@ impl OwnedScript {
             envp: &envp,
             control,
             peer,
+            classic: self.classic,
             init: self.init,
             init_rights: self.init_rights,
             lasting: self.lasting.as_ref().map(|lasting| Lasting {
@@ -154,6 +158,34 @@ impl OwnedScript {
         let rest = self.text.get(text.0 as usize..).unwrap_or(&[]);
         let text = CStr::from_bytes_until_nul(rest).unwrap_or_default();
         readable(OsStr::from_bytes(text.to_bytes()))
+    }
+
+    /// Which restrictions (`MOUNT_ATTR_*`) every mount of the finished view has, by its place; and so has everything below.
+    pub(crate) fn restrictions(&self) -> BTreeMap<PathBuf, u64> {
+        /// Read-only, without setuid, devices and programs.
+        const DATA: u64 = 0xf;
+        /// Without setuid and devices.
+        const OWN: u64 = 6;
+        let mut all = BTreeMap::new();
+        let place = |target: Text| {
+            let rest = self.text.get(target.0 as usize..).unwrap_or(&[]);
+            let name = CStr::from_bytes_until_nul(rest).unwrap_or_default();
+            Path::new("/").join(OsStr::from_bytes(name.to_bytes()))
+        };
+        for op in &self.setup {
+            match *op {
+                // What was made before lies below it, and is gone at the end.
+                Op::NewRoot { .. } => all = BTreeMap::from([(PathBuf::from("/"), OWN)]),
+                Op::Bind { target, attributes, .. }
+                | Op::Mount { target, attributes, .. }
+                | Op::Overlay { target, attributes, .. }
+                | Op::Restrict { target, attributes } => _ = all.insert(place(target), attributes),
+                Op::Content { target, .. } => _ = all.insert(place(target), DATA),
+                Op::ReadOnly(target) => *all.entry(place(target)).or_insert(OWN) |= 1,
+                _ => {}
+            }
+        }
+        all
     }
 
     /// Every operation in words, in order, for `policy explain`.
@@ -287,6 +319,9 @@ impl OwnedScript {
                     "mount /{} (copy on write of {lower}, changes to {upper})",
                     self.read(target)
                 )
+            }
+            Op::Restrict { target, .. } => {
+                format!("restrict what is mounted at /{}", self.read(target))
             }
             Op::ReadOnly(mount) => format!("make /{} read-only", self.read(mount)),
             Op::PivotRoot => "pivot to the new root".into(),

@@ -1,6 +1,7 @@
 //! The clone: one `clone3` into the quota group and all namespaces, the identity maps, and the wait for `exec`.
 
 use super::cgroup::{CLONE_INTO_CGROUP, Cgroup};
+use super::classic;
 use super::prepare::Prepared;
 use super::script::FILTERED;
 use crate::stdio::Terminal;
@@ -152,7 +153,7 @@ pub(crate) fn spawn(
     }
     send(ours.as_fd(), Message::Go)
         .map_err(|error| PlatformError::system("failed to start the child", error))?;
-    let Heard { handed, listener, program } = wait_for_exec(prepared, ours.as_fd(), cgroup)?;
+    let Heard { handed, listener, program } = wait_for_exec(prepared, (pid, ours.as_fd()), cgroup)?;
     guard.armed = false;
     let pidfd = rustix::io::fcntl_dupfd_cloexec(&guard.pidfd, 3)
         .map_err(|error| PlatformError::system("failed to keep the process descriptor", error))?;
@@ -295,7 +296,7 @@ struct Heard {
 
 fn wait_for_exec(
     prepared: &Prepared,
-    control: BorrowedFd<'_>,
+    (pid, control): (u32, BorrowedFd<'_>),
     cgroup: Option<&Cgroup>,
 ) -> Result<Heard, PlatformError> {
     let mut heard =
@@ -319,6 +320,11 @@ fn wait_for_exec(
             (Some(Message::Untold(errno)), _) => {
                 heard.listener = Err(Untold::Refused(Errno::from_raw_os_error(errno)));
             }
+            (Some(Message::Mounted), _) => {
+                check_mounts(prepared, pid)?;
+                send(control, Message::Go)
+                    .map_err(|error| PlatformError::system("failed to start the child", error))?;
+            }
             (Some(Message::Failed { phase, index, errno }), _) => {
                 return Err(prepared.script.failure(phase, index, errno));
             }
@@ -332,6 +338,14 @@ fn wait_for_exec(
             (Some(_), _) => {}
         }
     }
+}
+
+/// Reads what the child has mounted, before anything of the program runs.
+fn check_mounts(prepared: &Prepared, pid: u32) -> Result<(), PlatformError> {
+    let table = std::fs::read(format!("/proc/{pid}/mountinfo")).map_err(|error| {
+        PlatformError::launch(Stage::Setup, "failed to read what is mounted inside", Some(error))
+    })?;
+    classic::check(&table, &prepared.script.restrictions())
 }
 
 /// The child was killed while it set up: by the memory limit, or by somebody.

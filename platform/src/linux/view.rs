@@ -21,6 +21,7 @@ use super::kept::Kept;
 use super::landlock::{Purpose, ResolvedPath};
 use super::ownership::{Ownership, Tree};
 use super::script::OwnedScript;
+use super::{classic, mounts};
 use crate::{Access, Filesystem, Hidden, MaskKind, PlatformError, ProcView};
 use host_path::{missing, resolve};
 pub(super) use host_path::{open_host, real};
@@ -269,6 +270,8 @@ impl View {
         script.setup.push(Op::NewRoot { size });
         let mut made = BTreeSet::new();
         let mut owner = None;
+        let mounted =
+            if script.classic { mounts::table().map_err(unreadable)? } else { Vec::new() };
         for (path, place) in &self.places {
             if self.is_redundant(path, place) {
                 continue;
@@ -285,6 +288,7 @@ impl View {
                 _ => self.put(path, place, script, caller, ownership)?,
             };
             script.setup.extend(op);
+            self.restrict_below(path, place, &mounted, script)?;
         }
         for (path, _) in self.places.iter().filter(|(_, place)| **place == Place::Own) {
             let path = inside(script, path)?;
@@ -296,6 +300,26 @@ impl View {
         }
         script.setup.push(Op::PivotRoot);
         self.root_owner = owner;
+        Ok(())
+    }
+
+    /// Restricts what the host has mounted below a tree that is shown, where that can't be done with the tree as a whole.
+    fn restrict_below(
+        &self,
+        path: &Path,
+        place: &Place,
+        mounted: &[u8],
+        script: &mut OwnedScript,
+    ) -> Result<(), PlatformError> {
+        let Place::Bind { source, access: access @ (Access::Read | Access::Write), .. } = place
+        else {
+            return Ok(());
+        };
+        for point in classic::below(mounted, source) {
+            let rest = point.strip_prefix(source).unwrap_or(&point);
+            let target = inside(script, &path.join(rest))?;
+            script.setup.push(Op::Restrict { target, attributes: attributes_of(*access) });
+        }
         Ok(())
     }
 
@@ -349,7 +373,7 @@ impl View {
                 self.layers.overlay(path, target, script)?
             }
             Place::Bind { source, access, .. } => {
-                let attributes = NOSUID | NODEV | if *access == Access::Read { RDONLY } else { 0 };
+                let attributes = attributes_of(*access);
                 let source = tree(source, (*access, Tree::Shown), script, caller, ownership)?;
                 Op::Bind { source, target, attributes, device: 0 }
             }
@@ -443,6 +467,15 @@ impl View {
     }
 }
 
+/// How a tree of the host is restricted.
+fn attributes_of(access: Access) -> u64 {
+    NOSUID | NODEV | if access == Access::Read { RDONLY } else { 0 }
+}
+
+fn unreadable(error: std::io::Error) -> PlatformError {
+    PlatformError::system("failed to read the table of mounts", error)
+}
+
 /// The tree of a host path, as the child takes it: of a privileged starter a copy that is open already, since the child
 /// is no longer privileged when it mounts.
 fn tree(
@@ -453,6 +486,10 @@ fn tree(
     ownership: &mut Ownership,
 ) -> Result<Source, PlatformError> {
     if !caller.privileged {
+        return Ok(Source::Path(script.text(path)?));
+    }
+    if script.classic {
+        Ownership::as_it_is(path, access)?;
         return Ok(Source::Path(script.text(path)?));
     }
     let tree = ownership.open_tree(path, access, what)?;

@@ -98,7 +98,7 @@ pub(super) fn bind(
     caller: &Caller,
     ownership: &mut Ownership,
 ) -> Result<(Op, &'static str), PlatformError> {
-    let (source, how) = if caller.privileged {
+    let (source, how) = if caller.privileged && !script.classic {
         let (tree, how) = ownership.open_root(path)?;
         let source = Source::Tree(tree.as_raw_fd());
         script.descriptors.push(tree);

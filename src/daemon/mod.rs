@@ -1,0 +1,241 @@
+//! The daemon: keeps the services of a stack file running, and does for others what they may ask of it, as HTTP/1.1 and JSON on
+//! a socket in the file system.
+//!
+//! `route` is the one table of what can be asked, `role` says who may; `server` hears requests within bounds, `answer` meets
+//! them, `operation` has what takes its time, `event` the stream of what happens, `view` the forms that people see. `client` is
+//! the other side, for the command line.
+
+mod answer;
+pub mod client;
+mod event;
+mod ledger;
+pub mod manager;
+mod metric;
+mod openapi;
+mod operation;
+mod problem;
+mod role;
+mod route;
+mod server;
+mod view;
+
+pub use role::{Grant, Role};
+
+use crate::audit::AuditLog;
+use crate::error::Error;
+use crate::logs::Logs;
+use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
+use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
+use operation::Operations;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a daemon is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The stack file.
+    pub stack: PathBuf,
+    /// Where relative paths start.
+    pub directory: PathBuf,
+    /// Where it listens; else at [`usual_socket`].
+    pub socket: Option<PathBuf>,
+    /// Where it keeps what the next daemon needs to take its services over; else at [`Directory::usual_state`].
+    pub state: Option<PathBuf>,
+    /// Who may ask it for what, beside its own user and root.
+    pub grants: Vec<Grant>,
+    /// The audit log of what it was asked for.
+    pub audit: Option<PathBuf>,
+}
+
+/// What answers requests.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    supervisor: Supervisor,
+    options: Options,
+    operations: Operations,
+    grants: Vec<Grant>,
+    /// Its own user.
+    user: u32,
+    audit: Option<Mutex<AuditLog>>,
+    began: Instant,
+    ending: watch::Sender<bool>,
+    /// Whether this program is to be executed anew when it ends, and services go on.
+    again: AtomicBool,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+struct Peer {
+    user: u32,
+    process: Option<i32>,
+    role: Option<Role>,
+}
+
+/// A daemon that listens. Its services go on when it is dropped or dies, and the next one with its state takes them over; they
+/// end when it is asked to end.
+#[derive(Debug)]
+pub struct Running {
+    daemon: Arc<Daemon>,
+    serving: JoinHandle<()>,
+    logs: Logs,
+    lines: Lines,
+    socket: SocketFile,
+    /// Held as long as it lives, so that there is no second one.
+    lock: File,
+}
+
+/// How long what is under way may take when services have ended.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Where a daemon of this user listens, unless it is told otherwise.
+pub fn usual_socket() -> PathBuf {
+    RuntimeDir::place().join("daemon").join("api.sock")
+}
+
+impl Options {
+    /// Opens its state: what services write, and what the next daemon needs.
+    async fn state(&self) -> Result<(Logs, Journal), Error> {
+        let missing = || {
+            let message =
+                "there is no place for the daemon's state: neither XDG_STATE_HOME nor HOME is set";
+            Error::asked(message, "name a directory with `--state`")
+        };
+        let path = self.state.clone().or_else(Directory::usual_state).ok_or_else(missing)?;
+        let name = LaunchPlan::readable(&path);
+        let failed = |error| Error::io(format!("failed to open the state in `{name}`"), error);
+        Directory::make(&path).map_err(failed)?;
+        // First, since it waits for what a killed daemon was about to launch: that may hold both.
+        let journal = Journal::open(&path).await?;
+        Ok((Logs::open(&path)?, journal))
+    }
+
+    fn load(&self) -> Result<Stack, Error> {
+        Ok(Stack::load(&self.stack, &self.directory)?)
+    }
+}
+
+impl Running {
+    /// Reads the stack file, begins to keep its services running, and listens. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When there is such a daemon already, the stack file is wrong, or the system refuses.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let path = options.socket.clone().unwrap_or_else(usual_socket);
+        let place = place(&path, options.socket.is_none())?;
+        if options.socket.is_none() && !options.grants.is_empty() {
+            let message = format!("others can't reach `{}`", LaunchPlan::readable(&path));
+            let hint =
+                "name a place that they can reach with `--socket`, such as `/run/stockade.sock`";
+            return Err(Error::asked(message, hint));
+        }
+        let lock = lock(&place, &path)?;
+        let stack = options.load()?;
+        let (logs, journal) = options.state().await?;
+        let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
+        // Whoever may connect is asked who they are in any case.
+        let mode = if options.grants.is_empty() { 0o600 } else { 0o666 };
+        let failed = |error| {
+            Error::io(format!("failed to listen at `{}`", LaunchPlan::readable(&path)), error)
+        };
+        let (listener, socket) = place.listen(mode).map_err(failed)?;
+        let (supervisor, lines) =
+            Supervisor::start_logged(&stack, logs.clone(), Some(journal), None)?;
+        let daemon = Arc::new(Daemon {
+            supervisor,
+            grants: options.grants.clone(),
+            options,
+            operations: Operations::default(),
+            user: own_user(),
+            audit,
+            began: Instant::now(),
+            ending: watch::Sender::new(false),
+            again: AtomicBool::new(false),
+        });
+        let serving = server::serve(daemon.clone(), listener, daemon.ending.subscribe());
+        let serving = tokio::spawn(serving);
+        Ok(Self { daemon, serving, logs, lines, socket, lock })
+    }
+
+    /// Stops all services, each after those that depend on it. [`Self::ended`] tells when that is done.
+    pub fn stop(&self) {
+        answer::shut_down(&self.daemon, false);
+    }
+
+    /// Kills all services at once. [`Self::ended`] tells when that is done.
+    pub fn kill(&self) {
+        answer::shut_down(&self.daemon, true);
+    }
+
+    /// Reads the stack file again and puts it into force, and tells what that changed.
+    ///
+    /// # Errors
+    /// When the file is wrong: what was in force stays so then.
+    pub async fn apply(&self) -> Result<Vec<Difference>, Error> {
+        self.daemon.supervisor.apply(self.daemon.options.load()?).await
+    }
+
+    /// Returns when all services have been stopped, by whomever.
+    pub async fn ended(&mut self) {
+        let lines = &mut self.lines;
+        // They are kept; nobody looks on here.
+        let pass_over = async { while lines.next().await.is_some() {} };
+        let mut ending = self.daemon.ending.subscribe();
+        tokio::select! {
+            () = server::ends(&mut ending) => {}
+            () = pass_over => {}
+        }
+    }
+
+    /// Answers what was asked, and goes. Tells whether this program is to be executed anew, for services that go on.
+    pub async fn close(self) -> bool {
+        let Self { daemon, serving, logs, mut lines, socket, lock } = self;
+        // A panic there has printed itself.
+        serving.await.unwrap_or(());
+        let again = daemon.again.load(Ordering::Relaxed);
+        drop((daemon, socket));
+        let silence = async { while lines.next().await.is_some() {} };
+        // What is under way holds on to services; what it writes then is kept by the next daemon.
+        if !again && tokio::time::timeout(SILENCE, silence).await.is_ok() {
+            logs.close();
+        }
+        // Last, so that whoever gets it finds nothing of this one.
+        drop(lock);
+        again
+    }
+}
+
+/// The socket's place; made where it is the usual one.
+fn place(path: &Path, usual: bool) -> Result<SocketPlace, Error> {
+    let name = LaunchPlan::readable(path);
+    let failed = |error| Error::io(format!("failed to listen at `{name}`"), error);
+    if usual {
+        RuntimeDir::make().and_then(|directory| directory.make_below("daemon")).map_err(failed)?;
+    }
+    let place = SocketPlace::open(path).map_err(failed)?;
+    if place.is_open_to_others().map_err(failed)? {
+        let message = format!("others could put a socket of theirs at `{name}`");
+        let hint = "name a directory that only root or this user can write to";
+        return Err(Error::asked(message, hint));
+    }
+    Ok(place)
+}
+
+/// Keeps every other daemon away from this socket.
+fn lock(place: &SocketPlace, path: &Path) -> Result<File, Error> {
+    let name = LaunchPlan::readable(path);
+    let failed = |error| Error::io(format!("failed to lock `{name}.lock`"), error);
+    let file = place.lock_file().map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("another daemon listens at `{name}`");
+            Err(Error::asked(message, "`stockade down` ends it; `--socket` names another place"))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}

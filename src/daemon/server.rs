@@ -1,0 +1,268 @@
+//! The side of HTTP: who connects, what they ask, within bounds.
+//!
+//! Whoever connects is known by what the kernel says of the other end (unix(7), `SO_PEERCRED`): that is who opened the
+//! connection, whoever holds it now. Everything that a visitor can make the daemon hold has a bound: connections, the size and
+//! the time of a head and of a body, requests of a connection, and what it hasn't read yet.
+
+use super::problem::Problem;
+use super::role::{self, Role};
+use super::route::{self, Body, Found};
+use super::{Daemon, Peer};
+use crate::platform::groups_of;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Connections at once; others wait.
+const MOST_CONNECTIONS: usize = 256;
+
+/// Lines of a head.
+const MOST_HEADERS: usize = 64;
+
+/// The largest head, in bytes.
+const LARGEST_HEAD: usize = 16 << 10;
+
+/// The largest body, in bytes.
+const LARGEST_BODY: usize = 64 << 10;
+
+/// How long a head, and then a body, may take to arrive; how long a connection may be idle.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Requests of one connection, so that none is for ever.
+const MOST_REQUESTS: usize = 1000;
+
+/// How long connections have to end when the daemon does.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Parts of a stream that a reader hasn't taken yet.
+pub(super) const UNREAD: usize = 16;
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) enum Content {
+    Whole(Full<Bytes>),
+    /// As it comes, until whoever sends is gone.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl HttpBody for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Self::Stream(parts) => {
+                parts.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    /// Of what is whole the length is told, so that it needn't come in chunks.
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Answers until `ending` says so; then connections have a moment to end.
+pub(super) async fn serve(
+    daemon: Arc<Daemon>,
+    listener: UnixListener,
+    mut ending: watch::Receiver<bool>,
+) {
+    let mut visits = JoinSet::new();
+    loop {
+        tokio::select! {
+            // Without descriptors nobody can be let in: the next one who leaves makes room.
+            Ok((stream, _)) = listener.accept(), if visits.len() < MOST_CONNECTIONS => {
+                visits.spawn(visit(daemon.clone(), stream, ending.clone()));
+            }
+            Some(_) = visits.join_next() => {}
+            () = ends(&mut ending) => break,
+        }
+    }
+    drop(listener);
+    let all = async { while visits.join_next().await.is_some() {} };
+    // What still talks then is broken off.
+    timeout(FAREWELL, all).await.unwrap_or(());
+}
+
+/// Returns when the daemon ends.
+pub(super) async fn ends(ending: &mut watch::Receiver<bool>) {
+    // An error means that nobody can say so any more, which says so.
+    ending.wait_for(|ends| *ends).await.map(drop).unwrap_or(());
+}
+
+async fn visit(daemon: Arc<Daemon>, stream: UnixStream, mut ending: watch::Receiver<bool>) {
+    // Who can't be told is a stranger.
+    let Ok(credentials) = stream.peer_cred() else { return };
+    let (user, group) = (credentials.uid(), credentials.gid());
+    let role = match role::role_of(&daemon.grants, daemon.user, user, &[group]) {
+        Some(Role::Admin) => Some(Role::Admin),
+        _ => role::role_of(&daemon.grants, daemon.user, user, &groups_of(user, group)),
+    };
+    let peer = Peer { user, process: credentials.pid(), role };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let service = service_fn(|request| {
+        let (daemon, peer, asked) = (daemon.clone(), peer.clone(), asked.clone());
+        async move {
+            let mut response = answer(&daemon, &peer, request).await;
+            let last = asked.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_REQUESTS;
+            if last || peer.role.is_none() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = ends(&mut ending) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // Whoever breaks off, or speaks something else, has had its answer.
+    ended.unwrap_or(());
+}
+
+async fn answer(
+    daemon: &Arc<Daemon>,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<Content> {
+    let is_head = request.method() == hyper::Method::HEAD;
+    let mut response = met(daemon, peer, request).await.unwrap_or_else(|problem| told(&problem));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if is_head {
+        *response.body_mut() = Content::Whole(Full::default());
+    }
+    response
+}
+
+async fn met(
+    daemon: &Arc<Daemon>,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Content>, Problem> {
+    let Some(role) = peer.role else {
+        let hint = "an administrator of the daemon can let them in with `--allow ROLE:USER`";
+        let message = format!("user {} may not ask this daemon for anything", peer.user);
+        return Err(Problem::new(StatusCode::FORBIDDEN, message).hint(hint));
+    };
+    let path = request.uri().path();
+    let (route, chosen) = match route::find(request.method().as_str(), path) {
+        Found::Route(route, chosen) => (route, chosen),
+        Found::OtherMethods(methods) => {
+            let message = format!("`{path}` knows {methods}, not {}", request.method());
+            let mut problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, message);
+            problem.allow = Some(methods);
+            return Err(problem);
+        }
+        Found::Nothing => {
+            let message = format!("there is nothing at `{}`", path.escape_default());
+            let hint = "`/openapi.json` says what there is";
+            return Err(Problem::new(StatusCode::NOT_FOUND, message).hint(hint));
+        }
+    };
+    if role < route.role {
+        let message =
+            format!("this takes the role `{}`, and user {} has `{role}`", route.role, peer.user);
+        daemon.refused(peer, route, chosen.as_deref());
+        return Err(Problem::new(StatusCode::FORBIDDEN, message));
+    }
+    let queries = route::queries(route, request.uri().query().unwrap_or(""));
+    let queries = queries.map_err(Problem::request)?;
+    let body = match route.body {
+        Body::Nothing => Value::Null,
+        Body::Signal | Body::Apply => read(request.into_body()).await?,
+    };
+    daemon.meet(peer, route, chosen.as_deref().unwrap_or(""), &queries, &body).await
+}
+
+/// The whole body, as JSON; null where there is none.
+async fn read(body: Incoming) -> Result<Value, Problem> {
+    let whole = timeout(PATIENCE, Limited::new(body, LARGEST_BODY).collect()).await;
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body didn't arrive in time");
+    let bytes = whole.map_err(late)?.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            let message = format!("the body is larger than {LARGEST_BODY} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+        } else {
+            Problem::request(format!("the body can't be read: {error}"))
+        }
+    })?;
+    let bytes = bytes.to_bytes();
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::request(format!("the body is no JSON: {error}")))
+}
+
+/// An answer with a body.
+pub(super) fn whole(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(Full::new(body.into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// An answer that goes on.
+pub(super) fn stream(kind: &'static str, parts: mpsc::Receiver<Bytes>) -> Response<Content> {
+    let mut response = Response::new(Content::Stream(parts));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// A JSON object.
+pub(super) fn json(status: StatusCode, body: &Value) -> Response<Content> {
+    whole(status, "application/json", format!("{body}\n"))
+}
+
+fn told(problem: &Problem) -> Response<Content> {
+    let body = format!("{}\n", problem.body());
+    let mut response = whole(problem.status, "application/problem+json", body);
+    if let Some(allow) = problem.allow.as_deref().and_then(|methods| methods.parse().ok()) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}

@@ -1,0 +1,159 @@
+//! `stockade daemon`: services by real processes, asked by the command line and by hand.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod support;
+
+#[path = "daemon/clients.rs"]
+mod clients;
+#[path = "daemon/document.rs"]
+mod document;
+#[path = "daemon/requests.rs"]
+mod requests;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
+use support::Scene;
+
+/// A daemon of this test.
+struct Daemon {
+    scene: Scene,
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+/// What a daemon left.
+struct Left {
+    scene: Scene,
+    code: Option<i32>,
+    stderr: String,
+}
+
+fn stockade(scene: &Scene, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
+    command.current_dir(scene.path()).args(arguments).stdin(Stdio::null());
+    command.env("STOCKADE_SOCKET", scene.at("api.sock"));
+    command
+}
+
+/// The daemon of a scene.
+fn daemon_in(scene: &Scene) -> Command {
+    let (socket, state) = (scene.at("api.sock"), scene.at("state"));
+    stockade(scene, &["daemon", "--socket", &socket, "--state", &state])
+}
+
+/// A service that goes on, or a job, under the policy that starts on any host.
+fn service(name: &str, line: &str, rest: &str) -> String {
+    format!(
+        "[services.{name}]\npolicy = \"default\"\ncommand = [\"bash\", \"-c\", {line:?}]\n{rest}\n"
+    )
+}
+
+/// One that runs until it is asked to end, and then does.
+fn steady(name: &str, rest: &str) -> String {
+    service(name, "trap 'exit 0' TERM; while :; do sleep 0.02; done", rest)
+}
+
+impl Daemon {
+    fn new(stack: &str) -> Self {
+        Self::with(stack, &[])
+    }
+
+    /// One that answers.
+    fn with(stack: &str, flags: &[&str]) -> Self {
+        let scene = Scene::new();
+        scene.file("stockade.toml", stack);
+        let mut command = daemon_in(&scene);
+        command.args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        support::guarded(child.id(), || stderr.read_line(&mut line).unwrap());
+        if line != "stockade: the daemon answers\n" {
+            stderr.read_to_string(&mut line).unwrap();
+            panic!("{line}");
+        }
+        Self { scene, child, stderr }
+    }
+
+    /// Runs a command of its user's to its end.
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = stockade(&self.scene, arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        support::guarded(child.id(), || child.wait_with_output().unwrap())
+    }
+
+    /// What a command says that succeeds.
+    #[track_caller]
+    fn said(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command says that ends with this code.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.ask(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+        told
+    }
+
+    fn service(&self, name: &str) -> Value {
+        serde_json::from_str(&self.said(&["inspect", name])).unwrap()
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.scene.at("api.sock")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    /// What comes back for these bytes, until the daemon closes: the status and everything.
+    fn raw(&self, bytes: &[u8]) -> (u16, String) {
+        let mut stream = self.connect();
+        // Who is refused early may find its end closed while it still writes.
+        let written = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+        (status.unwrap_or_else(|| panic!("{written:?} {read:?} {text}")), text)
+    }
+
+    /// The status and the body of a request.
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let (status, text) = self.raw(head.as_bytes());
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        (status, body)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, body) = self.request("GET", path, "");
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        support::signal(self.child.id(), signal);
+    }
+
+    /// Waits for its end.
+    fn finish(mut self) -> Left {
+        let mut stderr = String::new();
+        let pid = self.child.id();
+        support::guarded(pid, || self.stderr.read_to_string(&mut stderr).unwrap());
+        let code = support::guarded(pid, || self.child.wait().unwrap()).code();
+        Left { scene: self.scene, code, stderr }
+    }
+}
