@@ -369,3 +369,54 @@ fn a_target_that_is_not_there_holds_nothing_up() {
     scene.file("stockade.toml", &service("web", "true", "logging = { targets = [\"where\"] }"));
     run(&scene, &["config", "check"]).expect_refusal(&["there is no log target `where`"]);
 }
+
+/// A daemon that is killed without warning.
+fn daemon(scene: &Scene) -> std::process::Child {
+    let mut command = stockade(scene, &["daemon", "--socket", "api.sock", "--state", "state"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a moment that has nothing to do with what happens")]
+fn a_daemon_that_is_killed_again_and_again_loses_no_line_of_a_service_that_goes_on() {
+    let scene = Scene::new();
+    let line = "trap 'echo end; exit' TERM; for ((i = 0; ; i++)); do echo $i; ((i % 50)) || sleep 0.005; done";
+    let stack = service(
+        "web",
+        line,
+        "logging = { rotation = { max_size = \"256KiB\", max_files = 1000 } }",
+    );
+    scene.file("stockade.toml", &stack.replace("type = \"oneshot\"\n", ""));
+    let ask = |words: &[&str]| {
+        let mut command = stockade(&scene, words);
+        scene.finish({
+            command.env("STOCKADE_SOCKET", scene.at("api.sock"));
+            command
+        })
+    };
+    for round in 0..20_u64 {
+        let mut child = daemon(&scene);
+        thread::sleep(Duration::from_millis(30 + round * 137 % 250));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut last = daemon(&scene);
+    while !ask(&["wait", "web"]).status.success() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    ask(&["down"]).expect_code(0);
+    assert!(last.wait().unwrap().success());
+    let text = logs(&scene, &["--json"]);
+    let mut expected = 0;
+    for (seq, line) in text.lines().enumerate() {
+        let told: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&told["seq"], &told["generation"]), (&seq.into(), &1.into()), "{line}");
+        if told["text"] != "end" {
+            assert_eq!(told["text"], expected.to_string(), "{line}");
+            expected += 1;
+        }
+    }
+    println!("{expected} lines over 20 kills");
+    assert!(expected > 1000, "{expected}");
+    assert!(text.lines().last().unwrap().contains("\"text\":\"end\""));
+}

@@ -123,6 +123,11 @@ impl Logs {
         Ok(InstanceLog { keeper, work: self.work.clone() })
     }
 
+    /// The directory with that of each instance.
+    pub(crate) fn files(&self) -> Directory {
+        self.directory.clone()
+    }
+
     /// Where they are.
     pub fn directory(&self) -> &Path {
         self.directory.path()
