@@ -65,6 +65,13 @@ pub struct LaunchPlan {
 }
 
 impl LaunchPlan {
+    /// The process id of the program as it sees it itself, where the plan decides it: it has processes of its own then, and is
+    /// the first one, or the first that the init starts.
+    pub fn program_pid(&self) -> Option<u32> {
+        let own = self.controls.get(&Control::Processes) == Some(&Decision::Enforce);
+        own.then_some(if self.init { 2 } else { 1 })
+    }
+
     /// A plan with no limits, nothing of the file system, no network, and no control asked for.
     pub fn new(id: impl Into<String>, command: Vec<OsString>) -> Self {
         Self {

@@ -67,7 +67,7 @@ impl Daemon {
             Call::Status => ok(&self.status()),
             Call::Metrics => {
                 let kind = "text/plain; version=0.0.4; charset=utf-8";
-                Ok(whole(StatusCode::OK, kind, metric::text(&self.all())))
+                Ok(whole(StatusCode::OK, kind, metric::text(&self.seen().await)))
             }
             Call::Live => Ok(whole(StatusCode::NO_CONTENT, "text/plain", "")),
             Call::Ready => match self.unready().as_slice() {
@@ -112,6 +112,18 @@ impl Daemon {
                 Some((name, status))
             })
             .collect()
+    }
+
+    /// What is known of each service.
+    async fn seen(&self) -> Vec<metric::Seen> {
+        let mut all = Vec::new();
+        for name in self.supervisor.names() {
+            let Some(controller) = self.supervisor.service(&name) else { continue };
+            // What can't be found out has no figure.
+            let usage = controller.usage().await.unwrap_or_default();
+            all.push(metric::Seen { name, status: controller.status(), usage });
+        }
+        all
     }
 
     /// Those that are wanted and can't be used.
@@ -232,7 +244,7 @@ impl Daemon {
         json!({ "name": stack.name, "file": path, "services": services })
     }
 
-    async fn apply(&self, peer: &Peer, body: &Value) -> Answered {
+    async fn apply(self: &Arc<Self>, peer: &Peer, body: &Value) -> Answered {
         let dry_run = match fields(body, &["dry_run"])?.get("dry_run") {
             None => false,
             Some(Value::Bool(dry_run)) => *dry_run,
@@ -243,10 +255,16 @@ impl Daemon {
             self.supervisor.stack().differences(&stack)
         } else {
             self.record(peer, "apply", "", "asked")?;
-            let applied = self.supervisor.apply(stack).await;
-            let told = applied.as_ref().err().map_or("done".to_owned(), Error::chain);
-            self.record(peer, "apply", "", &told)?;
-            applied.map_err(|error| Problem::of(&error))?
+            let (daemon, peer) = (self.clone(), peer.clone());
+            // It goes on to its end, also when whoever asked goes away.
+            let applying = tokio::spawn(async move {
+                let applied = daemon.supervisor.apply(stack).await;
+                let told = applied.as_ref().err().map_or("done".to_owned(), Error::chain);
+                daemon.record(&peer, "apply", "", &told)?;
+                applied.map_err(|error| Problem::of(&error))
+            });
+            let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it was broken off");
+            applying.await.map_err(broken)??
         };
         let changes: Vec<DifferenceView> = differences.iter().map(DifferenceView::new).collect();
         ok(&json!({ "applied": !dry_run, "changes": form(&changes)? }))

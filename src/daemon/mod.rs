@@ -179,8 +179,9 @@ impl Running {
     ///
     /// # Errors
     /// When the file is wrong: what was in force stays so then.
-    pub async fn apply(&self) -> Result<Vec<Difference>, Error> {
-        self.daemon.supervisor.apply(self.daemon.options.load()?).await
+    pub fn apply(&self) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send + use<> {
+        let daemon = self.daemon.clone();
+        async move { daemon.supervisor.apply(daemon.options.load()?).await }
     }
 
     /// Returns when all services have been stopped, by whomever.

@@ -152,6 +152,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether nothing of it is there, and nothing will come by itself.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.state.phase() == Phase::Resting
+    }
+
     /// Takes in what happened, and says what to do. `chance`, from 0 to 1, decides about the jitter of a delay.
     pub fn step(&mut self, rules: &Rules, event: Event, now: Moment, chance: f64) -> Vec<Action> {
         match event {
@@ -261,6 +266,14 @@ impl Lifecycle {
                     self.after = After::Judge(None);
                     let deadline = Some(now.after(rules.grace));
                     self.enter(State::Stopping, deadline, "it ends by itself");
+                }
+                Vec::new()
+            }
+            Happening::Extended(time) => {
+                // Nobody gets less time by asking for more; what waits isn't its own doing.
+                if self.state.phase() == Phase::Live || self.state == State::Stopping {
+                    let later = now.after(time);
+                    self.deadline = self.deadline.map(|deadline| deadline.max(later));
                 }
                 Vec::new()
             }

@@ -4,26 +4,32 @@
 mod resumed;
 
 use super::capture::Capture;
+use super::dialogue::{Ear, Notify, Reload, Watchdog, heard};
 use super::diary::Diary;
+use super::fd_store::FdStore;
 use super::gate::Gate;
 use super::health::{Look, Looks, Vitals};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::news::{Counts, News};
+use super::notice::Notice;
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::record::Run;
 use super::restart::Moment;
+use super::sockets::{ServiceSocket, Sockets};
 use super::stack::{Condition, Service};
 use crate::error::Error;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{Backend, BoxFuture, Signal, Stdio};
+use crate::platform::{Backend, BoxFuture, ClockOffsets, Signal, Stdio, Usage, monotonic_clock};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -53,6 +59,8 @@ pub struct Status {
     pub since: Instant,
     /// What failed last of what was to be done with it, in one line.
     pub error: Option<String>,
+    /// What its present or last run said of itself last (`STATUS`, sd_notify(3)).
+    pub told: Option<String>,
     /// Whether it has failed, and is to take others with it.
     pub escalated: bool,
     /// How often it was started again, and how its runs came out, since it is supervised.
@@ -87,6 +95,9 @@ pub(super) struct Launch {
     pub(super) backend: Option<Arc<dyn Backend>>,
     pub(super) looks: Vec<Look>,
     pub(super) gate: Gate,
+    pub(super) notify: Notify,
+    pub(super) sockets: Vec<ServiceSocket>,
+    pub(super) on_demand: bool,
 }
 
 impl Launch {
@@ -106,11 +117,27 @@ impl Launch {
             backend,
             looks: Vec::new(),
             gate: Gate(needs),
+            notify: service.notify,
+            sockets: service.sockets.clone(),
+            on_demand: service.on_demand && !service.sockets.is_empty(),
         }
     }
 
-    fn start(&self, run: Option<&Run>) -> Result<Sandbox, Error> {
-        self.sandbox(run).start()
+    fn start(
+        &self,
+        run: Option<&Run>,
+        ear: Option<&Ear>,
+        passed: Vec<(String, File)>,
+    ) -> Result<Sandbox, Error> {
+        let mut builder = self.sandbox(run).pass(passed);
+        if let Some(socket) = ear.map(Ear::socket) {
+            builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
+        }
+        if let Some(period) = self.notify.watchdog {
+            let period = period.as_micros().to_string();
+            builder = builder.variable("WATCHDOG_USEC", period).pid_variable("WATCHDOG_PID");
+        }
+        builder.start()
     }
 
     /// Takes over a run of the supervisor before.
@@ -156,6 +183,11 @@ pub(super) struct Actor {
     /// What is to be done first.
     first: Vec<Action>,
     looks: Looks,
+    ear: Option<Ear>,
+    watchdog: Watchdog,
+    reload: Reload,
+    store: FdStore,
+    sockets: Sockets,
     /// The wait for what it depends on.
     waiting: Option<BoxFuture<'static, Event>>,
     /// Whether its last failure is to take others with it.
@@ -180,6 +212,8 @@ pub(super) enum Ask {
     /// Send this to its program, and to nothing where none runs.
     Signal(Signal),
     Change(Box<Change>),
+    /// Tell what its present run uses; nothing where none runs.
+    Usage(oneshot::Sender<Option<Usage>>),
 }
 
 /// How it is kept running from now on.
@@ -206,10 +240,7 @@ impl Actor {
         news: Option<News>,
     ) -> (Self, mpsc::Sender<Request>, watch::Receiver<Status>) {
         let (mut life, origin) = (Lifecycle::new(enabled), Instant::now());
-        let mut waiting: Option<BoxFuture<'static, Event>> = None;
-        if enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty() {
-            waiting = Some(Box::pin(launch.gate.clone().pass()));
-        }
+        let waits = enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty();
         let (sender, requests) = mpsc::channel(WAITING);
         let (status, told) = watch::channel(Status {
             state: life.state(),
@@ -222,12 +253,13 @@ impl Actor {
             pid: None,
             since: origin,
             error: None,
+            told: None,
             escalated: false,
             counts: Counts::default(),
         });
         let looks = Looks::new(&[]);
         let run = None;
-        let actor = Self {
+        let mut actor = Self {
             life,
             rules,
             launch,
@@ -238,13 +270,39 @@ impl Actor {
             diary: None,
             first: Vec::new(),
             looks,
-            waiting,
+            ear: None,
+            watchdog: Watchdog::default(),
+            reload: Reload::default(),
+            store: FdStore::default(),
+            sockets: Sockets::default(),
+            waiting: None,
             escalates: false,
             origin,
             requests,
             status,
         };
+        if waits {
+            actor.waiting = Some(actor.wait_to_start());
+        }
         (actor, sender, told)
+    }
+
+    /// Waits for what it depends on, and where it is started on demand for somebody who wants something of it.
+    fn wait_to_start(&mut self) -> BoxFuture<'static, Event> {
+        let gate = self.launch.gate.clone();
+        if !self.launch.on_demand {
+            return Box::pin(gate.pass());
+        }
+        let bound = self.sockets.bind(&self.launch.sockets).and_then(|()| self.sockets.handed());
+        // What can't be bound is told by the start, which tries it again.
+        let files = bound.unwrap_or_default().into_iter().map(|(_, file)| file).collect();
+        Box::pin(async move {
+            let event = gate.pass().await;
+            if event == Event::DependenciesMet {
+                Sockets::wanted(files).await;
+            }
+            event
+        })
     }
 
     pub(super) async fn act(mut self) {
@@ -274,6 +332,8 @@ impl Actor {
                     self.waiting = None;
                     self.take_in(event).await;
                 }
+                (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
+                () = due(self.watchdog.due()) => self.miss_watchdog().await,
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
                     if let Some((purpose, well)) = verdict {
@@ -298,6 +358,11 @@ impl Actor {
                 return self.run.as_mut().ok_or_else(nothing)?.signal(signal);
             }
             Ask::Change(change) => self.change(*change).await,
+            Ask::Usage(reply) => {
+                let usage = self.run.as_mut().map(Sandbox::usage).transpose()?;
+                // Who asked may no longer want to know.
+                reply.send(usage).unwrap_or_default();
+            }
         }
         Ok(())
     }
@@ -318,12 +383,59 @@ impl Actor {
             None => {}
         }
         if self.life.state() == State::Pending {
-            self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+            self.waiting = Some(self.wait_to_start());
         }
+    }
+
+    /// It says something of itself.
+    async fn take_notice(&mut self, notice: Notice, files: Vec<OwnedFd>) {
+        // Whoever waits until all that was said is taken in sees descriptors closed with this (`BARRIER`).
+        match notice.store {
+            Some(store) => self.store.take(store, files, self.launch.notify.fdstore_max),
+            None => drop(files),
+        }
+        let errno = notice.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string());
+        if let Some(told) = notice.status.or(errno) {
+            self.status.send_modify(|status| status.told = Some(told));
+        }
+        let now = Instant::now();
+        if let Some(period) = notice.watchdog {
+            self.watchdog.change(period, now);
+        } else if notice.alive && self.watchdog.due().is_some() {
+            self.watchdog.fed(now);
+        }
+        if notice.reloading {
+            self.reload.begun(notice.monotonic);
+        }
+        // One that reloads and was asked to is ready only with what it was asked to read.
+        let ready = notice.ready && !notice.reloading && self.reload.has_begun();
+        let happened = [
+            notice.extend.map(Happening::Extended),
+            notice.reloading.then_some(Happening::Reloading),
+            ready.then_some(Happening::Ready),
+            notice.stopping.then_some(Happening::Stopping),
+            notice.dead.then_some(Happening::WatchdogMissed),
+        ];
+        for happening in happened.into_iter().flatten() {
+            self.take_in(Event::Of(self.life.generation(), happening)).await;
+        }
+        self.tell();
+    }
+
+    async fn miss_watchdog(&mut self) {
+        self.watchdog.direct(false, Instant::now());
+        let missed = Happening::WatchdogMissed;
+        self.take_in(Event::Of(self.life.generation(), missed)).await;
     }
 
     /// Nothing of the run is left.
     async fn is_over(&mut self, report: Result<ExitReport, Error>) {
+        // What it said before counts before its end. Nobody is left to say more.
+        if let Some(ear) = self.ear.take() {
+            while let Some((notice, files)) = ear.last_words() {
+                self.take_notice(notice, files).await;
+            }
+        }
         // Where nobody can say how it ended, what may be left of it goes with this.
         if let Some(run) = &mut self.run {
             run.detach(false);
@@ -382,6 +494,7 @@ impl Actor {
             State::Running | State::Reloading => (false, true),
             _ => (false, false),
         };
+        self.watchdog.direct(runs, Instant::now());
         for (purpose, wanted) in
             [(Purpose::Startup, starts), (Purpose::Readiness, runs), (Purpose::Liveness, runs)]
         {
@@ -405,6 +518,11 @@ impl Actor {
             if self.life.state() != State::Pending {
                 self.waiting = None;
             }
+            // What it doesn't come back to is kept for nobody.
+            if self.life.is_at_rest() {
+                self.store.clear();
+                self.sockets.close();
+            }
             self.tell();
         }
     }
@@ -416,7 +534,7 @@ impl Actor {
                 if let Some(next) = self.next.take() {
                     (self.rules, self.launch) = next;
                 }
-                self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+                self.waiting = Some(self.wait_to_start());
                 return None;
             }
             (Action::Launch(generation), _) => {
@@ -435,7 +553,15 @@ impl Actor {
                 run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue))
             }
             (Action::Kill, Some(run)) => run.kill(),
-            (Action::Reload, Some(run)) => run.signal(self.launch.reload_signal),
+            (Action::Reload, Some(run)) => {
+                if self.launch.notify.tells_reload {
+                    // With another clock inside it can't be compared, and any reload is taken for this one.
+                    let same_clock = self.launch.policy.clock == ClockOffsets::default();
+                    let now = if same_clock { monotonic_clock() } else { Duration::ZERO };
+                    self.reload.ask(now);
+                }
+                run.signal(self.launch.reload_signal)
+            }
             (Action::Freeze, Some(run)) => run.pause().await,
             (Action::Thaw, Some(run)) => run.resume().await,
         };
@@ -477,13 +603,30 @@ impl Actor {
             },
             None => None,
         };
-        match self.launch.start(run) {
-            Ok(sandbox) => {
+        let run = run.cloned();
+        self.status.send_modify(|status| status.told = None);
+        match self.launched(run.as_ref()) {
+            Ok((sandbox, ear)) => {
                 self.supervise(sandbox);
+                self.ear = ear;
+                self.watchdog = Watchdog::new(self.launch.notify.watchdog);
+                self.reload = Reload::default();
                 Happening::Launched
             }
             Err(error) => Happening::NotLaunched(error.chain()),
         }
+    }
+
+    fn launched(&mut self, run: Option<&Run>) -> Result<(Sandbox, Option<Ear>), Error> {
+        let ear = match self.launch.notify.needs_socket() {
+            true => Some(Ear::open(&new_id(self.launch.name.as_deref(), None))?),
+            false => None,
+        };
+        self.sockets.bind(&self.launch.sockets)?;
+        let mut passed = self.sockets.handed()?;
+        let failed = |error| Error::io("failed to pass on what it stored", error);
+        passed.extend(self.store.handed().map_err(failed)?);
+        Ok((self.launch.start(run, ear.as_ref(), passed)?, ear))
     }
 
     /// From now on this is its run.
@@ -520,10 +663,19 @@ impl Actor {
             status.state = life.state();
             status.escalated = escalates && life.state() == State::Failed;
             let waits = match life.state() {
-                State::Pending => self.launch.gate.told(),
+                State::Pending => match self.launch.gate.told() {
+                    told if told.is_empty() && self.launch.on_demand => {
+                        "waits for somebody to connect".to_owned()
+                    }
+                    told => told,
+                },
                 _ => String::new(),
             };
-            if waits.is_empty() { life.why() } else { &waits }.clone_into(&mut status.why);
+            status.why = match &status.told {
+                _ if !waits.is_empty() => waits,
+                Some(told) if life.is_live() => format!("{}; it says: {told}", life.why()),
+                _ => life.why().to_owned(),
+            };
             status.ready = life.is_ready();
             status.generation = life.generation();
             status.attempts = life.attempts();

@@ -116,6 +116,7 @@ impl Backend for LinuxBackend {
         let caller = Caller::find();
         let (ids, claim) = Ids::take(plan, &caller)?;
         let mut prepared = Prepared::new(plan, &caller, ids, kept.as_mut())?;
+        let is_given_sockets = !stdio.passed.is_empty();
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
         self.sweep();
@@ -161,10 +162,16 @@ impl Backend for LinuxBackend {
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
         let asked = (filter, prepared.sight);
+        let found = u32::try_from(spawned.program).ok();
         let walls = Walls { ids: prepared.ids, rules: prepared.rules };
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
         running.know(walls);
+        // Its environment says whom the descriptors are for.
+        if is_given_sockets && plan.program_pid().is_some_and(|pid| Some(pid) != found) {
+            let message = "the program has another process id than it was told";
+            return Err(PlatformError::invalid(message));
+        }
         if let Some(lasting) = lasting {
             running.outlive(lasting)?;
         }

@@ -435,8 +435,11 @@ impl Running for LinuxRunning {
         if self.reaped.is_some() || self.has_ended() {
             return Err(PlatformError::invalid("the sandbox has ended"));
         }
-        let unknown = || PlatformError::invalid("what its walls are made of isn't known any more");
-        let walls = self.walls.as_ref().ok_or_else(unknown)?;
+        let walls = match &mut self.walls {
+            Some(walls) => walls,
+            // It was taken over.
+            none => none.insert(Walls::again(plan)?),
+        };
         if plan.controls.get(&Control::Processes) != Some(&Decision::Enforce)
             && self.cgroup.is_none()
         {

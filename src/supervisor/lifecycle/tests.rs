@@ -58,6 +58,26 @@ impl Scene {
 }
 
 #[test]
+fn more_time_is_given_to_who_asks_in_time_and_never_less() {
+    let rules = Rules { started: Started::Ready, ..Rules::default() };
+    let mut scene = Scene::running(rules);
+    assert_eq!(scene.life.deadline(), Some(at(60)));
+    scene.happens(Happening::Extended(SECOND));
+    assert_eq!(scene.life.deadline(), Some(at(60)));
+    scene.now = at(59);
+    scene.happens(Happening::Extended(SECOND * 5));
+    assert_eq!(scene.life.deadline(), Some(at(64)));
+    assert_eq!(scene.wait(), [Action::Ask]);
+    assert_eq!(scene.life.deadline(), Some(at(94)));
+    scene.happens(Happening::Extended(SECOND * 100));
+    assert_eq!(scene.life.deadline(), Some(at(164)));
+    assert_eq!(scene.wait(), [Action::Kill]);
+    // What is being killed gets none.
+    scene.happens(Happening::Extended(SECOND));
+    assert_eq!(scene.life.deadline(), None);
+}
+
+#[test]
 fn it_starts_runs_and_stops() {
     let mut scene = Scene::new(Rules::default());
     scene.event(Event::Start);
@@ -416,9 +436,9 @@ fn doing() -> impl Strategy<Value = Doing> {
         3 => (0_u64..200_000).prop_map(Doing::Pass),
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
         4 => (0_u8..6).prop_map(Doing::End),
-        3 => (0_u8..12).prop_map(Doing::Say),
+        3 => (0_u8..13).prop_map(Doing::Say),
         2 => (0_u8..4).prop_map(Doing::Crash),
-        1 => (1_u64..3, 0_u8..12).prop_map(|(before, what)| Doing::Late(before, what)),
+        1 => (1_u64..3, 0_u8..13).prop_map(|(before, what)| Doing::Late(before, what)),
     ]
 }
 
@@ -455,6 +475,7 @@ fn said(number: u8) -> Happening {
         5 => Happening::Readiness(false),
         6 => Happening::LivenessFailed,
         7 => Happening::WatchdogMissed,
+        12 => Happening::Extended(SECOND * 100),
         8 => Happening::Exceeded(Control::Memory, Reaction::Restart),
         9 => Happening::Exceeded(Control::Pids, Reaction::Stop),
         10 => Happening::Exceeded(Control::Memory, Reaction::Kill),

@@ -199,6 +199,8 @@ pub enum Happening {
     Reloading,
     /// It says that it ends.
     Stopping,
+    /// It says that what it does needs so much more time, from now on.
+    Extended(Duration),
     /// Nothing of it is left.
     Ended(Outcome),
     /// Its startup probe gave up.

@@ -91,6 +91,9 @@ impl Service {
             stop_signal,
             reload_signal,
             depends_on,
+            notify,
+            sockets,
+            on_demand,
             labels,
             logging,
         } = self;
@@ -111,6 +114,9 @@ impl Service {
             ("stop.signal", *stop_signal == next.stop_signal),
             ("reload.signal", *reload_signal == next.reload_signal),
             ("depends_on", *depends_on == next.depends_on),
+            ("notify", *notify == next.notify),
+            ("sockets", *sockets == next.sockets),
+            ("start", *on_demand == next.on_demand),
             ("labels", *labels == next.labels),
             ("logging", logging.is_same(&next.logging)),
         ];

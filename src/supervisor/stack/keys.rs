@@ -34,6 +34,8 @@ pub(super) enum Kind {
     EnvFiles,
     /// Names and texts.
     Labels,
+    /// What is bound for it.
+    Sockets,
     /// How its lines are kept; `logging` has its keys.
     Logging,
     Switch(fn(&mut Service, bool)),
@@ -56,6 +58,9 @@ pub(super) struct Choice {
     pub(super) word: &'static str,
     pub(super) set: fn(&mut Service),
 }
+
+/// The most descriptors that are kept for a service, whatever it says.
+const MOST_STORED: u32 = 512;
 
 /// Tables of a service that hold keys of its own; those of its policy are the policy's.
 pub(super) const SECTIONS: [&str; 3] = ["restart", "stop", "reload"];
@@ -86,6 +91,12 @@ macro_rules! policy {
 
 fn restart(service: &mut Service) -> &mut Restart {
     &mut service.rules.restart
+}
+
+fn says_when_ready(service: &mut Service, also_of_reloads: bool) {
+    service.rules.started = Started::Ready;
+    service.rules.tells_reload = also_of_reloads;
+    (service.notify.heard, service.notify.tells_reload) = (true, also_of_reloads);
 }
 
 /// In the order of the documentation.
@@ -154,9 +165,13 @@ pub(super) static KEYS: &[Key] = &[
         path: "type",
         kind: Kind::Choice(&[
             Choice { word: "simple", set: |service| service.rules.started = Started::Executed },
+            Choice { word: "exec", set: |service| service.rules.started = Started::Executed },
+            Choice { word: "notify", set: |service| says_when_ready(service, false) },
+            Choice { word: "notify-reload", set: |service| says_when_ready(service, true) },
             Choice { word: "oneshot", set: |service| service.rules.started = Started::Ended },
         ]),
-        doc: "what counts as started: that its program is executed, or for a job that it has ended",
+        doc: "what counts as started: that its program is executed (`simple`, `exec`), that it says so (`notify`, sd_notify(3); \
+              `notify-reload` also of reloads), or for a job that it has ended (`oneshot`)",
         example: "\"simple\"",
     },
     Key {
@@ -194,6 +209,34 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Time(|service, time| service.rules.run_timeout = time),
         doc: "how long it may run",
         example: "\"1d\"",
+    },
+    Key {
+        path: "watchdog_timeout",
+        kind: Kind::Time(|service, time| service.notify.watchdog = time),
+        doc: "how often it has to say that it lives, at least (`WATCHDOG=1`, sd_notify(3)); else it is started again",
+        example: "\"10s\"",
+    },
+    Key {
+        path: "sockets",
+        kind: Kind::Sockets,
+        doc: "sockets that are bound for it and stay so while it is started again: it has them from descriptor 3 on \
+              (sd_listen_fds(3)); with `name`, `type` (`stream`, `dgram`, `seqpacket`), `mode` of a path and `backlog`",
+        example: "[{ listen = \"127.0.0.1:8080\", name = \"http\" }]",
+    },
+    Key {
+        path: "start",
+        kind: Kind::Choice(&[
+            Choice { word: "at-once", set: |service| service.on_demand = false },
+            Choice { word: "on-demand", set: |service| service.on_demand = true },
+        ]),
+        doc: "whether it is started with the stack, or when somebody connects to one of its `sockets`",
+        example: "\"on-demand\"",
+    },
+    Key {
+        path: "fdstore_max",
+        kind: Kind::Count(|service, count| service.notify.fdstore_max = count.min(MOST_STORED)),
+        doc: "how many descriptors it may leave for its next run (`FDSTORE=1`, sd_pid_notify_with_fds(3)), at most 512",
+        example: "16",
     },
     Key {
         path: "restart.policy",

@@ -1,6 +1,6 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means, `logging` and `targets` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
-//! `difference` has what another stack changes.
+//! that means, `logging` and `targets` what it says of lines; `files` has the files of a stack, with `variables` put in, and
+//! `env_file` those of variables for a service; `difference` has what another stack changes.
 
 mod difference;
 mod env_file;
@@ -9,6 +9,7 @@ mod keys;
 mod logging;
 mod read;
 mod schema;
+mod sockets;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use difference::{Difference, DifferenceKind};
 pub use schema::stack_schema;
 
 use super::lifecycle::Rules;
+use super::{Notify, ServiceSocket};
 use crate::logs::Logging;
 use crate::platform::Signal;
 use crate::policy::Policy;
@@ -58,6 +60,12 @@ pub struct Service {
     pub reload_signal: Signal,
     /// What it needs of other services.
     pub depends_on: BTreeMap<String, Condition>,
+    /// What it says of itself.
+    pub notify: Notify,
+    /// What is bound for it.
+    pub sockets: Vec<ServiceSocket>,
+    /// Whether it is started only when somebody wants something of its sockets.
+    pub on_demand: bool,
     /// What people note of it; nothing depends on that.
     pub labels: BTreeMap<String, String>,
     /// How its lines are kept.
@@ -76,6 +84,9 @@ impl Service {
             stop_signal: Signal::Terminate,
             reload_signal: Signal::Hangup,
             depends_on: BTreeMap::new(),
+            notify: Notify::default(),
+            sockets: Vec::new(),
+            on_demand: false,
             labels: BTreeMap::new(),
             logging: Logging::default(),
         }

@@ -96,6 +96,21 @@ fn schema_of(key: &Key) -> Value {
         }
         Kind::Logging => super::logging::schema(),
         Kind::Labels => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Sockets => json!({
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["listen"],
+                "additionalProperties": false,
+                "properties": {
+                    "listen": { "type": "string" },
+                    "name": { "type": "string", "minLength": 1, "maxLength": 255 },
+                    "type": { "enum": ["stream", "dgram", "seqpacket"] },
+                    "mode": { "type": "string", "pattern": "^[0-7]+$" },
+                    "backlog": { "type": "integer", "minimum": 1 },
+                },
+            },
+        }),
         Kind::Switch(_) => json!({ "type": "boolean" }),
         Kind::Duration(_) => json!({ "type": "string", "pattern": TIME }),
         Kind::Time(_) => {

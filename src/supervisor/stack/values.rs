@@ -1,6 +1,7 @@
 //! The values of a stack file, one at a time.
 
 use super::keys::{Key, Kind};
+use super::sockets::sockets;
 use super::{Condition, Service};
 use crate::platform::Signal;
 use crate::policy::problem::quoted;
@@ -41,6 +42,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         Kind::Command => service.command = command(key, given)?,
         Kind::Logging => super::logging::put(given, &mut service.logging)?,
         Kind::Labels => service.labels = labels(key, given)?,
+        Kind::Sockets => service.sockets = sockets(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
         // Whoever reads them has to know where they stand.
@@ -49,7 +51,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
     Ok(())
 }
 
-fn list<'v>(
+pub(super) fn list<'v>(
     key: &Key,
     value: &'v DeValue<'_>,
 ) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'v>>>, Wrong> {
