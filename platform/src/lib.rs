@@ -63,7 +63,9 @@ pub mod fake;
 pub mod linux;
 
 pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
-pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
+pub use backend::{
+    Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim, View,
+};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::problem::Problem;
 use super::route::{Call, LONGEST_WAIT, Route, Verb};
 use super::server::{Content, json, stream, whole};
-use super::view::{DifferenceView, ServiceView, word};
+use super::view::{DifferenceView, ServiceView};
 use super::{Daemon, Peer};
 use crate::error::Error;
 use crate::platform::{LaunchPlan, Signal, parse_duration};
@@ -231,7 +231,7 @@ impl Daemon {
         let all = stack.order().into_iter().filter_map(|name| {
             let needs = stack.services.get(name)?.depends_on.iter();
             let needs: BTreeMap<&String, &str> =
-                needs.map(|(name, condition)| (name, word(*condition))).collect();
+                needs.map(|(name, need)| (name, need.condition.word())).collect();
             Some(json!({ "name": name, "depends_on": needs }))
         });
         all.collect()

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stockade_child::Message;
 
@@ -230,7 +231,7 @@ fn take_over(attended: Attended, door: Door, plan: &LaunchPlan) -> Result<Adopte
     let dialer = handed.sockets.map(dialer::Sockets::new).transpose()?;
     let gate = Gate {
         proxy: handed.proxy.map(Into::into),
-        dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
+        dialer: dialer.map(|dialer| Arc::new(dialer) as Arc<dyn Dialer>),
     };
     let age = age_of(identity.started);
     let listener = handed.listener.zip(filter);

@@ -33,6 +33,7 @@ mod spawn;
 mod streams;
 mod text;
 mod view;
+mod window;
 
 use crate::{Adoption, ProcessIdentity};
 use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
@@ -47,7 +48,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use spawn::Untold;
 use std::ffi::OsStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use streams::Streams;
 
 /// The programs that filter system calls under a policy, as the kernel takes them: for those who look at or measure them.
@@ -158,7 +159,7 @@ impl Backend for LinuxBackend {
         let dialer = sockets.map(dialer::Sockets::new).transpose()?;
         let gate = Gate {
             proxy: proxy.map(Into::into),
-            dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
+            dialer: dialer.map(|dialer| Arc::new(dialer) as Arc<dyn Dialer>),
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
         let asked = (filter, prepared.sight);

@@ -12,10 +12,11 @@ use super::processes::{Sampler, first_child, started_at};
 use super::spawn::{self, Spawned, Untold};
 use super::streams::Streams;
 use super::view::Sight;
+use super::window::Window;
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Execution, Hits, HowEnded,
     LaunchPlan, NetworkUsage, OomKill, PlatformError, Process, ProcessIdentity, Running, Signal,
-    StdioSet, Usage, Watcher, Wishes, Witness,
+    StdioSet, Usage, View, Watcher, Wishes, Witness,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -581,6 +582,12 @@ impl Running for LinuxRunning {
 
     fn wishes(&self) -> Arc<Wishes> {
         self.wishes.clone()
+    }
+
+    fn view(&self) -> Option<Arc<dyn View>> {
+        // Where it can't be kept, it can't be looked at either.
+        let pidfd = rustix::io::fcntl_dupfd_cloexec(self.pidfd.get_ref(), 3).ok()?;
+        Some(Arc::new(Window::new(pidfd, self.pid, self.init)))
     }
 
     fn enforcement(&self) -> &[Enforcement] {
