@@ -28,6 +28,7 @@ use crate::logs::Logs;
 use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
 use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
 use operation::Operations;
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +66,8 @@ pub(crate) struct Daemon {
     /// Its own user.
     user: u32,
     audit: Option<Mutex<AuditLog>>,
+    /// Connections of each user who isn't an administrator.
+    seats: Arc<Mutex<BTreeMap<u32, usize>>>,
     began: Instant,
     ending: watch::Sender<bool>,
     /// Whether this program is to be executed anew when it ends, and services go on.
@@ -156,6 +159,7 @@ impl Running {
             operations: Operations::default(),
             user: own_user(),
             audit,
+            seats: Arc::default(),
             began: Instant::now(),
             ending: watch::Sender::new(false),
             again: AtomicBool::new(false),

@@ -365,12 +365,8 @@ impl Actor {
                 Err(error) => self.failed(&error),
             }
         }
-        for action in std::mem::take(&mut self.first) {
-            if let Some(event) = self.carry_out(action).await {
-                self.take_in(event).await;
-            }
-        }
-        self.direct_looks();
+        let first = std::mem::take(&mut self.first);
+        self.begin(first).await;
         self.tell();
         self.announce();
         loop {
@@ -433,6 +429,9 @@ impl Actor {
                 if let Some(diary) = &mut self.diary {
                     diary.hear(&event);
                 }
+                if self.life.state() == State::Unknown && event != Event::Reset {
+                    self.look_again().await;
+                }
                 self.take_in(event).await;
             }
             Ask::Signal(signal) => {
@@ -448,6 +447,16 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    /// Does what is to be done though nothing has happened.
+    async fn begin(&mut self, actions: Vec<Action>) {
+        for action in self.write_down(actions) {
+            if let Some(event) = self.carry_out(action).await {
+                self.take_in(event).await;
+            }
+        }
+        self.direct_looks();
     }
 
     /// From now on, or from its next run on, it is another one.

@@ -203,6 +203,17 @@ fn strangers_are_refused_and_others_may_do_what_their_role_allows() {
     assert_eq!(code, Some(125));
     assert!(told.contains("this takes the role `operate`, and user 61001 has `read`"), "{told}");
     assert_eq!(ask(61_002, &["stop", "web"]), (Some(0), String::new()));
+    // One user can't have all connections that there are.
+    let many = format!(
+        "import socket\nall = []\nfor _ in range(40):\n    s = socket.socket(socket.AF_UNIX)\n    \
+         s.connect({:?})\n    all.append(s)\nanswered = 0\nfor s in all:\n    try:\n        \
+         s.sendall(b'GET /live HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n        \
+         answered += s.recv(100).startswith(b'HTTP/1.1 204')\n    except OSError:\n        pass\nprint(answered)",
+        daemon.scene.at("api.sock")
+    );
+    let mut command = std::process::Command::new(support::PYTHON);
+    let output = command.args(["-c", &many]).uid(61_001).gid(61_001).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "32\n", "{output:?}");
     let (code, told) = ask(61_002, &["down"]);
     assert_eq!(code, Some(125));
     assert!(told.contains("this takes the role `admin`"), "{told}");

@@ -49,6 +49,16 @@ pub(crate) struct Taken {
     pub(crate) program: i32,
     pub(crate) age: Duration,
     pub(crate) lasting: Lasting,
+    pub(crate) walls: Walls,
+}
+
+/// What is needed to answer denied calls.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) filter: Option<Box<[libc::sock_filter]>>,
+    pub(crate) sight: Option<Sight>,
+    /// Where it is noted which call was heard last, for a next starter.
+    pub(crate) heard: Option<File>,
 }
 
 /// A started sandbox on Linux.
@@ -107,7 +117,7 @@ impl LinuxRunning {
         cgroup: Option<Cgroup>,
         disk: Option<DiskQuota>,
         enforcement: Vec<Enforcement>,
-        (filter, sight): (Option<Box<[libc::sock_filter]>>, Option<Sight>),
+        Asked { filter, sight, heard }: Asked,
     ) -> Result<Self, PlatformError> {
         let register = |fd: OwnedFd| {
             // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
@@ -128,7 +138,8 @@ impl LinuxRunning {
             let program = Program { inner, pid: spawned.program };
             let wishes = plan.watch.then(|| wishes.clone());
             let looks = (wishes, sight);
-            Listener::start(listener, filter, &plan.syscalls, program, denials.clone(), looks)
+            let denials = denials.clone();
+            Listener::start(listener, filter, &plan.syscalls, program, denials, looks, heard)
         });
         let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
             && plan.network.is_own();
@@ -171,12 +182,8 @@ impl LinuxRunning {
     ///
     /// # Errors
     /// As [`Self::new`]; the sandbox goes on then.
-    pub(crate) fn again(
-        taken: Taken,
-        plan: &LaunchPlan,
-        cgroup: Option<Cgroup>,
-    ) -> Result<Self, PlatformError> {
-        let Taken { identity, pidfd, control, listener, program, age, lasting } = taken;
+    pub(crate) fn again(taken: Taken, plan: &LaunchPlan) -> Result<Self, PlatformError> {
+        let Taken { identity, pidfd, control, listener, program, age, lasting, walls } = taken;
         let (listener, filter) = match listener {
             Some((listener, filter)) => (Ok(listener), Some(filter)),
             None => (Err(Untold::NotAsked), None),
@@ -191,8 +198,19 @@ impl LinuxRunning {
             started: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
             moved: None,
         };
-        let mut running = Self::new(spawned, plan, cgroup, None, Vec::new(), (filter, None))?;
+        let heard = lasting.heard.try_clone().map_err(|error| {
+            PlatformError::system("failed to keep what tells of denied system calls", error)
+        })?;
+        let asked = Asked { filter, sight: None, heard: Some(heard) };
+        let mut running = Self::new(spawned, plan, None, None, Vec::new(), asked)?;
+        running.walls = Some(walls);
+        // Until everything is here, it isn't to end for what fails.
+        running.detached = true;
+        if let Some(group) = &identity.group {
+            running.cgroup = Some(Cgroup::again(group, plan)?);
+        }
         running.outliving = Some(Outliving { lasting, identity });
+        running.detached = false;
         Ok(running)
     }
 
