@@ -17,6 +17,8 @@ mod backend;
 mod changes;
 pub mod console;
 mod control;
+#[cfg(target_os = "linux")]
+mod datagram;
 mod denial;
 #[cfg(unix)]
 mod directory;
@@ -66,6 +68,8 @@ pub use backend::{
 };
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
+#[cfg(target_os = "linux")]
+pub use datagram::{is_too_large, send_as_file};
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
 pub use directory::Directory;

@@ -1,6 +1,7 @@
 //! What is done for each request, and what comes back.
 
 use super::event;
+use super::logs;
 use super::metric;
 use super::openapi;
 use super::operation::Operation;
@@ -48,6 +49,7 @@ impl Daemon {
                 self.operation(id, queries).await
             }
             Call::Events => self.events(queries),
+            Call::Logs => self.logs(queries).await,
             Call::Dependencies => ok(&json!({ "services": self.needs() })),
             Call::Stack => ok(&self.stack()),
             Call::Apply => self.apply(peer, body).await,
@@ -216,6 +218,12 @@ impl Daemon {
             self.known(name)?;
         }
         Ok(stream("text/event-stream", event::stream(self.clone(), only)))
+    }
+
+    async fn logs(self: &Arc<Self>, queries: &Queries) -> Answered {
+        let follows = queries.get("follow").is_some_and(|word| word == "yes");
+        let parts = logs::stream(self, logs::query(queries), follows).await?;
+        Ok(stream("application/x-ndjson", parts))
     }
 
     fn needs(&self) -> Value {

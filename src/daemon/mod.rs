@@ -9,6 +9,7 @@ mod answer;
 pub mod client;
 mod event;
 mod ledger;
+mod logs;
 pub mod manager;
 mod metric;
 mod openapi;
@@ -57,6 +58,8 @@ pub struct Options {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     supervisor: Supervisor,
+    /// Where what services write is kept.
+    logs: Directory,
     options: Options,
     operations: Operations,
     grants: Vec<Grant>,
@@ -150,6 +153,7 @@ impl Running {
             Supervisor::start_logged(&stack, logs.clone(), Some(journal), None)?;
         let daemon = Arc::new(Daemon {
             supervisor,
+            logs: logs.files(),
             grants: options.grants.clone(),
             options,
             operations: Operations::default(),

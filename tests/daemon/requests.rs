@@ -105,6 +105,30 @@ fn the_stream_begins_with_how_it_is_and_goes_on_with_each_change() {
 }
 
 #[test]
+fn what_services_write_comes_line_by_line_and_goes_on() {
+    let line = "trap 'echo heard' USR1; trap exit TERM; echo one; echo two >&2; while :; do sleep 0.02; done";
+    let daemon = Daemon::new(&[service("web", line, ""), steady("other", "")].concat());
+    daemon.said(&["wait", "web", "other"]);
+    let mut stream = daemon.connect();
+    stream.write_all(b"GET /v1/logs?service=web&follow=yes HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut next = || -> Value {
+        let line = lines.find(|line| line.starts_with('{')).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    let mut first = [next(), next()].map(|it| format!("{} {}", it["stream"], it["text"]));
+    first.sort_unstable();
+    assert_eq!(first, ["\"stderr\" \"two\"", "\"stdout\" \"one\""]);
+    daemon.request("POST", "/v1/services/web/signal", "{\"signal\":\"USR1\"}");
+    let heard = next();
+    assert_eq!((&heard["service"], &heard["text"]), (&"web".into(), &"heard".into()));
+    let (status, body) = daemon.request("GET", "/v1/logs?stream=stderr&since=1h", "");
+    assert_eq!((status, body.lines().count()), (200, 1), "{body}");
+    assert_eq!(daemon.request("GET", "/v1/logs?service=other", "").1, "");
+    daemon.said(&["down"]);
+}
+
+#[test]
 fn whoever_asks_for_something_stands_in_the_audit_log() {
     let scene = support::Scene::new();
     let log = scene.at("audit.jsonl");

@@ -1,6 +1,6 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means, `logging` what it says of lines; `files` has the files of a stack, with `variables` put in, and `env_file` those of variables for a service;
-//! `difference` has what another stack changes.
+//! that means, `logging` and `targets` what it says of lines; `files` has the files of a stack, with `variables` put in, and
+//! `env_file` those of variables for a service; `difference` has what another stack changes.
 
 mod difference;
 mod env_file;
@@ -13,6 +13,7 @@ mod read;
 mod replicas;
 mod schema;
 mod sockets;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod values;

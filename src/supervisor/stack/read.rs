@@ -6,7 +6,8 @@
 use super::files::{self, File};
 use super::keys::{self, Key, Kind};
 use super::values::{self, Wrong};
-use super::{Condition, Group, Service, Stack, env_file, groups, probes};
+use super::{Condition, Group, Service, Stack, env_file, groups, probes, targets};
+use crate::logs::Target;
 use crate::platform::LaunchPlan;
 use crate::policy::problem::{PolicyError, Problem, Problems, quoted};
 use crate::policy::source::Source;
@@ -88,6 +89,7 @@ struct Draft {
 impl<'a> Reader<'a> {
     fn read(mut self) -> Result<Stack, PolicyError> {
         let (mut name, mut drafts) = (None, BTreeMap::new());
+        let mut log_targets = BTreeMap::new();
         let mut groups = BTreeMap::new();
         for (file, table) in self.tables.iter().enumerate() {
             for (key, value) in table {
@@ -100,12 +102,15 @@ impl<'a> Reader<'a> {
                     ("services", DeValue::Table(services)) => {
                         self.services(file, services, &mut drafts);
                     }
+                    ("log_targets", DeValue::Table(table)) => {
+                        self.log_targets(file, table, &mut log_targets);
+                    }
                     ("groups", DeValue::Table(table)) => {
                         for (name, value) in table {
                             self.group(file, name.get_ref(), value, &mut groups);
                         }
                     }
-                    (word @ ("services" | "defaults" | "groups"), other)
+                    (word @ ("services" | "defaults" | "groups" | "log_targets"), other)
                         if !matches!(other, DeValue::Table(_)) =>
                     {
                         let message = value::wrong_shape("a table", other);
@@ -128,6 +133,7 @@ impl<'a> Reader<'a> {
                 self.draft(&layers, Spot { file, span: 0..0 });
             }
         }
+        self.look_for_targets(&mut drafts, &log_targets);
         self.look_at_the_whole(&drafts);
         self.look_at_groups(&groups, &drafts);
         let services = drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect();
@@ -174,6 +180,58 @@ impl<'a> Reader<'a> {
                     let message = format!("{} is in group `{other}` already", quoted(member));
                     self.problem(spot, &path, message);
                 }
+            }
+        }
+    }
+
+    fn log_targets(
+        &mut self,
+        file: usize,
+        table: &DeTable<'_>,
+        all: &mut BTreeMap<String, Target>,
+    ) {
+        for (name, value) in table {
+            let word = name.get_ref().as_ref();
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            let path = format!("log_targets.{word}");
+            let read = match value.get_ref() {
+                _ if word.is_empty() || word.len() > 48 || !word.chars().all(plain) => {
+                    let message = "it is no name (at most 48 letters, digits, `-` and `_`)";
+                    Err((Some(name.span()), message.to_owned()))
+                }
+                _ if all.contains_key(word) => {
+                    Err((Some(name.span()), "it stands in another file too".to_owned()))
+                }
+                DeValue::Table(entries) => targets::target(entries, name.span()),
+                other => Err((None, value::wrong_shape("a table", other))),
+            };
+            match read {
+                Ok(target) => drop(all.insert(word.to_owned(), target)),
+                Err((span, message)) => {
+                    let span = span.unwrap_or_else(|| value.span());
+                    self.problem(&Spot { file, span }, &path, message);
+                }
+            }
+        }
+    }
+
+    /// Puts in what the names of targets stand for.
+    fn look_for_targets(
+        &mut self,
+        drafts: &mut BTreeMap<String, Draft>,
+        all: &BTreeMap<String, Target>,
+    ) {
+        for (name, draft) in drafts {
+            let logging = &mut draft.service.logging;
+            for word in &logging.targets {
+                if let Some(target) = all.get(word) {
+                    logging.sinks.insert(word.clone(), target.clone());
+                    continue;
+                }
+                let near = did_you_mean(word, all.keys().map(String::as_str));
+                let message = format!("there is no log target {}{near}", quoted(word));
+                let path = format!("services.{name}.logging.targets");
+                self.problem(&draft.at, &path, message);
             }
         }
     }

@@ -43,6 +43,7 @@ pub fn stack_schema() -> Value {
                 "examples": [["more.toml"]],
             },
             "defaults": described(defaults.clone(), "what counts for each service that doesn't say otherwise"),
+            "log_targets": super::targets::schema(),
             "groups": {
                 "type": "object",
                 "description": "services that are started again together",
@@ -62,7 +63,8 @@ pub fn stack_schema() -> Value {
 }
 
 /// The keys of a stack.
-pub(super) const WORDS: [&str; 5] = ["name", "include", "defaults", "services", "groups"];
+pub(super) const WORDS: [&str; 6] =
+    ["name", "include", "defaults", "services", "groups", "log_targets"];
 
 fn described(mut schema: Value, text: &str) -> Value {
     schema["description"] = text.into();
