@@ -17,6 +17,8 @@ mod backend;
 mod changes;
 pub mod console;
 mod control;
+#[cfg(target_os = "linux")]
+mod datagram;
 mod denial;
 #[cfg(unix)]
 mod directory;
@@ -61,9 +63,13 @@ pub mod fake;
 pub mod linux;
 
 pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
-pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
+pub use backend::{
+    Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim, View,
+};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
+#[cfg(target_os = "linux")]
+pub use datagram::{is_too_large, send_as_file};
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
 pub use directory::Directory;

@@ -38,6 +38,8 @@ pub struct LaunchPlan {
     pub tcp: TcpPorts,
     /// The port of the sandbox's loopback interface whose listening socket goes to the starter, for a proxy.
     pub proxy: Option<u16>,
+    /// Whether the starter wants to connect to what listens inside of its own network.
+    pub dialed: bool,
     /// Who the program is.
     pub identity: Identity,
     /// Privileged abilities that stay.
@@ -86,6 +88,7 @@ impl LaunchPlan {
             publish: Vec::new(),
             tcp: TcpPorts::default(),
             proxy: None,
+            dialed: false,
             identity: Identity::default(),
             capabilities: Capabilities::default(),
             syscalls: Syscalls::default(),

@@ -1,13 +1,14 @@
 //! What is done for each request, and what comes back.
 
 use super::event;
+use super::logs;
 use super::metric;
 use super::openapi;
 use super::operation::Operation;
 use super::problem::Problem;
 use super::route::{Call, LONGEST_WAIT, Route, Verb};
 use super::server::{Content, json, stream, whole};
-use super::view::{DifferenceView, ServiceView, word};
+use super::view::{DifferenceView, ServiceView};
 use super::{Daemon, Peer};
 use crate::error::Error;
 use crate::platform::{LaunchPlan, Signal, parse_duration};
@@ -48,6 +49,7 @@ impl Daemon {
                 self.operation(id, queries).await
             }
             Call::Events => self.events(queries),
+            Call::Logs => self.logs(queries).await,
             Call::Dependencies => ok(&json!({ "services": self.needs() })),
             Call::Stack => ok(&self.stack()),
             Call::Apply => self.apply(peer, body).await,
@@ -218,12 +220,18 @@ impl Daemon {
         Ok(stream("text/event-stream", event::stream(self.clone(), only)))
     }
 
+    async fn logs(self: &Arc<Self>, queries: &Queries) -> Answered {
+        let follows = queries.get("follow").is_some_and(|word| word == "yes");
+        let parts = logs::stream(self, logs::query(queries), follows).await?;
+        Ok(stream("application/x-ndjson", parts))
+    }
+
     fn needs(&self) -> Value {
         let stack = self.supervisor.stack();
         let all = stack.order().into_iter().filter_map(|name| {
             let needs = stack.services.get(name)?.depends_on.iter();
             let needs: BTreeMap<&String, &str> =
-                needs.map(|(name, condition)| (name, word(*condition))).collect();
+                needs.map(|(name, need)| (name, need.condition.word())).collect();
             Some(json!({ "name": name, "depends_on": needs }))
         });
         all.collect()
@@ -244,7 +252,7 @@ impl Daemon {
         };
         let stack = self.options.load().map_err(|error| Problem::of(&error))?;
         let differences = if dry_run {
-            self.supervisor.stack().differences(&stack)
+            self.supervisor.differences(&stack)
         } else {
             self.record(peer, "apply", "", "asked")?;
             let (daemon, peer) = (self.clone(), peer.clone());

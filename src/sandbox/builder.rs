@@ -45,6 +45,7 @@ pub struct SandboxBuilder {
     terminal: bool,
     watch: bool,
     trace: bool,
+    dialed: bool,
     environment: Vec<(OsString, OsString)>,
     /// Variables that hold the program's own process id.
     pid_variables: Vec<OsString>,
@@ -65,6 +66,7 @@ impl SandboxBuilder {
             terminal: false,
             watch: false,
             trace: false,
+            dialed: false,
             environment: Vec::new(),
             pid_variables: Vec::new(),
             shown: Vec::new(),
@@ -144,6 +146,14 @@ impl SandboxBuilder {
     #[must_use]
     pub fn trace_denials(mut self) -> Self {
         self.trace = true;
+        self
+    }
+
+    /// Makes what listens inside of its own network reachable by [`Sandbox::inside`]; where its network is the host's, that is
+    /// so anyway. The policy must keep Stockade's init.
+    #[must_use]
+    pub fn dialed(mut self) -> Self {
+        self.dialed = true;
         self
     }
 
@@ -261,6 +271,7 @@ impl SandboxBuilder {
         let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         plan.watch = self.watch;
         plan.trace = self.trace;
+        plan.dialed = self.dialed;
         plan.lasting = self.lasting;
         self.add_to(&mut plan)?;
         Ok((backend, plan))
@@ -301,6 +312,7 @@ impl SandboxBuilder {
         memo: &Memo,
         began: Instant,
     ) -> Result<Sandbox, Error> {
+        let dialer = launched.gate.dialer.clone();
         let passage = Passage::open(&plan, published, std::mem::take(&mut launched.gate))?;
         let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
@@ -317,6 +329,7 @@ impl SandboxBuilder {
             stdout: launched.stdout,
             stderr: launched.stderr,
             terminal: launched.terminal,
+            dialer,
             passage,
             output,
             output_told: false,

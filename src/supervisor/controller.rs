@@ -2,8 +2,9 @@
 
 use super::capture::{Capture, Captured};
 use super::dialogue::Notify;
-use super::gate::Gate;
+use super::gate::{Gate, Needed};
 use super::health::{HealthCheck, Look};
+use super::hook::Hooks;
 use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
 use super::news::News;
@@ -11,7 +12,8 @@ use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Ask, Change, Launch, Request, Status};
 use super::sockets::ServiceSocket;
-use super::stack::{Condition, Service};
+use super::stack::Service;
+use super::violation::Measures;
 use crate::error::Error;
 use crate::logs::InstanceLog;
 use crate::platform::{Backend, Signal, Usage};
@@ -191,6 +193,9 @@ impl Controller {
             backend: None,
             looks: Vec::new(),
             gate: Gate::default(),
+            hooks: Hooks::default(),
+            reload_command: Vec::new(),
+            on_violation: Measures::new(),
             notify: Notify::default(),
             sockets: Vec::new(),
             on_demand: false,
@@ -202,7 +207,7 @@ impl Controller {
     pub(super) fn of(
         name: &str,
         service: &Service,
-        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        needs: Vec<Needed>,
         capture: Capture,
         news: News,
         backend: Option<Arc<dyn Backend>>,
@@ -298,6 +303,11 @@ impl Controller {
     /// As [`Self::wait_for`].
     pub async fn restart(&self) -> Result<(), Error> {
         self.ask(Event::Restart).await
+    }
+
+    /// Starts it anew if it runs, for what happened to another one of its group.
+    pub(super) async fn peer_restarted(&self, why: String) -> Result<(), Error> {
+        self.ask(Event::PeerRestarted(why)).await
     }
 
     /// Has it read its settings anew.

@@ -173,6 +173,11 @@ impl Lifecycle {
                 self.fail(Outcome::Dependency(name))
             }
             Event::DependencyFailed(_) => Vec::new(),
+            Event::PeerRestarted(why) if self.state.phase() == Phase::Live => {
+                self.end(rules, now, After::Again, &why)
+            }
+            Event::PeerRestarted(_) => Vec::new(),
+            Event::DependencyBack(name) => self.dependency_back(rules, &name, now),
             Event::Time => self.time(rules, now),
             Event::Of(generation, _) if generation != self.generation => Vec::new(),
             Event::Of(_, happening) => self.happen(rules, happening, now, chance),

@@ -10,12 +10,15 @@
 //! `diary` when; `orphans` are runs that no service has any more, and `reexec` puts another build in place.
 
 mod capture;
+pub mod checks;
 mod controller;
 mod dialogue;
 mod diary;
 mod fd_store;
 mod gate;
+mod group;
 mod health;
+mod hook;
 mod journal;
 mod lifecycle;
 mod lines;
@@ -31,15 +34,18 @@ mod service;
 mod sockets;
 mod stack;
 mod team;
+mod violation;
 
 pub use capture::Captured;
 pub use controller::{Controller, ControllerBuilder};
 pub use dialogue::Notify;
 
+pub use hook::{Hook, Hooks};
+
 pub use crate::logs::Stream;
+pub use health::{Health, HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use journal::Journal;
 
-pub use health::{HealthCheck, MemoryCheck, TcpCheck, Vitals};
 pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
@@ -50,6 +56,11 @@ pub use probe::{Probe, Purpose};
 pub use reexec::reexec;
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
+pub use stack::{
+    Check, Condition, Difference, DifferenceKind, Group, Need, Probes, Service, ServiceProbe,
+    Stack, Strategy, stack_schema,
+};
+pub use violation::{Measure, Measures, Trigger};
+
 pub use sockets::ServiceSocket;
-pub use stack::{Condition, Difference, DifferenceKind, Service, Stack, stack_schema};
-pub use team::Supervisor;
+pub use team::{Replicas, Supervisor};

@@ -7,8 +7,9 @@ use super::capture::Capture;
 use super::dialogue::{Ear, Notify, Reload, Watchdog, heard};
 use super::diary::Diary;
 use super::fd_store::FdStore;
-use super::gate::Gate;
-use super::health::{Look, Looks, Vitals};
+use super::gate::{Gate, Needed};
+use super::health::{Health, Look, Looks, Vitals};
+use super::hook::{self, Hook, Hooks};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::news::{Counts, News};
 use super::notice::Notice;
@@ -17,15 +18,19 @@ use super::probe::Purpose;
 use super::record::Run;
 use super::restart::Moment;
 use super::sockets::{ServiceSocket, Sockets};
-use super::stack::{Condition, Service};
+use super::stack::Service;
+use super::violation::{self, Measure, Measures, Trigger};
 use crate::error::Error;
+use crate::events::Events;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{Backend, BoxFuture, ClockOffsets, Signal, Stdio, Usage, monotonic_clock};
+use crate::platform::{
+    Backend, BoxFuture, ClockOffsets, Execution, Signal, Stdio, Usage, monotonic_clock,
+};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -33,6 +38,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 /// Where a supervised program is, and why.
@@ -45,6 +51,8 @@ pub struct Status {
     pub why: String,
     /// Whether it can be used.
     pub ready: bool,
+    /// What its probes say.
+    pub health: Health,
     /// The number of its present or last run.
     pub generation: Generation,
     /// Starts since everything was well; 0 where nothing went wrong.
@@ -95,6 +103,9 @@ pub(super) struct Launch {
     pub(super) backend: Option<Arc<dyn Backend>>,
     pub(super) looks: Vec<Look>,
     pub(super) gate: Gate,
+    pub(super) hooks: Hooks,
+    pub(super) reload_command: Vec<OsString>,
+    pub(super) on_violation: Measures,
     pub(super) notify: Notify,
     pub(super) sockets: Vec<ServiceSocket>,
     pub(super) on_demand: bool,
@@ -105,7 +116,7 @@ impl Launch {
     pub(super) fn of(
         name: &str,
         service: &Service,
-        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        needs: Vec<Needed>,
         backend: Option<Arc<dyn Backend>>,
     ) -> Self {
         Self {
@@ -115,8 +126,11 @@ impl Launch {
             stop_signal: service.stop_signal,
             reload_signal: service.reload_signal,
             backend,
-            looks: Vec::new(),
+            looks: service.probes.all().map(|(purpose, probe)| Look::of(purpose, probe)).collect(),
             gate: Gate(needs),
+            hooks: service.hooks.clone(),
+            reload_command: service.reload_command.clone(),
+            on_violation: service.on_violation.clone(),
             notify: service.notify,
             sockets: service.sockets.clone(),
             on_demand: service.on_demand && !service.sockets.is_empty(),
@@ -153,6 +167,17 @@ impl Launch {
         Run::new(id, self.policy.digest()).map_err(failed)
     }
 
+    /// What a hook runs in: a sandbox under the same policy, but for the ports that are the service's.
+    fn sandbox_of_hook(&self, hook: Hook, command: &[OsString]) -> Result<Sandbox, Error> {
+        let mut policy = self.policy.clone().env("STOCKADE_HOOK", hook.word());
+        if let Some(name) = &self.name {
+            policy = policy.env("STOCKADE_SERVICE", name);
+        }
+        policy.publish.clear();
+        let other = Self { policy, command: command.to_vec(), looks: Vec::new(), ..self.clone() };
+        other.sandbox(None).start()
+    }
+
     fn sandbox(&self, run: Option<&Run>) -> SandboxBuilder {
         let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
         if let Some(name) = &self.name {
@@ -160,6 +185,9 @@ impl Launch {
         }
         if let Some(backend) = &self.backend {
             builder = builder.backend(backend.clone());
+        }
+        if self.looks.iter().any(|look| look.check.dials()) {
+            builder = builder.dialed();
         }
         if let Some(run) = run {
             builder = builder.id(run.id.clone()).lasting(run.token);
@@ -182,6 +210,16 @@ pub(super) struct Actor {
     diary: Option<Diary>,
     /// What is to be done first.
     first: Vec<Action>,
+    /// The hook that something waits for.
+    held: Option<(Held, BoxFuture<'static, Result<(), String>>)>,
+    /// The hooks that nothing waits for.
+    at_work: JoinSet<(&'static str, Result<(), String>)>,
+    /// What hooks were looked at for last.
+    seen: hook::Moment,
+    /// What happens to its sandbox, where something is done about that.
+    events: Option<Events>,
+    /// When each of that was told last.
+    told: BTreeMap<Trigger, Instant>,
     looks: Looks,
     ear: Option<Ear>,
     watchdog: Watchdog,
@@ -190,6 +228,8 @@ pub(super) struct Actor {
     sockets: Sockets,
     /// The wait for what it depends on.
     waiting: Option<BoxFuture<'static, Event>>,
+    /// The wait for something that it depends on to come back.
+    back: Option<BoxFuture<'static, Event>>,
     /// Whether its last failure is to take others with it.
     escalates: bool,
     /// The moment from which the lifecycle counts.
@@ -227,6 +267,9 @@ pub(super) struct Change {
     pub(super) enabled: Option<bool>,
 }
 
+/// Hooks of one service that run at once, beside one that something waits for.
+const MOST_HOOKS: usize = 8;
+
 /// Requests that may wait; more of them make who asks wait.
 const WAITING: usize = 16;
 
@@ -246,6 +289,7 @@ impl Actor {
             state: life.state(),
             why: life.why().to_owned(),
             ready: false,
+            health: Health::Unknown,
             generation: life.generation(),
             attempts: 0,
             last: None,
@@ -259,6 +303,7 @@ impl Actor {
         });
         let looks = Looks::new(&[]);
         let run = None;
+        let seen = hook::Moment::of(&life, false);
         let mut actor = Self {
             life,
             rules,
@@ -269,6 +314,11 @@ impl Actor {
             run,
             diary: None,
             first: Vec::new(),
+            held: None,
+            at_work: JoinSet::new(),
+            seen,
+            events: None,
+            told: BTreeMap::new(),
             looks,
             ear: None,
             watchdog: Watchdog::default(),
@@ -276,6 +326,7 @@ impl Actor {
             store: FdStore::default(),
             sockets: Sockets::default(),
             waiting: None,
+            back: None,
             escalates: false,
             origin,
             requests,
@@ -306,12 +357,16 @@ impl Actor {
     }
 
     pub(super) async fn act(mut self) {
-        for action in std::mem::take(&mut self.first) {
-            if let Some(event) = self.carry_out(action).await {
-                self.take_in(event).await;
+        // What was taken over isn't new.
+        self.seen = hook::Moment::of(&self.life, self.run.is_some());
+        if let Some(run) = self.run.as_mut().filter(|_| !self.launch.on_violation.is_empty()) {
+            match run.events() {
+                Ok(events) => self.events = Some(events),
+                Err(error) => self.failed(&error),
             }
         }
-        self.direct_looks();
+        let first = std::mem::take(&mut self.first);
+        self.begin(first).await;
         self.tell();
         self.announce();
         loop {
@@ -332,10 +387,34 @@ impl Actor {
                     self.waiting = None;
                     self.take_in(event).await;
                 }
+                done = released(&mut self.held) => self.go_on(done).await,
+                Some(done) = self.at_work.join_next(), if !self.at_work.is_empty() => {
+                    if let Ok((what, Err(why))) = done {
+                        self.tell_error(format!("`{what}` {why}"));
+                    }
+                }
+                event = happened(&mut self.events) => match event {
+                    Some(event) => self.violated(&event).await,
+                    None => self.events = None,
+                },
+                event = passed(&mut self.back) => {
+                    self.back = None;
+                    self.take_in(event).await;
+                }
+                () = self.launch.gate.changed() => self.refresh(),
                 (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
                 () = due(self.watchdog.due()) => self.miss_watchdog().await,
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
+                    self.tell_trouble();
+                    let before = self.status.borrow().health;
+                    let now = self.looks.health();
+                    if now == Health::Unhealthy
+                        && before != now
+                        && let Some(work) = self.hook(Hook::OnUnhealthy)
+                    {
+                        self.work(Hook::OnUnhealthy.word(), work);
+                    }
                     if let Some((purpose, well)) = verdict {
                         self.hear(purpose, well).await;
                     }
@@ -349,6 +428,9 @@ impl Actor {
             Ask::Event(event) => {
                 if let Some(diary) = &mut self.diary {
                     diary.hear(&event);
+                }
+                if self.life.state() == State::Unknown && event != Event::Reset {
+                    self.look_again().await;
                 }
                 self.take_in(event).await;
             }
@@ -365,6 +447,16 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    /// Does what is to be done though nothing has happened.
+    async fn begin(&mut self, actions: Vec<Action>) {
+        for action in self.write_down(actions) {
+            if let Some(event) = self.carry_out(action).await {
+                self.take_in(event).await;
+            }
+        }
+        self.direct_looks();
     }
 
     /// From now on, or from its next run on, it is another one.
@@ -454,7 +546,146 @@ impl Actor {
             }
         };
         self.status.send_modify(|status| status.counts.ended(&outcome));
-        self.take_in(Event::Of(self.life.generation(), Happening::Ended(outcome))).await;
+        let hook = self.alone(Hook::PostStop);
+        self.hold(Held::End(outcome), hook).await;
+    }
+
+    /// Goes on with this when a hook is done; at once where there is none.
+    async fn hold(&mut self, held: Held, hook: Option<BoxFuture<'static, Result<(), String>>>) {
+        match hook {
+            Some(hook) => self.held = Some((held, hook)),
+            None => self.go_on((held, Ok(()))).await,
+        }
+    }
+
+    /// What something waited for is done.
+    async fn go_on(&mut self, (held, done): (Held, Result<(), String>)) {
+        self.held = None;
+        let generation = self.life.generation();
+        if let (Held::Ask | Held::End(_), Err(why)) = (&held, &done) {
+            self.tell_error(format!("`hooks.{}` {why}", held.hook().word()));
+        }
+        let happening = match (held, done) {
+            (Held::Launch, Ok(())) => self.start(),
+            (Held::Launch, Err(why)) => Happening::NotLaunched(format!("`hooks.pre_start` {why}")),
+            (Held::End(outcome), _) => Happening::Ended(outcome),
+            (Held::Ask, _) => return self.ask_to_end(),
+        };
+        self.take_in(Event::Of(generation, happening)).await;
+    }
+
+    fn ask_to_end(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        // What it stands still for, by itself or by somebody else, mustn't keep it from hearing.
+        let asked = run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue));
+        if let Err(error) = asked {
+            // It is killed when its time is over.
+            self.failed(&error);
+        }
+    }
+
+    /// A hook in a sandbox of its own; `None` where there is nothing to run.
+    fn alone(&self, hook: Hook) -> Option<BoxFuture<'static, Result<(), String>>> {
+        let command = self.launch.hooks.commands.get(&hook)?;
+        let patience = self.launch.hooks.timeout;
+        Some(match self.launch.sandbox_of_hook(hook, command) {
+            Ok(mut sandbox) => {
+                let generation = self.life.generation();
+                self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
+                self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
+                Box::pin(hook::alone(sandbox, patience))
+            }
+            Err(error) => {
+                Box::pin(async move { Err(format!("wasn't launched: {}", error.chain())) })
+            }
+        })
+    }
+
+    /// A command inside of what runs; what it writes goes there.
+    fn inside(
+        &mut self,
+        command: &[OsString],
+        capture: Option<Capture>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let (patience, generation) = (self.launch.hooks.timeout, self.life.generation());
+        let entering = match &mut self.run {
+            Some(run) => run.exec(command, hook::streams(capture.is_some())),
+            None => Err(Error::asked("nothing of it runs", "")),
+        };
+        let tell = move |execution: &mut Execution| {
+            if let Some(capture) = capture {
+                capture.attach(Stream::Output, generation, execution.stdout.take());
+                capture.attach(Stream::Error, generation, execution.stderr.take());
+            }
+        };
+        match entering {
+            Ok(entering) => Box::pin(hook::inside(entering, tell, patience)),
+            Err(error) => {
+                Box::pin(async move { Err(format!("wasn't launched: {}", error.chain())) })
+            }
+        }
+    }
+
+    /// A hook of this kind, where it belongs.
+    fn hook(&mut self, hook: Hook) -> Option<BoxFuture<'static, Result<(), String>>> {
+        if !hook.is_inside() {
+            return self.alone(hook);
+        }
+        let command = self.launch.hooks.commands.get(&hook)?.clone();
+        Some(self.inside(&command, Some(self.capture.clone())))
+    }
+
+    /// Has something run that nothing waits for.
+    fn work(&mut self, what: &'static str, work: BoxFuture<'static, Result<(), String>>) {
+        if self.at_work.len() >= MOST_HOOKS {
+            return self.tell_error(format!("`{what}` wasn't run: {MOST_HOOKS} hooks aren't done"));
+        }
+        self.at_work.spawn(async move { (what, work.await) });
+    }
+
+    /// Runs the hooks for what has happened.
+    fn run_hooks(&mut self) {
+        let now = hook::Moment::of(&self.life, self.run.is_some());
+        for hook in hook::due(std::mem::replace(&mut self.seen, now), now) {
+            if let Some(work) = self.hook(hook) {
+                self.work(hook.word(), work);
+            }
+        }
+    }
+
+    /// It came to a limit.
+    async fn violated(&mut self, event: &crate::Event) {
+        let Some(trigger) = Trigger::of(event) else { return };
+        let Some(measure) = self.launch.on_violation.get(&trigger).copied() else { return };
+        let now = Instant::now();
+        if let Measure::Act(reaction) = measure {
+            self.tell_error(trigger.told().to_owned());
+            let happening = Happening::Exceeded(trigger.control(), reaction);
+            return self.take_in(Event::Of(self.life.generation(), happening)).await;
+        }
+        if self.told.get(&trigger).is_some_and(|told| now < *told + violation::PAUSE) {
+            return;
+        }
+        self.told.insert(trigger, now);
+        let mut told = trigger.told().to_owned();
+        if measure == Measure::Throttle
+            && let Some(run) = &mut self.run
+        {
+            let mut limits = run.limits().clone();
+            limits.cpu = violation::throttled(limits.cpu);
+            match run.update(&limits) {
+                Ok(()) => told += "; its CPU time is halved",
+                Err(error) => told += &format!("; its CPU time can't be halved: {}", error.chain()),
+            }
+        }
+        self.tell_error(told);
+        if measure == Measure::Alert {
+            self.announce();
+        }
+    }
+
+    fn tell_error(&self, error: String) {
+        self.status.send_modify(|status| status.error = Some(error));
     }
 
     /// Looks at the program where it is time to.
@@ -462,13 +693,28 @@ impl Actor {
         let Some(run) = &mut self.run else { return };
         let usage = run.usage();
         let uptime = self.status.borrow().since.elapsed();
-        match usage {
-            Ok(usage) => self.looks.look(&Vitals::new(uptime, &usage)),
+        let inside = run.inside();
+        let vitals = match usage {
+            Ok(usage) => Vitals { inside, ..Vitals::new(uptime, &usage) },
             Err(error) => {
-                self.looks.look(&Vitals { uptime, ..Vitals::default() });
                 self.failed(&error);
+                Vitals { uptime, inside, ..Vitals::default() }
             }
-        }
+        };
+        let mut looks = std::mem::replace(&mut self.looks, Looks::new(&[]));
+        // What a probe writes is nobody's.
+        looks.look(&vitals, &mut |command| self.inside(command, None));
+        self.looks = looks;
+    }
+
+    /// What the last look said that failed, where that is new.
+    fn tell_trouble(&self) {
+        let Some(trouble) = self.looks.trouble() else { return };
+        self.status.send_if_modified(|status| {
+            let is_new = status.error.as_deref() != Some(trouble);
+            status.error = Some(trouble.to_owned());
+            is_new
+        });
     }
 
     /// A probe has changed its mind.
@@ -479,11 +725,8 @@ impl Actor {
             (Purpose::Readiness, ready) => Happening::Readiness(ready),
             (Purpose::Liveness, false) => Happening::LivenessFailed,
             // That it lives needs no saying.
-            (Purpose::Liveness, true) => return,
+            (Purpose::Liveness, true) => return self.tell(),
         };
-        if let Some(error) = self.looks.error(purpose).filter(|_| !well).map(str::to_owned) {
-            self.status.send_modify(|status| status.error = Some(error));
-        }
         self.take_in(Event::Of(self.life.generation(), happening)).await;
     }
 
@@ -507,6 +750,7 @@ impl Actor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Moment(self.origin.elapsed());
+            let before = (self.life.state(), self.life.generation());
             let actions = self.life.step(&self.rules, event, now, chance());
             let actions = self.write_down(actions);
             for action in actions {
@@ -514,9 +758,21 @@ impl Actor {
                     events.push_back(event);
                 }
             }
+            if matches!(self.held, Some((Held::Launch, _))) && self.life.state() != State::Starting
+            {
+                self.held = None;
+                let why = "it was asked to end before that".to_owned();
+                let never = Happening::NotLaunched(why);
+                events.push_back(Event::Of(self.life.generation(), never));
+            }
+            self.run_hooks();
             self.direct_looks();
             if self.life.state() != State::Pending {
                 self.waiting = None;
+            }
+            let comes = matches!(self.life.state(), State::Starting | State::Failed);
+            if comes && before != (self.life.state(), self.life.generation()) {
+                self.back = self.launch.gate.clone().comes_back();
             }
             // What it doesn't come back to is kept for nobody.
             if self.life.is_at_rest() {
@@ -541,16 +797,23 @@ impl Actor {
                 self.escalates = false;
                 let life = &self.life;
                 self.status.send_modify(|status| status.counts.launched(life));
-                return Some(Event::Of(generation, self.start()));
+                let Some(hook) = self.alone(Hook::PreStart) else {
+                    return Some(Event::Of(generation, self.start()));
+                };
+                self.held = Some((Held::Launch, hook));
+                return None;
             }
             (Action::Escalate, _) => {
                 self.escalates = true;
                 Ok(())
             }
             (_, None) => Ok(()),
-            // What it stands still for, by itself or by somebody else, mustn't keep it from hearing.
-            (Action::Ask, Some(run)) => {
-                run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue))
+            (Action::Ask, Some(_)) => {
+                match self.hook(Hook::PreStop) {
+                    Some(hook) => self.held = Some((Held::Ask, hook)),
+                    None => self.ask_to_end(),
+                }
+                return None;
             }
             (Action::Kill, Some(run)) => run.kill(),
             (Action::Reload, Some(run)) => {
@@ -560,7 +823,14 @@ impl Actor {
                     let now = if same_clock { monotonic_clock() } else { Duration::ZERO };
                     self.reload.ask(now);
                 }
-                run.signal(self.launch.reload_signal)
+                if self.launch.reload_command.is_empty() {
+                    run.signal(self.launch.reload_signal)
+                } else {
+                    let command = self.launch.reload_command.clone();
+                    let work = self.inside(&command, Some(self.capture.clone()));
+                    self.work("reload.command", work);
+                    return None;
+                }
             }
             (Action::Freeze, Some(run)) => run.pause().await,
             (Action::Thaw, Some(run)) => run.resume().await,
@@ -605,9 +875,15 @@ impl Actor {
         };
         let run = run.cloned();
         self.status.send_modify(|status| status.told = None);
-        match self.launched(run.as_ref()) {
-            Ok((sandbox, ear)) => {
+        let started = self.launched(run.as_ref()).and_then(|(mut sandbox, ear)| {
+            // What is to be done at its limits must be heard of, or it doesn't run.
+            let events = (!self.launch.on_violation.is_empty()).then(|| sandbox.events());
+            Ok((sandbox, ear, events.transpose()?))
+        });
+        match started {
+            Ok((sandbox, ear, events)) => {
                 self.supervise(sandbox);
+                (self.events, self.told) = (events, BTreeMap::new());
                 self.ear = ear;
                 self.watchdog = Watchdog::new(self.launch.notify.watchdog);
                 self.reload = Reload::default();
@@ -615,6 +891,36 @@ impl Actor {
             }
             Err(error) => Happening::NotLaunched(error.chain()),
         }
+    }
+
+    /// Why it is where it is, with what it says itself and what of that is others' doing.
+    fn why(&self, told: Option<&str>) -> String {
+        let why = self.life.why();
+        match (self.life.state(), told) {
+            (State::Pending, _) => match self.launch.gate.told() {
+                waits if !waits.is_empty() => waits,
+                _ if self.launch.on_demand => "waits for somebody to connect".to_owned(),
+                _ => why.to_owned(),
+            },
+            (State::Running, told) => {
+                let lost = Some(self.launch.gate.lost()).filter(|lost| !lost.is_empty());
+                let lost = lost.map(|lost| format!("; {lost}")).unwrap_or_default();
+                let says = told.map(|told| format!("; it says: {told}")).unwrap_or_default();
+                format!("{why}{lost}{says}")
+            }
+            (_, Some(told)) if self.life.is_live() => format!("{why}; it says: {told}"),
+            _ => why.to_owned(),
+        }
+    }
+
+    /// Something that it depends on has changed, which may be why it is where it is.
+    fn refresh(&self) {
+        self.status.send_if_modified(|status| {
+            let why = self.why(status.told.as_deref());
+            let stale = status.why != why;
+            status.why = why;
+            stale
+        });
     }
 
     fn launched(&mut self, run: Option<&Run>) -> Result<(Sandbox, Option<Ear>), Error> {
@@ -662,20 +968,8 @@ impl Actor {
             }
             status.state = life.state();
             status.escalated = escalates && life.state() == State::Failed;
-            let waits = match life.state() {
-                State::Pending => match self.launch.gate.told() {
-                    told if told.is_empty() && self.launch.on_demand => {
-                        "waits for somebody to connect".to_owned()
-                    }
-                    told => told,
-                },
-                _ => String::new(),
-            };
-            status.why = match &status.told {
-                _ if !waits.is_empty() => waits,
-                Some(told) if life.is_live() => format!("{}; it says: {told}", life.why()),
-                _ => life.why().to_owned(),
-            };
+            status.why = self.why(status.told.as_deref());
+            status.health = self.looks.health();
             status.ready = life.is_ready();
             status.generation = life.generation();
             status.attempts = life.attempts();
@@ -693,6 +987,50 @@ impl Actor {
         if let Some(news) = &self.news {
             news.tell(self.status.borrow().clone());
         }
+    }
+}
+
+/// What waits for a hook.
+#[derive(Debug)]
+enum Held {
+    /// Its launch.
+    Launch,
+    /// That it is asked to end.
+    Ask,
+    /// That it has ended, so.
+    End(Outcome),
+}
+
+impl Held {
+    fn hook(&self) -> Hook {
+        match self {
+            Self::Launch => Hook::PreStart,
+            Self::Ask => Hook::PreStop,
+            Self::End(_) => Hook::PostStop,
+        }
+    }
+}
+
+/// What waits for a hook, and what that came to; never where nothing waits. Dropping the future loses nothing.
+async fn released(
+    held: &mut Option<(Held, BoxFuture<'static, Result<(), String>>)>,
+) -> (Held, Result<(), String>) {
+    let done = match held {
+        Some((_, hook)) => hook.await,
+        None => std::future::pending().await,
+    };
+    // It is there, or nothing would have come of it.
+    match held.take() {
+        Some((held, _)) => (held, done),
+        None => std::future::pending().await,
+    }
+}
+
+/// What happens to a sandbox; never where nobody listens. Dropping the future loses nothing.
+async fn happened(events: &mut Option<Events>) -> Option<crate::Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -198,10 +198,9 @@ impl Prepared {
             self.script.setup.push(Op::LoopbackUp);
             // In the host's network the proxy would be anybody's.
             self.script.setup.extend(plan.proxy.map(|port| Op::Listen { port }));
-            if !plan.publish.is_empty() {
+            if !plan.publish.is_empty() || plan.dialed {
                 if !plan.init {
-                    let message =
-                        "without an init nobody inside can make sockets for published ports";
+                    let message = "without an init nobody inside can make sockets for published ports and probes";
                     return Err(PlatformError::invalid(message));
                 }
                 self.script.setup.push(Op::OfferSockets);

@@ -235,6 +235,21 @@ fn a_restart_waits_for_the_end_of_the_run_before() {
 }
 
 #[test]
+fn what_came_back_is_another_one_for_whom_it_served() {
+    let back = || Event::DependencyBack("db".to_owned());
+    let mut scene = Scene::running(Rules::default());
+    assert_eq!(scene.event(back()), [Action::Ask]);
+    scene.is(State::Stopping, "`db`, which it needs, came back");
+    assert_eq!(scene.happens(Happening::Ended(Outcome::Exited(0))), [Action::CheckDependencies]);
+    scene.event(Event::DependencyFailed("db".to_owned()));
+    assert_eq!(scene.event(back()), [Action::CheckDependencies]);
+    scene.is(State::Pending, "`db`, which it needs, came back");
+    // What somebody stopped stays so.
+    scene.event(Event::Stop);
+    assert_eq!(scene.event(back()), []);
+}
+
+#[test]
 fn settings_are_read_anew_and_forever_is_no_answer() {
     let mut scene = Scene::running(Rules { started: Started::Ready, ..Rules::default() });
     scene.happens(Happening::Ready);
@@ -431,7 +446,7 @@ enum Doing {
 
 fn doing() -> impl Strategy<Value = Doing> {
     prop_oneof![
-        3 => (0_u8..8).prop_map(Doing::Ask),
+        3 => (0_u8..10).prop_map(Doing::Ask),
         4 => prop::bool::weighted(0.9).prop_map(Doing::Dependencies),
         3 => (0_u64..200_000).prop_map(Doing::Pass),
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
@@ -500,7 +515,9 @@ fn asked(number: u8) -> Event {
         4 => Event::Restart,
         5 => Event::Reload,
         6 => Event::Pause,
-        _ => Event::Resume,
+        7 => Event::Resume,
+        8 => Event::DependencyBack("db".to_owned()),
+        _ => Event::PeerRestarted("`b` was started again".to_owned()),
     }
 }
 

@@ -179,6 +179,10 @@ pub enum Event {
     DependenciesMet,
     /// What it depends on, by its name, won't come.
     DependencyFailed(String),
+    /// What it depends on, by its name, is there again after it was gone.
+    DependencyBack(String),
+    /// Another one of its group was started again, as this says.
+    PeerRestarted(String),
     /// The moment of [`Lifecycle::deadline`](super::Lifecycle::deadline) has come.
     Time,
     /// Something happened to a run.

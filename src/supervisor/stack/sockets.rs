@@ -28,7 +28,7 @@ const KINDS: [(&str, SocketKind); 3] = [
 /// A list of tables.
 pub(super) fn sockets(key: &Key, value: &DeValue<'_>) -> Result<Vec<ServiceSocket>, Wrong> {
     let mut all = Vec::new();
-    for entry in list(key, value)? {
+    for entry in list(key.example, value)? {
         let wrong = |message: String| (Some(entry.span()), message);
         let DeValue::Table(table) = entry.get_ref() else {
             return Err(wrong(value::wrong_shape("a table with `listen`", entry.get_ref())));
