@@ -30,5 +30,5 @@ pub use events::Events;
 pub use platform::{Denial, Event, Resource};
 pub use policy::Policy;
 pub use report::ExitReport;
-pub use sandbox::{Consequence, Output, Sandbox, SandboxBuilder};
+pub use sandbox::{Consequence, Inside, Output, Sandbox, SandboxBuilder};
 pub use stockade_platform as platform;

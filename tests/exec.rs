@@ -12,9 +12,15 @@ use support::{
     PYTHON, Scene, Started, cgroup_of, guarded, lacks, listed, processes_with, signal, skip,
 };
 
+/// A name that no other run of these tests has.
+fn own(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// A line of bash that runs as a sandbox of this name, and is listed.
 fn started(scene: &Scene, name: &str, flags: &[&str], line: &str) -> Started {
     let line = format!("echo up; {line}");
+    let name = &*own(name);
     let flags = [&["--name", name], flags].concat();
     let started = Started::new(scene.command(&flags, &["bash", "-c", &line]));
     listed(name);
@@ -23,7 +29,7 @@ fn started(scene: &Scene, name: &str, flags: &[&str], line: &str) -> Started {
 
 fn exec(name: &str, program: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
-    command.args(["exec", name, "--"]).args(program).stdin(Stdio::null());
+    command.args(["exec", &own(name), "--"]).args(program).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -243,7 +249,7 @@ fn nobody_enters_what_stands_still_or_has_ended() {
     let run = started(&scene, "still", &[], "read");
     let asked = |verb: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
-        command.args([verb, "still"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args([verb, &own("still")]).stdout(Stdio::piped()).stderr(Stdio::piped());
         output(command)
     };
     if asked("pause").status.success() {

@@ -288,6 +288,141 @@ async fn another_build_takes_the_place_of_the_supervisor_and_the_services_go_on(
     supervisor.kill().await.unwrap();
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn what_stands_still_stands_still_again() {
+    let marker = marker(2007);
+    let desk = Desk::new(&service(
+        "web",
+        &format!("trap 'exit 6' TERM; while :; do sleep 0.02; done # {marker}"),
+        NEVER_AGAIN,
+    ));
+    let frozen = || {
+        let first = processes_with(&marker).first().copied();
+        let group = first.and_then(support::cgroup_of).map(|group| group.join("cgroup.events"));
+        group.is_some_and(|events| {
+            std::fs::read_to_string(events).unwrap_or_default().contains("frozen 1")
+        })
+    };
+    let mut other = desk.other("pause web");
+    wait_until("it runs", || !processes_with(&marker).is_empty());
+    let place = processes_with(&marker).first().copied().and_then(support::cgroup_of);
+    if place == support::cgroup_of(std::process::id()) {
+        kill(&mut other);
+        desk.supervisor().await.kill().await.unwrap();
+        support::skip!("delegation: sandboxes have no cgroup of their own here");
+    }
+    desk.kill_when(other, frozen);
+    let supervisor = desk.supervisor().await;
+    let status = reaches(&supervisor, "web", |status| status.state == State::Paused).await;
+    assert_eq!((status.generation.0, status.why.as_str()), (1, "asked to pause"));
+    for _ in 0..6000 {
+        if frozen() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(frozen(), "it goes on");
+    let web = supervisor.service("web").unwrap();
+    web.resume().await.unwrap();
+    assert_eq!(web.stop().await.unwrap().last, Some(Outcome::Exited(6)));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_filtered_network_and_a_published_port_lead_inside_again() {
+    if let Some(why) = support::lacks("network.mode") {
+        support::skip!("network-namespace: {why}");
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let code = "import socket
+s = socket.create_server(('127.0.0.1', 8000))
+while True:
+    c, _ = s.accept(); c.sendall(b'hello'); c.close()";
+    let stack = format!(
+        "[services.web]\npolicy = \"default\"\ncommand = [\"{}\", \"-c\", {code:?}]\n\
+         network = {{ mode = \"filtered\", publish = [\"{port}:8000\"] }}\n",
+        support::PYTHON
+    );
+    let desk = Desk::new(&stack);
+    let says = move || {
+        use std::io::Read;
+        let mut said = String::new();
+        let stream = std::net::TcpStream::connect(("127.0.0.1", port));
+        stream.and_then(|mut stream| stream.read_to_string(&mut said)).is_ok() && said == "hello"
+    };
+    desk.kill_when(desk.other(""), says);
+    assert!(!says(), "nobody is there to let anybody in");
+    let supervisor = desk.supervisor().await;
+    let status = reaches(&supervisor, "web", |status| status.ready).await;
+    assert_eq!(status.generation.0, 1);
+    for _ in 0..3 {
+        assert!(tokio::task::spawn_blocking(says).await.unwrap());
+    }
+    supervisor.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn on_a_full_disk_nothing_new_is_started_and_what_runs_is_not_lost() {
+    if !support::is_root() {
+        support::skip!("root: only root can mount a small file system");
+    }
+    let marker = marker(2008);
+    // Ends are trouble of another kind than that it can't be launched, which is tried twice.
+    let again = "enabled = false\nrestart = { policy = \"always\", delay = \"1ms\", factor = 1.0, \
+                 start_attempts = 2, max_attempts = 0 }";
+    let text = [
+        service("runs", &format!("echo; exec sleep {marker}"), NEVER_AGAIN),
+        service("short", "exit 1", again),
+    ];
+    let desk = Desk::new(&text.concat());
+    let state = desk.scene.directory("state");
+    let small = Mounted::small(&state);
+    let supervisor = desk.supervisor().await;
+    reaches(&supervisor, "runs", |status| status.ready).await;
+    std::fs::write(format!("{state}/rest"), vec![0; 2 << 20]).unwrap_err();
+    let short = supervisor.service("short").unwrap();
+    short.start().await.unwrap();
+    // What was set aside covers some more runs, but isn't used up by them.
+    let status = reaches(&supervisor, "short", |status| status.state == State::Failed).await;
+    assert!(status.why.contains("No space left on device"), "{}", status.why);
+    assert!(status.why.contains("failed to write `"), "{}", status.why);
+    // The end of what runs is noted all the same.
+    signal(processes_with(&marker)[0], Signal::SIGKILL);
+    reaches(&supervisor, "runs", rests).await;
+    drop((short, supervisor));
+    let journal = std::fs::read_to_string(format!("{state}/journal")).unwrap();
+    assert!(journal.contains("\"signal\":9"), "{journal}");
+    std::fs::remove_file(format!("{state}/rest")).unwrap();
+    let supervisor = desk.supervisor().await;
+    let status = supervisor.service("runs").unwrap().status();
+    assert_eq!((status.state, status.last), (State::Failed, Some(Outcome::Signalled(9))));
+    let short = supervisor.service("short").unwrap();
+    let before = short.status().generation.0;
+    short.start().await.unwrap();
+    reaches(&supervisor, "short", |status| status.generation.0 > before + 2).await;
+    supervisor.kill().await.unwrap();
+    drop((short, supervisor));
+    drop(small);
+}
+
+/// A small file system in memory, until it is dropped.
+struct Mounted(String);
+
+impl Mounted {
+    fn small(place: &str) -> Self {
+        use nix::mount::{MsFlags, mount};
+        let options = Some("size=1m,mode=0700");
+        mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), options).unwrap();
+        Self(place.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Also while a test that failed still has it open.
+        nix::mount::umount2(self.0.as_str(), nix::mount::MntFlags::MNT_DETACH).unwrap_or(());
+    }
+}
+
 /// A bounded random number, from the system's, as the library has its own.
 fn chance(below: u64) -> u64 {
     use std::hash::{BuildHasher, RandomState};

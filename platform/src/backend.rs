@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,14 +102,25 @@ pub struct Launched {
 pub struct Gate {
     /// Where the plan's `proxy` port listens inside.
     pub proxy: Option<std::net::TcpListener>,
-    /// Connects to what listens inside, where the plan publishes a port.
-    pub dialer: Option<Box<dyn Dialer>>,
+    /// Connects to what listens inside, where the plan publishes a port or asks for it.
+    pub dialer: Option<Arc<dyn Dialer>>,
 }
 
 /// Makes connections that begin inside a sandbox's own network.
 pub trait Dialer: Send + Sync + Debug {
     /// Connects to a port of the loopback interface inside.
     fn dial(&self, port: u16) -> BoxFuture<'_, std::io::Result<TcpStream>>;
+}
+
+/// The file system of a sandbox as its program sees it, looked at from outside. Symlinks lead where they lead inside.
+pub trait View: Send + Sync + Debug {
+    /// Whether there is something at an absolute path.
+    fn exists(&self, path: PathBuf) -> BoxFuture<'static, std::io::Result<bool>>;
+
+    /// Connects to the stream socket at an absolute path (unix(7)).
+    #[cfg(unix)]
+    fn connect(&self, path: PathBuf)
+    -> BoxFuture<'static, std::io::Result<tokio::net::UnixStream>>;
 }
 
 /// A sandbox that was started. Dropping it kills the whole tree.
@@ -220,6 +232,11 @@ pub trait Running: Send + Debug {
     /// What a watched program wished for so far; nothing where it isn't watched.
     fn wishes(&self) -> Arc<Wishes> {
         Arc::default()
+    }
+
+    /// Its file system, to be looked at from outside while it runs; `None` where the platform can't.
+    fn view(&self) -> Option<Arc<dyn View>> {
+        None
     }
 
     /// What tells its first process from every other; `None` where it doesn't outlive its starter.

@@ -13,7 +13,7 @@ use rustix::net::{
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::Interest;
@@ -22,10 +22,13 @@ use tokio::net::UnixListener;
 /// The end of a socket's name.
 const SUFFIX: &str = ".sock";
 
+/// The end of the name of a socket at which a program says how it is.
+const NOTIFY: &str = ".notify";
+
 /// The directory of this user's sandboxes.
 #[derive(Clone, Debug)]
 pub struct RuntimeDir {
-    directory: Arc<OwnedFd>,
+    pub(crate) directory: Arc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -142,15 +145,21 @@ impl RuntimeDir {
     /// # Errors
     /// When the directory can't be read.
     pub fn ids(&self) -> io::Result<Vec<String>> {
-        let mut ids = Vec::new();
+        let names = self.names(SUFFIX)?.into_iter();
+        let ids = names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned));
+        Ok(ids.filter(|id| !id.starts_with('.')).collect())
+    }
+
+    /// The names that end so, sorted.
+    fn names(&self, ending: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_str().ok();
-            let id = name.and_then(|name| name.strip_suffix(SUFFIX));
-            ids.extend(id.filter(|id| !id.starts_with('.')).map(str::to_owned));
+            names.extend(name.filter(|name| name.ends_with(ending)).map(str::to_owned));
         }
-        ids.sort_unstable();
-        Ok(ids)
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Lists a sandbox, and opens its door. Must be called inside a tokio runtime.
@@ -192,10 +201,20 @@ impl RuntimeDir {
                 swept += 1;
             }
         }
+        // Nobody answers there, so only a refusal tells the dead.
+        for name in self.names(NOTIFY)? {
+            let probe = UnixDatagram::unbound()?;
+            if let Err(error) = probe.connect(self.at(&name))
+                && error.kind() == io::ErrorKind::ConnectionRefused
+            {
+                self.remove(&name)?;
+                swept += 1;
+            }
+        }
         Ok(swept)
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
@@ -203,7 +222,7 @@ impl RuntimeDir {
     }
 
     /// The address of a name in it: by descriptor, since the address of a socket holds 108 bytes and follows symlinks.
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd()).into()
     }
 }

@@ -17,6 +17,8 @@ mod backend;
 mod changes;
 pub mod console;
 mod control;
+#[cfg(target_os = "linux")]
+mod datagram;
 mod denial;
 #[cfg(unix)]
 mod directory;
@@ -33,10 +35,14 @@ mod idset;
 mod incoming;
 mod io_limit;
 #[cfg(unix)]
+mod listening;
+#[cfg(unix)]
 mod local;
 mod meter;
 mod names;
 mod network;
+#[cfg(unix)]
+mod notify_socket;
 mod plan;
 mod ports;
 mod process;
@@ -57,9 +63,13 @@ pub mod fake;
 pub mod linux;
 
 pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
-pub use backend::{Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim};
+pub use backend::{
+    Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim, View,
+};
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
+#[cfg(target_os = "linux")]
+pub use datagram::{is_too_large, send_as_file};
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]
 pub use directory::Directory;
@@ -76,10 +86,16 @@ pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
 #[cfg(unix)]
+pub use listening::{Listen, ListenAddress, Listening, SocketKind, something_comes};
+#[cfg(unix)]
 pub use local::{SocketFile, SocketPlace, group_id, groups_of, own_user, user_id};
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
+#[cfg(unix)]
+pub use notify_socket::{
+    Datagram, LONGEST_NOTICE, NotifySocket, is_abandoned, is_harmless, same_file,
+};
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
     Filesystem, Identity, LaunchPlan, Limits, Mask, MaskKind, OnViolation, OomKill, Overlay,

@@ -38,6 +38,8 @@ pub struct LaunchPlan {
     pub tcp: TcpPorts,
     /// The port of the sandbox's loopback interface whose listening socket goes to the starter, for a proxy.
     pub proxy: Option<u16>,
+    /// Whether the starter wants to connect to what listens inside of its own network.
+    pub dialed: bool,
     /// Who the program is.
     pub identity: Identity,
     /// Privileged abilities that stay.
@@ -65,6 +67,13 @@ pub struct LaunchPlan {
 }
 
 impl LaunchPlan {
+    /// The process id of the program as it sees it itself, where the plan decides it: it has processes of its own then, and is
+    /// the first one, or the first that the init starts.
+    pub fn program_pid(&self) -> Option<u32> {
+        let own = self.controls.get(&Control::Processes) == Some(&Decision::Enforce);
+        own.then_some(if self.init { 2 } else { 1 })
+    }
+
     /// A plan with no limits, nothing of the file system, no network, and no control asked for.
     pub fn new(id: impl Into<String>, command: Vec<OsString>) -> Self {
         Self {
@@ -79,6 +88,7 @@ impl LaunchPlan {
             publish: Vec::new(),
             tcp: TcpPorts::default(),
             proxy: None,
+            dialed: false,
             identity: Identity::default(),
             capabilities: Capabilities::default(),
             syscalls: Syscalls::default(),

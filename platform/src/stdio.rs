@@ -22,9 +22,11 @@ pub enum Stdio {
     File(std::fs::File),
 }
 
-/// Where all three go.
+/// Where all three go, and what else a program is given.
 #[derive(Debug, Default)]
 pub struct StdioSet {
+    /// Open files that it has as descriptors from 3 on. None of them may be a directory.
+    pub passed: Vec<std::fs::File>,
     /// Standard input.
     pub stdin: Stdio,
     /// Standard output.
@@ -36,7 +38,7 @@ pub struct StdioSet {
 impl StdioSet {
     /// All three are pipes.
     pub fn piped() -> Self {
-        Self { stdin: Stdio::Piped, stdout: Stdio::Piped, stderr: Stdio::Piped }
+        Self { stdin: Stdio::Piped, stdout: Stdio::Piped, stderr: Stdio::Piped, passed: Vec::new() }
     }
 }
 

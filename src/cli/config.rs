@@ -2,7 +2,7 @@
 
 use super::{daemon, output, remote, up};
 use crate::error::Error;
-use crate::supervisor::{Condition, Stack, stack_schema};
+use crate::supervisor::{Stack, stack_schema};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -100,13 +100,15 @@ fn shown(stack: &Stack) -> String {
             service.command.iter().map(crate::platform::LaunchPlan::readable).collect();
         let enabled = if service.enabled { "" } else { " (disabled)" };
         text += &format!("{name}{enabled}: {} [{}]\n", words.join(" "), service.policy.name);
-        for (needed, condition) in &service.depends_on {
-            let word = match condition {
-                Condition::Started => "started",
-                Condition::Ready => "ready",
-                Condition::Completed => "completed",
-            };
-            text += &format!("    after `{needed}` is {word}\n");
+        for (needed, need) in &service.depends_on {
+            let optional = if need.required { "" } else { ", if it comes" };
+            let again = if need.restart { ", and again when it comes back" } else { "" };
+            let word = need.condition.word();
+            text += &format!("    after `{needed}` is {word}{optional}{again}\n");
+        }
+        for (purpose, probe) in service.probes.all() {
+            let every = format!("every {:?}", probe.probe.period);
+            text += &format!("    {purpose} by {}, {every}\n", probe.check.told());
         }
     }
     text

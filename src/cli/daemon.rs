@@ -5,12 +5,13 @@ use crate::daemon::manager::{self, News};
 use crate::daemon::{Grant, Options, Running};
 use crate::error::Error;
 use crate::platform::{IncomingSignals, Signal};
-use crate::supervisor::reexec as execute;
+use crate::supervisor::{Difference, reexec as execute};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use hyper::Method;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 const AFTER: &str = "\
 It keeps the services of a stack file running as `stockade up` does, and answers HTTP/1.1 with JSON on a socket: `stockade ps`, \
@@ -150,9 +151,12 @@ fn tell(news: News) {
 /// Until nothing runs any more, as somebody wanted.
 async fn keep(daemon: &mut Running, signals: &mut IncomingSignals) -> Result<(), Error> {
     let mut stopping = false;
+    // Beside everything else: what leaves the stack may take its time to end.
+    let mut applying = JoinSet::new();
     let mut pulse = manager::pulse().map(tokio::time::interval);
     loop {
         tokio::select! {
+            Some(_) = applying.join_next() => {}
             () = daemon.ended() => return Ok(()),
             () = beat(&mut pulse) => tell(News::Alive),
             signal = signals.next() => match signal {
@@ -167,7 +171,9 @@ async fn keep(daemon: &mut Running, signals: &mut IncomingSignals) -> Result<(),
                     }
                     stopping = true;
                 }
-                Signal::Hangup => apply(daemon).await,
+                Signal::Hangup => {
+                    applying.spawn(apply(daemon.apply()));
+                }
                 _ => {}
             },
         }
@@ -185,9 +191,9 @@ async fn beat(pulse: &mut Option<tokio::time::Interval>) {
 }
 
 /// Nobody waits for an answer to a signal: what comes of it is told.
-async fn apply(daemon: &Running) {
+async fn apply(applying: impl Future<Output = Result<Vec<Difference>, Error>>) {
     tell(News::Reloading);
-    match daemon.apply().await {
+    match applying.await {
         Ok(changes) => {
             let number = changes.len();
             output::note(format_args!("stockade: the stack file is applied: {number} changes"));

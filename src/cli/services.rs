@@ -323,8 +323,9 @@ pub(super) async fn among(matches: &ArgMatches, words: &[String]) -> Result<Vec<
         return Ok(Vec::new());
     };
     let mut services = Vec::new();
-    let plain =
-        |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    let plain = |word: &&String| {
+        word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
     for word in words.iter().filter(plain) {
         let answer = client.ask(Method::GET, &format!("/v1/services/{word}"), None).await?;
         if !answer.is_missing {

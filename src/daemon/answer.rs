@@ -1,13 +1,14 @@
 //! What is done for each request, and what comes back.
 
 use super::event;
+use super::logs;
 use super::metric;
 use super::openapi;
 use super::operation::Operation;
 use super::problem::Problem;
 use super::route::{Call, LONGEST_WAIT, Route, Verb};
 use super::server::{Content, json, stream, whole};
-use super::view::{DifferenceView, ServiceView, word};
+use super::view::{DifferenceView, ServiceView};
 use super::{Daemon, Peer};
 use crate::error::Error;
 use crate::platform::{LaunchPlan, Signal, parse_duration};
@@ -48,6 +49,7 @@ impl Daemon {
                 self.operation(id, queries).await
             }
             Call::Events => self.events(queries),
+            Call::Logs => self.logs(queries).await,
             Call::Dependencies => ok(&json!({ "services": self.needs() })),
             Call::Stack => ok(&self.stack()),
             Call::Apply => self.apply(peer, body).await,
@@ -65,7 +67,7 @@ impl Daemon {
             Call::Status => ok(&self.status()),
             Call::Metrics => {
                 let kind = "text/plain; version=0.0.4; charset=utf-8";
-                Ok(whole(StatusCode::OK, kind, metric::text(&self.all())))
+                Ok(whole(StatusCode::OK, kind, metric::text(&self.seen().await)))
             }
             Call::Live => Ok(whole(StatusCode::NO_CONTENT, "text/plain", "")),
             Call::Ready => match self.unready().as_slice() {
@@ -110,6 +112,18 @@ impl Daemon {
                 Some((name, status))
             })
             .collect()
+    }
+
+    /// What is known of each service.
+    async fn seen(&self) -> Vec<metric::Seen> {
+        let mut all = Vec::new();
+        for name in self.supervisor.names() {
+            let Some(controller) = self.supervisor.service(&name) else { continue };
+            // What can't be found out has no figure.
+            let usage = controller.usage().await.unwrap_or_default();
+            all.push(metric::Seen { name, status: controller.status(), usage });
+        }
+        all
     }
 
     /// Those that are wanted and can't be used.
@@ -206,12 +220,18 @@ impl Daemon {
         Ok(stream("text/event-stream", event::stream(self.clone(), only)))
     }
 
+    async fn logs(self: &Arc<Self>, queries: &Queries) -> Answered {
+        let follows = queries.get("follow").is_some_and(|word| word == "yes");
+        let parts = logs::stream(self, logs::query(queries), follows).await?;
+        Ok(stream("application/x-ndjson", parts))
+    }
+
     fn needs(&self) -> Value {
         let stack = self.supervisor.stack();
         let all = stack.order().into_iter().filter_map(|name| {
             let needs = stack.services.get(name)?.depends_on.iter();
             let needs: BTreeMap<&String, &str> =
-                needs.map(|(name, condition)| (name, word(*condition))).collect();
+                needs.map(|(name, need)| (name, need.condition.word())).collect();
             Some(json!({ "name": name, "depends_on": needs }))
         });
         all.collect()
@@ -224,7 +244,7 @@ impl Daemon {
         json!({ "name": stack.name, "file": path, "services": services })
     }
 
-    async fn apply(&self, peer: &Peer, body: &Value) -> Answered {
+    async fn apply(self: &Arc<Self>, peer: &Peer, body: &Value) -> Answered {
         let dry_run = match fields(body, &["dry_run"])?.get("dry_run") {
             None => false,
             Some(Value::Bool(dry_run)) => *dry_run,
@@ -232,13 +252,19 @@ impl Daemon {
         };
         let stack = self.options.load().map_err(|error| Problem::of(&error))?;
         let differences = if dry_run {
-            self.supervisor.stack().differences(&stack)
+            self.supervisor.differences(&stack)
         } else {
             self.record(peer, "apply", "", "asked")?;
-            let applied = self.supervisor.apply(stack).await;
-            let told = applied.as_ref().err().map_or("done".to_owned(), Error::chain);
-            self.record(peer, "apply", "", &told)?;
-            applied.map_err(|error| Problem::of(&error))?
+            let (daemon, peer) = (self.clone(), peer.clone());
+            // It goes on to its end, also when whoever asked goes away.
+            let applying = tokio::spawn(async move {
+                let applied = daemon.supervisor.apply(stack).await;
+                let told = applied.as_ref().err().map_or("done".to_owned(), Error::chain);
+                daemon.record(&peer, "apply", "", &told)?;
+                applied.map_err(|error| Problem::of(&error))
+            });
+            let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it was broken off");
+            applying.await.map_err(broken)??
         };
         let changes: Vec<DifferenceView> = differences.iter().map(DifferenceView::new).collect();
         ok(&json!({ "applied": !dry_run, "changes": form(&changes)? }))

@@ -9,6 +9,7 @@ mod answer;
 pub mod client;
 mod event;
 mod ledger;
+mod logs;
 pub mod manager;
 mod metric;
 mod openapi;
@@ -27,6 +28,7 @@ use crate::logs::Logs;
 use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
 use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
 use operation::Operations;
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,12 +58,16 @@ pub struct Options {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     supervisor: Supervisor,
+    /// Where what services write is kept.
+    logs: Directory,
     options: Options,
     operations: Operations,
     grants: Vec<Grant>,
     /// Its own user.
     user: u32,
     audit: Option<Mutex<AuditLog>>,
+    /// Connections of each user who isn't an administrator.
+    seats: Arc<Mutex<BTreeMap<u32, usize>>>,
     began: Instant,
     ending: watch::Sender<bool>,
     /// Whether this program is to be executed anew when it ends, and services go on.
@@ -147,11 +153,13 @@ impl Running {
             Supervisor::start_logged(&stack, logs.clone(), Some(journal), None)?;
         let daemon = Arc::new(Daemon {
             supervisor,
+            logs: logs.files(),
             grants: options.grants.clone(),
             options,
             operations: Operations::default(),
             user: own_user(),
             audit,
+            seats: Arc::default(),
             began: Instant::now(),
             ending: watch::Sender::new(false),
             again: AtomicBool::new(false),
@@ -175,8 +183,9 @@ impl Running {
     ///
     /// # Errors
     /// When the file is wrong: what was in force stays so then.
-    pub async fn apply(&self) -> Result<Vec<Difference>, Error> {
-        self.daemon.supervisor.apply(self.daemon.options.load()?).await
+    pub fn apply(&self) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send + use<> {
+        let daemon = self.daemon.clone();
+        async move { daemon.supervisor.apply(daemon.options.load()?).await }
     }
 
     /// Returns when all services have been stopped, by whomever.

@@ -4,7 +4,7 @@ use super::route::{Answer, Body, Form, Query, ROUTES, Route};
 use serde_json::{Map, Value, json};
 
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
-const NAME: &str = "^[A-Za-z0-9_-]{1,48}$";
+const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
 
 /// The document: OpenAPI 3.1.
 pub(super) fn document() -> Value {

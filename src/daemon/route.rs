@@ -46,6 +46,7 @@ pub(super) enum Call {
     Operations,
     Operation,
     Events,
+    Logs,
     Dependencies,
     Stack,
     Apply,
@@ -251,6 +252,42 @@ pub(super) static ROUTES: &[Route] = &[
             Call::Events,
             Answer::Text("text/event-stream"),
             "A stream: `snapshot` with all services, then each `change` of one; `lost` with a count for a reader that is too slow, followed by another snapshot",
+        )
+    },
+    Route {
+        queries: &[
+            OF,
+            Query { name: "since", form: Form::Time, doc: "only what isn't older, such as `10m`" },
+            Query {
+                name: "stream",
+                form: Form::Word(&["stdout", "stderr"]),
+                doc: "only of this stream",
+            },
+            Query {
+                name: "level",
+                form: Form::Word(&[
+                    "emergency",
+                    "alert",
+                    "critical",
+                    "error",
+                    "warning",
+                    "notice",
+                    "info",
+                    "debug",
+                ]),
+                doc: "only what says it is as grave as this",
+            },
+            Query {
+                name: "follow",
+                form: Form::Word(&["yes", "no"]),
+                doc: "whether to go on with what is written from now on",
+            },
+        ],
+        ..get(
+            "/v1/logs",
+            Call::Logs,
+            Answer::Text("application/x-ndjson"),
+            "What services wrote, in the order of time: one JSON object a line",
         )
     },
     get(

@@ -17,10 +17,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -30,6 +31,9 @@ use tokio::time::timeout;
 
 /// Connections at once; others wait.
 const MOST_CONNECTIONS: usize = 256;
+
+/// What of them one user may have who isn't an administrator, so that none keeps the others out.
+const MOST_OF_ONE: usize = 32;
 
 /// Lines of a head.
 const MOST_HEADERS: usize = 64;
@@ -115,6 +119,35 @@ pub(super) async fn serve(
     timeout(FAREWELL, all).await.unwrap_or(());
 }
 
+/// A place among the connections of a user, until it is dropped.
+struct Seat {
+    taken: Arc<Mutex<BTreeMap<u32, usize>>>,
+    user: u32,
+}
+
+impl Seat {
+    /// None where this user has as many as one may have.
+    fn take(taken: &Arc<Mutex<BTreeMap<u32, usize>>>, user: u32) -> Option<Self> {
+        let mut counts = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(user).or_default();
+        if *count >= MOST_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Self { taken: taken.clone(), user })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&self.user) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.user)),
+        }
+    }
+}
+
 /// Returns when the daemon ends.
 pub(super) async fn ends(ending: &mut watch::Receiver<bool>) {
     // An error means that nobody can say so any more, which says so.
@@ -128,6 +161,12 @@ async fn visit(daemon: Arc<Daemon>, stream: UnixStream, mut ending: watch::Recei
     let role = match role::role_of(&daemon.grants, daemon.user, user, &[group]) {
         Some(Role::Admin) => Some(Role::Admin),
         _ => role::role_of(&daemon.grants, daemon.user, user, &groups_of(user, group)),
+    };
+    let _seat = match (role, Seat::take(&daemon.seats, user)) {
+        (Some(Role::Admin), _) => None,
+        (_, Some(seat)) => Some(seat),
+        // There is no telling: that would take a place too.
+        (_, None) => return,
     };
     let peer = Peer { user, process: credentials.pid(), role };
     let asked = Arc::new(AtomicUsize::new(0));

@@ -1,9 +1,7 @@
 //! The JSON forms in which the daemon shows services. Fields may be added to a version of the API, not changed.
 
 use crate::platform::LaunchPlan;
-use crate::supervisor::{
-    Condition, Counts, Difference, DifferenceKind, Outcome, Service, State, Status,
-};
+use crate::supervisor::{Counts, Difference, DifferenceKind, Outcome, Service, State, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -50,7 +48,7 @@ impl ServiceView {
     pub(super) fn new(name: &str, service: &Service, status: &Status) -> Self {
         let words = service.command.iter().map(LaunchPlan::readable).collect();
         let needs = service.depends_on.iter();
-        let needs = needs.map(|(name, condition)| (name.clone(), word(*condition))).collect();
+        let needs = needs.map(|(name, need)| (name.clone(), need.condition.word())).collect();
         Self {
             name: name.to_owned(),
             description: service.description.clone(),
@@ -128,14 +126,6 @@ pub(super) fn restarts(counts: &Counts) -> BTreeMap<String, u64> {
         counts.restarts.iter().map(|(cause, count)| (cause.to_string(), *count)).collect();
     all.insert("asked".to_owned(), counts.asked);
     all
-}
-
-pub(super) fn word(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Started => "started",
-        Condition::Ready => "ready",
-        Condition::Completed => "completed",
-    }
 }
 
 /// A moment in UTC; empty for one that has no name there.

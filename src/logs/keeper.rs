@@ -313,6 +313,11 @@ impl Keeper {
         self.trouble = Some(error.to_string());
     }
 
+    /// Records can't be sent now.
+    pub(super) fn not_sent(&mut self, message: &str) {
+        self.trouble = Some(format!("lines can't be sent: {message}"));
+    }
+
     /// What failed last.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
@@ -344,17 +349,5 @@ impl Keeper {
 }
 
 fn plain(run: Run, end: u64, text: String, time: Timestamp) -> Record {
-    Record {
-        time,
-        seq: 0,
-        generation: run.generation,
-        stream: run.stream,
-        end,
-        text,
-        partial: false,
-        level: None,
-        message: None,
-        said: None,
-        lost: None,
-    }
+    Record { end, ..Record::plain(run.generation, run.stream, text, time) }
 }

@@ -3,7 +3,7 @@
 //! `spool` takes bytes from a program's pipe so that none is lost when this process is killed; `cutter` makes lines of them,
 //! `sieve` says which are kept (`format` what they say of themselves, `rate` how many), `store` keeps them, and `keeper` holds these
 //! together for one instance. `reader` reads them again, also while they are written, `listing` those of many instances, `query` says
-//! which of them. All of it happens on one thread of its own, so that nothing else ever waits for a disk.
+//! which of them. `targets` sends them elsewhere from the files. All of it happens on one thread of its own, so that nothing else ever waits for a disk.
 
 mod cutter;
 mod format;
@@ -17,6 +17,7 @@ mod settings;
 mod sieve;
 mod spool;
 mod store;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use query::{Query, moment};
 pub use reader::{Next, Reader};
 pub use record::{Level, Lost, Record, Stream};
 pub use settings::{Driver, Logging, RateLimit, Rotation};
+pub use targets::{Form, Syslog, Target, Url};
 
 use crate::error::Error;
 use crate::platform::{DetachedPipe, Directory, OutputPipe};
@@ -38,6 +40,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use targets::Sender;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -56,8 +59,14 @@ pub struct InstanceLog {
     work: mpsc::UnboundedSender<Work>,
 }
 
+/// What the thread has to do.
+enum Work {
+    Read(Reading),
+    Send(Sender),
+}
+
 /// A stream to be read to its end.
-struct Work {
+struct Reading {
     keeper: Arc<Mutex<Keeper>>,
     run: Run,
     pipe: DetachedPipe,
@@ -97,16 +106,26 @@ impl Logs {
         instance: &str,
         logging: &Logging,
     ) -> Result<InstanceLog, Error> {
-        let opened = self.directory.make_below(instance);
-        let opened = opened.and_then(|it| Keeper::open(it, service, instance, logging.clone()));
-        let keeper = opened.map_err(|error| {
+        let failed = |error| {
             let path = self.directory.path().join(instance);
-            Error::io(
-                format!("failed to open the log of `{instance}` in `{}`", path.display()),
-                error,
-            )
-        })?;
-        Ok(InstanceLog { keeper: Arc::new(Mutex::new(keeper)), work: self.work.clone() })
+            let message = format!("failed to open the log of `{instance}` in `{}`", path.display());
+            Error::io(message, error)
+        };
+        let directory = self.directory.make_below(instance).map_err(failed)?;
+        let keeper = Keeper::open(directory.clone(), service, instance, logging.clone());
+        let keeper = Arc::new(Mutex::new(keeper.map_err(failed)?));
+        for (name, target) in &logging.sinks {
+            // The thread is gone only when this is.
+            let origin = (service, instance);
+            let sender = Sender::open(name, target.clone(), origin, directory.clone(), &keeper);
+            self.work.send(Work::Send(sender.map_err(failed)?)).unwrap_or(());
+        }
+        Ok(InstanceLog { keeper, work: self.work.clone() })
+    }
+
+    /// The directory with that of each instance.
+    pub(crate) fn files(&self) -> Directory {
+        self.directory.clone()
     }
 
     /// Where they are.
@@ -136,7 +155,7 @@ impl InstanceLog {
     ) -> std::io::Result<()> {
         let (run, pipe) = (Run { generation, stream }, pipe.detach()?);
         self.work
-            .send(Work { keeper: self.keeper.clone(), run, pipe, listener })
+            .send(Work::Read(Reading { keeper: self.keeper.clone(), run, pipe, listener }))
             .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 
@@ -178,7 +197,8 @@ async fn carry_out(mut todo: mpsc::UnboundedReceiver<Work>) {
     loop {
         tokio::select! {
             work = todo.recv() => match work {
-                Some(work) => drop(reading.spawn(work.read())),
+                Some(Work::Read(stream)) => drop(reading.spawn(stream.read())),
+                Some(Work::Send(sender)) => drop(reading.spawn(sender.send())),
                 None => break,
             },
             Some(_) = reading.join_next() => {}
@@ -187,7 +207,7 @@ async fn carry_out(mut todo: mpsc::UnboundedReceiver<Work>) {
     while reading.join_next().await.is_some() {}
 }
 
-impl Work {
+impl Reading {
     async fn read(mut self) {
         lock(&self.keeper).attach(self.run);
         // Where it can't be watched, its other end is closed: the program hears of it, and isn't held up.

@@ -165,6 +165,25 @@ pub struct Record {
     pub lost: Option<Lost>,
 }
 
+impl Record {
+    /// A line of which nothing is known but where it comes from.
+    pub(crate) fn plain(generation: u64, stream: Stream, text: String, time: Timestamp) -> Self {
+        Self {
+            time,
+            seq: 0,
+            generation,
+            stream,
+            end: 0,
+            text,
+            partial: false,
+            level: None,
+            message: None,
+            said: None,
+            lost: None,
+        }
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -2,8 +2,10 @@
 
 use super::format::Format;
 use super::record::Level;
+use super::targets::Target;
 use crate::platform::Bytes;
 use regex::Regex;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Where the lines of a service are kept.
@@ -25,6 +27,8 @@ pub struct Logging {
     pub driver: Driver,
     /// Where they are sent to from there: names of the stack's `log_targets`.
     pub targets: Vec<String>,
+    /// What those names stand for.
+    pub sinks: BTreeMap<String, Target>,
     /// How much of them.
     pub rotation: Rotation,
     /// How many at once.
@@ -45,9 +49,11 @@ impl Logging {
         let texts = |patterns: &[Regex]| -> Vec<String> {
             patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect()
         };
-        let Self { driver, targets, rotation, rate_limit, format, include, exclude, level } = self;
+        let Self { driver, targets, sinks, rotation, rate_limit, format, include, exclude, level } =
+            self;
         *driver == other.driver
             && *targets == other.targets
+            && *sinks == other.sinks
             && *rotation == other.rotation
             && *rate_limit == other.rate_limit
             && *format == other.format

@@ -83,7 +83,7 @@ impl Passage {
                 proxy::accept(listener, room, |client| proxy::serve(client, shared.clone())).await;
             });
         }
-        let dialer: Option<Arc<dyn Dialer>> = gate.dialer.map(Arc::from);
+        let dialer: Option<Arc<dyn Dialer>> = gate.dialer;
         let room = room();
         for (listener, inside) in published.0 {
             let listener = register(listener)?;

@@ -8,12 +8,13 @@ use crate::error::Error;
 use crate::events::News;
 use crate::network::{Passage, Published};
 use crate::platform::{
-    self, Adoption, Backend, Control, Decision, Hits, LaunchPlan, Launched, Probe, ProcessIdentity,
-    Stdio, StdioSet, Token, Usage,
+    self, Adoption, Backend, Bind, Control, Decision, Hits, LaunchPlan, Launched, Probe,
+    ProcessIdentity, Stdio, StdioSet, Token, Usage,
 };
 use crate::policy::Policy;
 use crate::{output, plan};
 use std::ffi::OsString;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::time::Instant;
@@ -44,6 +45,12 @@ pub struct SandboxBuilder {
     terminal: bool,
     watch: bool,
     trace: bool,
+    dialed: bool,
+    environment: Vec<(OsString, OsString)>,
+    /// Variables that hold the program's own process id.
+    pid_variables: Vec<OsString>,
+    shown: Vec<Bind>,
+    sockets: Vec<(String, File)>,
     lasting: Option<Token>,
     backend: Option<Arc<dyn Backend>>,
 }
@@ -59,6 +66,11 @@ impl SandboxBuilder {
             terminal: false,
             watch: false,
             trace: false,
+            dialed: false,
+            environment: Vec::new(),
+            pid_variables: Vec::new(),
+            shown: Vec::new(),
+            sockets: Vec::new(),
             lasting: None,
             backend: None,
         }
@@ -134,6 +146,43 @@ impl SandboxBuilder {
     #[must_use]
     pub fn trace_denials(mut self) -> Self {
         self.trace = true;
+        self
+    }
+
+    /// Makes what listens inside of its own network reachable by [`Sandbox::inside`]; where its network is the host's, that is
+    /// so anyway. The policy must keep Stockade's init.
+    #[must_use]
+    pub fn dialed(mut self) -> Self {
+        self.dialed = true;
+        self
+    }
+
+    /// One more variable of the program's environment, whatever the policy says of it.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// One more variable, with the program's process id as it sees it itself; without one where that isn't known beforehand.
+    #[must_use]
+    pub(crate) fn pid_variable(mut self, name: impl Into<OsString>) -> Self {
+        self.pid_variables.push(name.into());
+        self
+    }
+
+    /// Shows one more path of the host inside.
+    #[must_use]
+    pub(crate) fn show(mut self, bind: Bind) -> Self {
+        self.shown.push(bind);
+        self
+    }
+
+    /// Passes open sockets, each with a name, as sd_listen_fds(3) takes them: from descriptor 3 on, with `LISTEN_FDS`,
+    /// `LISTEN_FDNAMES` and `LISTEN_PID`. None may be a directory.
+    #[must_use]
+    pub fn pass(mut self, sockets: impl IntoIterator<Item = (String, File)>) -> Self {
+        self.sockets.extend(sockets);
         self
     }
 
@@ -222,8 +271,36 @@ impl SandboxBuilder {
         let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
         plan.watch = self.watch;
         plan.trace = self.trace;
+        plan.dialed = self.dialed;
         plan.lasting = self.lasting;
+        self.add_to(&mut plan)?;
         Ok((backend, plan))
+    }
+
+    /// What the caller wishes beyond the policy.
+    fn add_to(&mut self, plan: &mut LaunchPlan) -> Result<(), Error> {
+        plan.filesystem.binds.append(&mut self.shown);
+        let (names, passed): (Vec<String>, Vec<File>) =
+            std::mem::take(&mut self.sockets).into_iter().unzip();
+        let mut environment = std::mem::take(&mut self.environment);
+        let pid = plan.program_pid().map(|pid| OsString::from(pid.to_string()));
+        if let Some(pid) = &pid {
+            let named = self.pid_variables.iter().map(|name| (name.clone(), pid.clone()));
+            environment.extend(named);
+        }
+        if !passed.is_empty() {
+            let pid = pid.ok_or_else(|| {
+                let message = "sockets can only be passed to a program with processes of its own";
+                Error::asked(message, "take `isolation.processes` out of `degrade.allow`")
+            })?;
+            environment.push(("LISTEN_PID".into(), pid));
+            environment.push(("LISTEN_FDS".into(), passed.len().to_string().into()));
+            environment.push(("LISTEN_FDNAMES".into(), names.join(":").into()));
+        }
+        self.stdio.passed = passed;
+        plan.environment.retain(|(name, _)| environment.iter().all(|(new, _)| new != name));
+        plan.environment.extend(environment);
+        Ok(())
     }
 
     /// What was launched, with everything that is held from here on.
@@ -235,6 +312,7 @@ impl SandboxBuilder {
         memo: &Memo,
         began: Instant,
     ) -> Result<Sandbox, Error> {
+        let dialer = launched.gate.dialer.clone();
         let passage = Passage::open(&plan, published, std::mem::take(&mut launched.gate))?;
         let output = output.map(|output| output.attach(&mut launched)).transpose()?;
         let stalls = plan.controls.get(&Control::MemoryStall) == Some(&Decision::Enforce);
@@ -251,6 +329,7 @@ impl SandboxBuilder {
             stdout: launched.stdout,
             stderr: launched.stderr,
             terminal: launched.terminal,
+            dialer,
             passage,
             output,
             output_told: false,

@@ -1,6 +1,7 @@
 //! One sandbox: start, talk, wait, signal, stop.
 
 mod builder;
+mod inside;
 mod memo;
 mod requests;
 mod update;
@@ -8,6 +9,7 @@ mod watch;
 
 pub(crate) use builder::Adopted;
 pub use builder::SandboxBuilder;
+pub use inside::Inside;
 pub use update::Consequence;
 
 use crate::control::Server;
@@ -17,9 +19,9 @@ use crate::events::{Events, News};
 use crate::network::Passage;
 use crate::output;
 use crate::platform::{
-    BoxFuture, Control, Ended, Enforcement, Event, Execution, Hits, HowEnded, InputPipe,
-    LaunchPlan, OomKill, OutputPipe, ProcessIdentity, Running, Signal, StdioSet, Terminal, Usage,
-    Wished, Witness,
+    BoxFuture, Control, Dialer, Ended, Enforcement, Event, Execution, Hits, HowEnded, InputPipe,
+    LaunchPlan, Limits, OomKill, OutputPipe, ProcessIdentity, Running, Signal, StdioSet, Terminal,
+    Usage, Wished, Witness,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -47,6 +49,8 @@ pub struct Sandbox {
     pub stderr: Option<OutputPipe>,
     /// Its terminal, if it got one.
     pub terminal: Option<Terminal>,
+    /// Connects to what listens in its own network, where that was asked for.
+    dialer: Option<Arc<dyn Dialer>>,
     /// What passes between its network and the host's, where that is filtered.
     passage: Option<Passage>,
     /// What it writes, where that is limited.
@@ -107,6 +111,16 @@ impl Sandbox {
     /// Process id of its first process, as the host counts: for people, never for signalling.
     pub fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// The limits that are in force for it.
+    pub fn limits(&self) -> &Limits {
+        &self.plan.limits
+    }
+
+    /// A way to what listens inside, and to what its program sees of the file system.
+    pub fn inside(&self) -> Inside {
+        Inside::of(self)
     }
 
     /// What is in force, from what was read back.

@@ -63,7 +63,8 @@ impl Sandbox {
                 let Some([stdin, stdout, stderr]) = streams else { return };
                 let (stdin, stdout, stderr) =
                     (Stdio::File(stdin), Stdio::File(stdout), Stdio::File(stderr));
-                let reached = self.exec(command, StdioSet { stdin, stdout, stderr });
+                let reached =
+                    self.exec(command, StdioSet { stdin, stdout, stderr, ..StdioSet::default() });
                 // Whoever asked may have gone, and with it the program goes.
                 return drop(reply.send(match reached {
                     Ok(entering) => Reply::Enters(entering),

@@ -1,18 +1,22 @@
 //! One program that is kept running: the smallest supervisor there is.
 
 use super::capture::{Capture, Captured};
-use super::gate::Gate;
+use super::dialogue::Notify;
+use super::gate::{Gate, Needed};
 use super::health::{HealthCheck, Look};
+use super::hook::Hooks;
 use super::journal::Journal;
 use super::lifecycle::{Event, Rules, Started};
 use super::news::News;
 use super::probe::{Probe, Purpose};
 use super::restart::Restart;
 use super::service::{Actor, Ask, Change, Launch, Request, Status};
-use super::stack::{Condition, Service};
+use super::sockets::ServiceSocket;
+use super::stack::Service;
+use super::violation::Measures;
 use crate::error::Error;
 use crate::logs::InstanceLog;
-use crate::platform::{Backend, Signal};
+use crate::platform::{Backend, Signal, Usage};
 use crate::policy::Policy;
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -88,6 +92,24 @@ impl ControllerBuilder {
     #[must_use]
     pub fn reload_signal(mut self, signal: Signal) -> Self {
         self.launch.reload_signal = signal;
+        self
+    }
+
+    /// What it says of itself, in the words of sd_notify(3): with [`Notify::heard`] it has started when it says so.
+    #[must_use]
+    pub fn notify(mut self, notify: Notify) -> Self {
+        self.launch.notify = notify;
+        if notify.heard {
+            self.rules.started = Started::Ready;
+        }
+        self.rules.tells_reload = notify.tells_reload;
+        self
+    }
+
+    /// One more socket that is bound for it, and stays so while it is started again (sd_listen_fds(3)).
+    #[must_use]
+    pub fn socket(mut self, socket: ServiceSocket) -> Self {
+        self.launch.sockets.push(socket);
         self
     }
 
@@ -171,6 +193,12 @@ impl Controller {
             backend: None,
             looks: Vec::new(),
             gate: Gate::default(),
+            hooks: Hooks::default(),
+            reload_command: Vec::new(),
+            on_violation: Measures::new(),
+            notify: Notify::default(),
+            sockets: Vec::new(),
+            on_demand: false,
         };
         ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }
     }
@@ -179,7 +207,7 @@ impl Controller {
     pub(super) fn of(
         name: &str,
         service: &Service,
-        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        needs: Vec<Needed>,
         capture: Capture,
         news: News,
         backend: Option<Arc<dyn Backend>>,
@@ -277,6 +305,11 @@ impl Controller {
         self.ask(Event::Restart).await
     }
 
+    /// Starts it anew if it runs, for what happened to another one of its group.
+    pub(super) async fn peer_restarted(&self, why: String) -> Result<(), Error> {
+        self.ask(Event::PeerRestarted(why)).await
+    }
+
     /// Has it read its settings anew.
     ///
     /// # Errors
@@ -315,6 +348,16 @@ impl Controller {
     /// When nothing of it runs, or as [`Self::wait_for`].
     pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
         self.request(Ask::Signal(signal)).await
+    }
+
+    /// What its present run uses; nothing where none runs.
+    ///
+    /// # Errors
+    /// When a source that the platform has can't be read, or as [`Self::wait_for`].
+    pub async fn usage(&self) -> Result<Option<Usage>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.request(Ask::Usage(reply)).await?;
+        answer.await.map_err(|_| gone())
     }
 
     /// Returns when it is taken in: what was true before needn't be any more.

@@ -1,7 +1,10 @@
 //! Looking at a program: what is looked with, and the looks at one run.
 
 use super::probe::{Probe, Purpose, Tally};
+use super::stack::ServiceProbe;
 use crate::platform::{BoxFuture, Bytes, Usage};
+use crate::sandbox::Inside;
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, timeout};
 
 /// What is known of a program when it is looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Vitals {
     /// How long it has run.
@@ -23,12 +26,14 @@ pub struct Vitals {
     pub memory: Option<Bytes>,
     /// Why the look before this one failed, if it did.
     pub last_error: Option<String>,
+    /// A way to what listens inside, and to its files.
+    pub inside: Inside,
 }
 
 impl Vitals {
     pub(super) fn new(uptime: Duration, usage: &Usage) -> Self {
         let cpu = usage.cpu.user.zip(usage.cpu.system).map(|(user, system)| user + system);
-        Self { uptime, cpu, memory: usage.memory.current, last_error: None }
+        Self { uptime, cpu, memory: usage.memory.current, ..Self::default() }
     }
 }
 
@@ -36,6 +41,16 @@ impl Vitals {
 pub trait HealthCheck: Send + Sync + Debug {
     /// Whether it is well, or why it isn't. Where it takes longer than the probe's timeout, it is dropped.
     fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>>;
+
+    /// What is run inside instead, and well as long as that exits with 0; then nothing is asked by [`Self::check`].
+    fn command(&self) -> Option<&[OsString]> {
+        None
+    }
+
+    /// Whether it connects to what listens inside ([`Inside::dial`]).
+    fn dials(&self) -> bool {
+        false
+    }
 }
 
 /// Well as long as somebody takes connections at this address.
@@ -66,6 +81,33 @@ impl HealthCheck for MemoryCheck {
     }
 }
 
+/// What the probes of a program say of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Health {
+    /// Nobody looks.
+    #[default]
+    Unknown,
+    /// Somebody looks, and not all of it is known yet.
+    Starting,
+    /// All that is looked for is well.
+    Healthy,
+    /// Something that is looked for isn't well.
+    Unhealthy,
+}
+
+impl Health {
+    /// As it is written everywhere.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 /// What a program is looked at with, for one purpose.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
@@ -74,11 +116,19 @@ pub(super) struct Look {
     pub(super) probe: Probe,
 }
 
+impl Look {
+    pub(super) fn of(purpose: Purpose, probe: &ServiceProbe) -> Self {
+        Self { purpose, check: Arc::new(probe.check.clone()), probe: probe.probe.clone() }
+    }
+}
+
 /// The looks at one run. They go with it: what still looks when this is dropped is broken off.
 #[derive(Debug)]
 pub(super) struct Looks {
     all: Vec<Looking>,
     working: JoinSet<Result<(), String>>,
+    /// What the last look said that failed.
+    trouble: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,6 +138,9 @@ struct Looking {
     turn: Turn,
     last_error: Option<String>,
 }
+
+/// Begins to run a command inside.
+pub(super) type Run<'a> = dyn FnMut(&[OsString]) -> BoxFuture<'static, Result<(), String>> + 'a;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +161,7 @@ impl Looks {
             turn: Turn::Nobody,
             last_error: None,
         };
-        Self { all: looks.iter().map(looking).collect(), working: JoinSet::new() }
+        Self { all: looks.iter().map(looking).collect(), working: JoinSet::new(), trouble: None }
     }
 
     /// Begins to look for a purpose.
@@ -137,7 +190,8 @@ impl Looks {
     }
 
     /// Looks for what it is time for, at a program of which this is known.
-    pub(super) fn look(&mut self, vitals: &Vitals) {
+    /// `run` begins to run what is run inside.
+    pub(super) fn look(&mut self, vitals: &Vitals, run: &mut Run<'_>) {
         let now = Instant::now();
         for one in &mut self.all {
             if !matches!(one.turn, Turn::Due(at) if at <= now) {
@@ -145,9 +199,11 @@ impl Looks {
             }
             let (check, patience) = (one.look.check.clone(), one.look.probe.timeout);
             let vitals = Vitals { last_error: one.last_error.clone(), ..vitals.clone() };
+            let inside = check.command().map(&mut *run);
             let working = self.working.spawn(async move {
+                let looking = inside.unwrap_or_else(|| check.check(&vitals));
                 let late = |_| Err(format!("no answer within {patience:?}"));
-                timeout(patience, check.check(&vitals)).await.unwrap_or_else(late)
+                timeout(patience, looking).await.unwrap_or_else(late)
             });
             one.turn = Turn::Working(working.id(), now);
         }
@@ -169,11 +225,25 @@ impl Looks {
         }
         let verdict = one.tally.count(&one.look.probe, result.is_ok());
         one.last_error = result.err();
+        if one.last_error.is_some() {
+            self.trouble.clone_from(&one.last_error);
+        }
         verdict.map(|verdict| (one.look.purpose, verdict))
     }
 
-    /// Why the last look for a purpose failed, if it did.
-    pub(super) fn error(&self, purpose: Purpose) -> Option<&str> {
-        self.all.iter().find(|one| one.look.purpose == purpose)?.last_error.as_deref()
+    /// What is known by now.
+    pub(super) fn health(&self) -> Health {
+        let verdicts = || self.all.iter().map(|one| one.tally.verdict());
+        match () {
+            () if self.all.is_empty() => Health::Unknown,
+            () if verdicts().any(|verdict| verdict == Some(false)) => Health::Unhealthy,
+            () if verdicts().any(|verdict| verdict.is_none()) => Health::Starting,
+            () => Health::Healthy,
+        }
+    }
+
+    /// What the last look said that failed.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 }

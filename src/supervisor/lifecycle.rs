@@ -152,6 +152,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether nothing of it is there, and nothing will come by itself.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.state.phase() == Phase::Resting
+    }
+
     /// Takes in what happened, and says what to do. `chance`, from 0 to 1, decides about the jitter of a delay.
     pub fn step(&mut self, rules: &Rules, event: Event, now: Moment, chance: f64) -> Vec<Action> {
         match event {
@@ -168,6 +173,11 @@ impl Lifecycle {
                 self.fail(Outcome::Dependency(name))
             }
             Event::DependencyFailed(_) => Vec::new(),
+            Event::PeerRestarted(why) if self.state.phase() == Phase::Live => {
+                self.end(rules, now, After::Again, &why)
+            }
+            Event::PeerRestarted(_) => Vec::new(),
+            Event::DependencyBack(name) => self.dependency_back(rules, &name, now),
             Event::Time => self.time(rules, now),
             Event::Of(generation, _) if generation != self.generation => Vec::new(),
             Event::Of(_, happening) => self.happen(rules, happening, now, chance),
@@ -261,6 +271,14 @@ impl Lifecycle {
                     self.after = After::Judge(None);
                     let deadline = Some(now.after(rules.grace));
                     self.enter(State::Stopping, deadline, "it ends by itself");
+                }
+                Vec::new()
+            }
+            Happening::Extended(time) => {
+                // Nobody gets less time by asking for more; what waits isn't its own doing.
+                if self.state.phase() == Phase::Live || self.state == State::Stopping {
+                    let later = now.after(time);
+                    self.deadline = self.deadline.map(|deadline| deadline.max(later));
                 }
                 Vec::new()
             }

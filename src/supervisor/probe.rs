@@ -50,6 +50,16 @@ pub enum Purpose {
     Liveness,
 }
 
+impl std::fmt::Display for Purpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Startup => "startup",
+            Self::Readiness => "readiness",
+            Self::Liveness => "liveness",
+        })
+    }
+}
+
 /// What was seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -59,6 +69,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// What it came to so far.
+    pub(super) fn verdict(&self) -> Option<bool> {
+        self.verdict
+    }
+
     /// Counts one look; the verdict where this changes it.
     pub(super) fn count(&mut self, probe: &Probe, success: bool) -> Option<bool> {
         let (run, threshold) = if success {

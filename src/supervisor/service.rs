@@ -4,29 +4,41 @@
 mod resumed;
 
 use super::capture::Capture;
+use super::dialogue::{Ear, Notify, Reload, Watchdog, heard};
 use super::diary::Diary;
-use super::gate::Gate;
-use super::health::{Look, Looks, Vitals};
+use super::fd_store::FdStore;
+use super::gate::{Gate, Needed};
+use super::health::{Health, Look, Looks, Vitals};
+use super::hook::{self, Hook, Hooks};
 use super::lifecycle::{Action, Event, Generation, Happening, Lifecycle, Rules, State};
 use super::news::{Counts, News};
+use super::notice::Notice;
 use super::outcome::Outcome;
 use super::probe::Purpose;
 use super::record::Run;
 use super::restart::Moment;
-use super::stack::{Condition, Service};
+use super::sockets::{ServiceSocket, Sockets};
+use super::stack::Service;
+use super::violation::{self, Measure, Measures, Trigger};
 use crate::error::Error;
+use crate::events::Events;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{Backend, BoxFuture, Signal, Stdio};
+use crate::platform::{
+    Backend, BoxFuture, ClockOffsets, Execution, Signal, Stdio, Usage, monotonic_clock,
+};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 /// Where a supervised program is, and why.
@@ -39,6 +51,8 @@ pub struct Status {
     pub why: String,
     /// Whether it can be used.
     pub ready: bool,
+    /// What its probes say.
+    pub health: Health,
     /// The number of its present or last run.
     pub generation: Generation,
     /// Starts since everything was well; 0 where nothing went wrong.
@@ -53,6 +67,8 @@ pub struct Status {
     pub since: Instant,
     /// What failed last of what was to be done with it, in one line.
     pub error: Option<String>,
+    /// What its present or last run said of itself last (`STATUS`, sd_notify(3)).
+    pub told: Option<String>,
     /// Whether it has failed, and is to take others with it.
     pub escalated: bool,
     /// How often it was started again, and how its runs came out, since it is supervised.
@@ -87,6 +103,12 @@ pub(super) struct Launch {
     pub(super) backend: Option<Arc<dyn Backend>>,
     pub(super) looks: Vec<Look>,
     pub(super) gate: Gate,
+    pub(super) hooks: Hooks,
+    pub(super) reload_command: Vec<OsString>,
+    pub(super) on_violation: Measures,
+    pub(super) notify: Notify,
+    pub(super) sockets: Vec<ServiceSocket>,
+    pub(super) on_demand: bool,
 }
 
 impl Launch {
@@ -94,7 +116,7 @@ impl Launch {
     pub(super) fn of(
         name: &str,
         service: &Service,
-        needs: Vec<(String, Condition, watch::Receiver<Status>)>,
+        needs: Vec<Needed>,
         backend: Option<Arc<dyn Backend>>,
     ) -> Self {
         Self {
@@ -104,13 +126,32 @@ impl Launch {
             stop_signal: service.stop_signal,
             reload_signal: service.reload_signal,
             backend,
-            looks: Vec::new(),
+            looks: service.probes.all().map(|(purpose, probe)| Look::of(purpose, probe)).collect(),
             gate: Gate(needs),
+            hooks: service.hooks.clone(),
+            reload_command: service.reload_command.clone(),
+            on_violation: service.on_violation.clone(),
+            notify: service.notify,
+            sockets: service.sockets.clone(),
+            on_demand: service.on_demand && !service.sockets.is_empty(),
         }
     }
 
-    fn start(&self, run: Option<&Run>) -> Result<Sandbox, Error> {
-        self.sandbox(run).start()
+    fn start(
+        &self,
+        run: Option<&Run>,
+        ear: Option<&Ear>,
+        passed: Vec<(String, File)>,
+    ) -> Result<Sandbox, Error> {
+        let mut builder = self.sandbox(run).pass(passed);
+        if let Some(socket) = ear.map(Ear::socket) {
+            builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
+        }
+        if let Some(period) = self.notify.watchdog {
+            let period = period.as_micros().to_string();
+            builder = builder.variable("WATCHDOG_USEC", period).pid_variable("WATCHDOG_PID");
+        }
+        builder.start()
     }
 
     /// Takes over a run of the supervisor before.
@@ -126,6 +167,17 @@ impl Launch {
         Run::new(id, self.policy.digest()).map_err(failed)
     }
 
+    /// What a hook runs in: a sandbox under the same policy, but for the ports that are the service's.
+    fn sandbox_of_hook(&self, hook: Hook, command: &[OsString]) -> Result<Sandbox, Error> {
+        let mut policy = self.policy.clone().env("STOCKADE_HOOK", hook.word());
+        if let Some(name) = &self.name {
+            policy = policy.env("STOCKADE_SERVICE", name);
+        }
+        policy.publish.clear();
+        let other = Self { policy, command: command.to_vec(), looks: Vec::new(), ..self.clone() };
+        other.sandbox(None).start()
+    }
+
     fn sandbox(&self, run: Option<&Run>) -> SandboxBuilder {
         let mut builder = Sandbox::builder(self.policy.clone()).command(self.command.clone());
         if let Some(name) = &self.name {
@@ -133,6 +185,9 @@ impl Launch {
         }
         if let Some(backend) = &self.backend {
             builder = builder.backend(backend.clone());
+        }
+        if self.looks.iter().any(|look| look.check.dials()) {
+            builder = builder.dialed();
         }
         if let Some(run) = run {
             builder = builder.id(run.id.clone()).lasting(run.token);
@@ -155,9 +210,26 @@ pub(super) struct Actor {
     diary: Option<Diary>,
     /// What is to be done first.
     first: Vec<Action>,
+    /// The hook that something waits for.
+    held: Option<(Held, BoxFuture<'static, Result<(), String>>)>,
+    /// The hooks that nothing waits for.
+    at_work: JoinSet<(&'static str, Result<(), String>)>,
+    /// What hooks were looked at for last.
+    seen: hook::Moment,
+    /// What happens to its sandbox, where something is done about that.
+    events: Option<Events>,
+    /// When each of that was told last.
+    told: BTreeMap<Trigger, Instant>,
     looks: Looks,
+    ear: Option<Ear>,
+    watchdog: Watchdog,
+    reload: Reload,
+    store: FdStore,
+    sockets: Sockets,
     /// The wait for what it depends on.
     waiting: Option<BoxFuture<'static, Event>>,
+    /// The wait for something that it depends on to come back.
+    back: Option<BoxFuture<'static, Event>>,
     /// Whether its last failure is to take others with it.
     escalates: bool,
     /// The moment from which the lifecycle counts.
@@ -180,6 +252,8 @@ pub(super) enum Ask {
     /// Send this to its program, and to nothing where none runs.
     Signal(Signal),
     Change(Box<Change>),
+    /// Tell what its present run uses; nothing where none runs.
+    Usage(oneshot::Sender<Option<Usage>>),
 }
 
 /// How it is kept running from now on.
@@ -192,6 +266,9 @@ pub(super) struct Change {
     /// Whether it is wanted though it wasn't, or the other way round.
     pub(super) enabled: Option<bool>,
 }
+
+/// Hooks of one service that run at once, beside one that something waits for.
+const MOST_HOOKS: usize = 8;
 
 /// Requests that may wait; more of them make who asks wait.
 const WAITING: usize = 16;
@@ -206,15 +283,13 @@ impl Actor {
         news: Option<News>,
     ) -> (Self, mpsc::Sender<Request>, watch::Receiver<Status>) {
         let (mut life, origin) = (Lifecycle::new(enabled), Instant::now());
-        let mut waiting: Option<BoxFuture<'static, Event>> = None;
-        if enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty() {
-            waiting = Some(Box::pin(launch.gate.clone().pass()));
-        }
+        let waits = enabled && !life.step(&rules, Event::Start, Moment::default(), 0.0).is_empty();
         let (sender, requests) = mpsc::channel(WAITING);
         let (status, told) = watch::channel(Status {
             state: life.state(),
             why: life.why().to_owned(),
             ready: false,
+            health: Health::Unknown,
             generation: life.generation(),
             attempts: 0,
             last: None,
@@ -222,12 +297,14 @@ impl Actor {
             pid: None,
             since: origin,
             error: None,
+            told: None,
             escalated: false,
             counts: Counts::default(),
         });
         let looks = Looks::new(&[]);
         let run = None;
-        let actor = Self {
+        let seen = hook::Moment::of(&life, false);
+        let mut actor = Self {
             life,
             rules,
             launch,
@@ -237,23 +314,59 @@ impl Actor {
             run,
             diary: None,
             first: Vec::new(),
+            held: None,
+            at_work: JoinSet::new(),
+            seen,
+            events: None,
+            told: BTreeMap::new(),
             looks,
-            waiting,
+            ear: None,
+            watchdog: Watchdog::default(),
+            reload: Reload::default(),
+            store: FdStore::default(),
+            sockets: Sockets::default(),
+            waiting: None,
+            back: None,
             escalates: false,
             origin,
             requests,
             status,
         };
+        if waits {
+            actor.waiting = Some(actor.wait_to_start());
+        }
         (actor, sender, told)
     }
 
+    /// Waits for what it depends on, and where it is started on demand for somebody who wants something of it.
+    fn wait_to_start(&mut self) -> BoxFuture<'static, Event> {
+        let gate = self.launch.gate.clone();
+        if !self.launch.on_demand {
+            return Box::pin(gate.pass());
+        }
+        let bound = self.sockets.bind(&self.launch.sockets).and_then(|()| self.sockets.handed());
+        // What can't be bound is told by the start, which tries it again.
+        let files = bound.unwrap_or_default().into_iter().map(|(_, file)| file).collect();
+        Box::pin(async move {
+            let event = gate.pass().await;
+            if event == Event::DependenciesMet {
+                Sockets::wanted(files).await;
+            }
+            event
+        })
+    }
+
     pub(super) async fn act(mut self) {
-        for action in std::mem::take(&mut self.first) {
-            if let Some(event) = self.carry_out(action).await {
-                self.take_in(event).await;
+        // What was taken over isn't new.
+        self.seen = hook::Moment::of(&self.life, self.run.is_some());
+        if let Some(run) = self.run.as_mut().filter(|_| !self.launch.on_violation.is_empty()) {
+            match run.events() {
+                Ok(events) => self.events = Some(events),
+                Err(error) => self.failed(&error),
             }
         }
-        self.direct_looks();
+        let first = std::mem::take(&mut self.first);
+        self.begin(first).await;
         self.tell();
         self.announce();
         loop {
@@ -274,8 +387,34 @@ impl Actor {
                     self.waiting = None;
                     self.take_in(event).await;
                 }
+                done = released(&mut self.held) => self.go_on(done).await,
+                Some(done) = self.at_work.join_next(), if !self.at_work.is_empty() => {
+                    if let Ok((what, Err(why))) = done {
+                        self.tell_error(format!("`{what}` {why}"));
+                    }
+                }
+                event = happened(&mut self.events) => match event {
+                    Some(event) => self.violated(&event).await,
+                    None => self.events = None,
+                },
+                event = passed(&mut self.back) => {
+                    self.back = None;
+                    self.take_in(event).await;
+                }
+                () = self.launch.gate.changed() => self.refresh(),
+                (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
+                () = due(self.watchdog.due()) => self.miss_watchdog().await,
                 () = due(to_look) => self.look(),
                 verdict = self.looks.looked() => {
+                    self.tell_trouble();
+                    let before = self.status.borrow().health;
+                    let now = self.looks.health();
+                    if now == Health::Unhealthy
+                        && before != now
+                        && let Some(work) = self.hook(Hook::OnUnhealthy)
+                    {
+                        self.work(Hook::OnUnhealthy.word(), work);
+                    }
                     if let Some((purpose, well)) = verdict {
                         self.hear(purpose, well).await;
                     }
@@ -290,6 +429,9 @@ impl Actor {
                 if let Some(diary) = &mut self.diary {
                     diary.hear(&event);
                 }
+                if self.life.state() == State::Unknown && event != Event::Reset {
+                    self.look_again().await;
+                }
                 self.take_in(event).await;
             }
             Ask::Signal(signal) => {
@@ -298,8 +440,23 @@ impl Actor {
                 return self.run.as_mut().ok_or_else(nothing)?.signal(signal);
             }
             Ask::Change(change) => self.change(*change).await,
+            Ask::Usage(reply) => {
+                let usage = self.run.as_mut().map(Sandbox::usage).transpose()?;
+                // Who asked may no longer want to know.
+                reply.send(usage).unwrap_or_default();
+            }
         }
         Ok(())
+    }
+
+    /// Does what is to be done though nothing has happened.
+    async fn begin(&mut self, actions: Vec<Action>) {
+        for action in self.write_down(actions) {
+            if let Some(event) = self.carry_out(action).await {
+                self.take_in(event).await;
+            }
+        }
+        self.direct_looks();
     }
 
     /// From now on, or from its next run on, it is another one.
@@ -318,12 +475,59 @@ impl Actor {
             None => {}
         }
         if self.life.state() == State::Pending {
-            self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+            self.waiting = Some(self.wait_to_start());
         }
+    }
+
+    /// It says something of itself.
+    async fn take_notice(&mut self, notice: Notice, files: Vec<OwnedFd>) {
+        // Whoever waits until all that was said is taken in sees descriptors closed with this (`BARRIER`).
+        match notice.store {
+            Some(store) => self.store.take(store, files, self.launch.notify.fdstore_max),
+            None => drop(files),
+        }
+        let errno = notice.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string());
+        if let Some(told) = notice.status.or(errno) {
+            self.status.send_modify(|status| status.told = Some(told));
+        }
+        let now = Instant::now();
+        if let Some(period) = notice.watchdog {
+            self.watchdog.change(period, now);
+        } else if notice.alive && self.watchdog.due().is_some() {
+            self.watchdog.fed(now);
+        }
+        if notice.reloading {
+            self.reload.begun(notice.monotonic);
+        }
+        // One that reloads and was asked to is ready only with what it was asked to read.
+        let ready = notice.ready && !notice.reloading && self.reload.has_begun();
+        let happened = [
+            notice.extend.map(Happening::Extended),
+            notice.reloading.then_some(Happening::Reloading),
+            ready.then_some(Happening::Ready),
+            notice.stopping.then_some(Happening::Stopping),
+            notice.dead.then_some(Happening::WatchdogMissed),
+        ];
+        for happening in happened.into_iter().flatten() {
+            self.take_in(Event::Of(self.life.generation(), happening)).await;
+        }
+        self.tell();
+    }
+
+    async fn miss_watchdog(&mut self) {
+        self.watchdog.direct(false, Instant::now());
+        let missed = Happening::WatchdogMissed;
+        self.take_in(Event::Of(self.life.generation(), missed)).await;
     }
 
     /// Nothing of the run is left.
     async fn is_over(&mut self, report: Result<ExitReport, Error>) {
+        // What it said before counts before its end. Nobody is left to say more.
+        if let Some(ear) = self.ear.take() {
+            while let Some((notice, files)) = ear.last_words() {
+                self.take_notice(notice, files).await;
+            }
+        }
         // Where nobody can say how it ended, what may be left of it goes with this.
         if let Some(run) = &mut self.run {
             run.detach(false);
@@ -342,7 +546,146 @@ impl Actor {
             }
         };
         self.status.send_modify(|status| status.counts.ended(&outcome));
-        self.take_in(Event::Of(self.life.generation(), Happening::Ended(outcome))).await;
+        let hook = self.alone(Hook::PostStop);
+        self.hold(Held::End(outcome), hook).await;
+    }
+
+    /// Goes on with this when a hook is done; at once where there is none.
+    async fn hold(&mut self, held: Held, hook: Option<BoxFuture<'static, Result<(), String>>>) {
+        match hook {
+            Some(hook) => self.held = Some((held, hook)),
+            None => self.go_on((held, Ok(()))).await,
+        }
+    }
+
+    /// What something waited for is done.
+    async fn go_on(&mut self, (held, done): (Held, Result<(), String>)) {
+        self.held = None;
+        let generation = self.life.generation();
+        if let (Held::Ask | Held::End(_), Err(why)) = (&held, &done) {
+            self.tell_error(format!("`hooks.{}` {why}", held.hook().word()));
+        }
+        let happening = match (held, done) {
+            (Held::Launch, Ok(())) => self.start(),
+            (Held::Launch, Err(why)) => Happening::NotLaunched(format!("`hooks.pre_start` {why}")),
+            (Held::End(outcome), _) => Happening::Ended(outcome),
+            (Held::Ask, _) => return self.ask_to_end(),
+        };
+        self.take_in(Event::Of(generation, happening)).await;
+    }
+
+    fn ask_to_end(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        // What it stands still for, by itself or by somebody else, mustn't keep it from hearing.
+        let asked = run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue));
+        if let Err(error) = asked {
+            // It is killed when its time is over.
+            self.failed(&error);
+        }
+    }
+
+    /// A hook in a sandbox of its own; `None` where there is nothing to run.
+    fn alone(&self, hook: Hook) -> Option<BoxFuture<'static, Result<(), String>>> {
+        let command = self.launch.hooks.commands.get(&hook)?;
+        let patience = self.launch.hooks.timeout;
+        Some(match self.launch.sandbox_of_hook(hook, command) {
+            Ok(mut sandbox) => {
+                let generation = self.life.generation();
+                self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
+                self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
+                Box::pin(hook::alone(sandbox, patience))
+            }
+            Err(error) => {
+                Box::pin(async move { Err(format!("wasn't launched: {}", error.chain())) })
+            }
+        })
+    }
+
+    /// A command inside of what runs; what it writes goes there.
+    fn inside(
+        &mut self,
+        command: &[OsString],
+        capture: Option<Capture>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let (patience, generation) = (self.launch.hooks.timeout, self.life.generation());
+        let entering = match &mut self.run {
+            Some(run) => run.exec(command, hook::streams(capture.is_some())),
+            None => Err(Error::asked("nothing of it runs", "")),
+        };
+        let tell = move |execution: &mut Execution| {
+            if let Some(capture) = capture {
+                capture.attach(Stream::Output, generation, execution.stdout.take());
+                capture.attach(Stream::Error, generation, execution.stderr.take());
+            }
+        };
+        match entering {
+            Ok(entering) => Box::pin(hook::inside(entering, tell, patience)),
+            Err(error) => {
+                Box::pin(async move { Err(format!("wasn't launched: {}", error.chain())) })
+            }
+        }
+    }
+
+    /// A hook of this kind, where it belongs.
+    fn hook(&mut self, hook: Hook) -> Option<BoxFuture<'static, Result<(), String>>> {
+        if !hook.is_inside() {
+            return self.alone(hook);
+        }
+        let command = self.launch.hooks.commands.get(&hook)?.clone();
+        Some(self.inside(&command, Some(self.capture.clone())))
+    }
+
+    /// Has something run that nothing waits for.
+    fn work(&mut self, what: &'static str, work: BoxFuture<'static, Result<(), String>>) {
+        if self.at_work.len() >= MOST_HOOKS {
+            return self.tell_error(format!("`{what}` wasn't run: {MOST_HOOKS} hooks aren't done"));
+        }
+        self.at_work.spawn(async move { (what, work.await) });
+    }
+
+    /// Runs the hooks for what has happened.
+    fn run_hooks(&mut self) {
+        let now = hook::Moment::of(&self.life, self.run.is_some());
+        for hook in hook::due(std::mem::replace(&mut self.seen, now), now) {
+            if let Some(work) = self.hook(hook) {
+                self.work(hook.word(), work);
+            }
+        }
+    }
+
+    /// It came to a limit.
+    async fn violated(&mut self, event: &crate::Event) {
+        let Some(trigger) = Trigger::of(event) else { return };
+        let Some(measure) = self.launch.on_violation.get(&trigger).copied() else { return };
+        let now = Instant::now();
+        if let Measure::Act(reaction) = measure {
+            self.tell_error(trigger.told().to_owned());
+            let happening = Happening::Exceeded(trigger.control(), reaction);
+            return self.take_in(Event::Of(self.life.generation(), happening)).await;
+        }
+        if self.told.get(&trigger).is_some_and(|told| now < *told + violation::PAUSE) {
+            return;
+        }
+        self.told.insert(trigger, now);
+        let mut told = trigger.told().to_owned();
+        if measure == Measure::Throttle
+            && let Some(run) = &mut self.run
+        {
+            let mut limits = run.limits().clone();
+            limits.cpu = violation::throttled(limits.cpu);
+            match run.update(&limits) {
+                Ok(()) => told += "; its CPU time is halved",
+                Err(error) => told += &format!("; its CPU time can't be halved: {}", error.chain()),
+            }
+        }
+        self.tell_error(told);
+        if measure == Measure::Alert {
+            self.announce();
+        }
+    }
+
+    fn tell_error(&self, error: String) {
+        self.status.send_modify(|status| status.error = Some(error));
     }
 
     /// Looks at the program where it is time to.
@@ -350,13 +693,28 @@ impl Actor {
         let Some(run) = &mut self.run else { return };
         let usage = run.usage();
         let uptime = self.status.borrow().since.elapsed();
-        match usage {
-            Ok(usage) => self.looks.look(&Vitals::new(uptime, &usage)),
+        let inside = run.inside();
+        let vitals = match usage {
+            Ok(usage) => Vitals { inside, ..Vitals::new(uptime, &usage) },
             Err(error) => {
-                self.looks.look(&Vitals { uptime, ..Vitals::default() });
                 self.failed(&error);
+                Vitals { uptime, inside, ..Vitals::default() }
             }
-        }
+        };
+        let mut looks = std::mem::replace(&mut self.looks, Looks::new(&[]));
+        // What a probe writes is nobody's.
+        looks.look(&vitals, &mut |command| self.inside(command, None));
+        self.looks = looks;
+    }
+
+    /// What the last look said that failed, where that is new.
+    fn tell_trouble(&self) {
+        let Some(trouble) = self.looks.trouble() else { return };
+        self.status.send_if_modified(|status| {
+            let is_new = status.error.as_deref() != Some(trouble);
+            status.error = Some(trouble.to_owned());
+            is_new
+        });
     }
 
     /// A probe has changed its mind.
@@ -367,11 +725,8 @@ impl Actor {
             (Purpose::Readiness, ready) => Happening::Readiness(ready),
             (Purpose::Liveness, false) => Happening::LivenessFailed,
             // That it lives needs no saying.
-            (Purpose::Liveness, true) => return,
+            (Purpose::Liveness, true) => return self.tell(),
         };
-        if let Some(error) = self.looks.error(purpose).filter(|_| !well).map(str::to_owned) {
-            self.status.send_modify(|status| status.error = Some(error));
-        }
         self.take_in(Event::Of(self.life.generation(), happening)).await;
     }
 
@@ -382,6 +737,7 @@ impl Actor {
             State::Running | State::Reloading => (false, true),
             _ => (false, false),
         };
+        self.watchdog.direct(runs, Instant::now());
         for (purpose, wanted) in
             [(Purpose::Startup, starts), (Purpose::Readiness, runs), (Purpose::Liveness, runs)]
         {
@@ -394,6 +750,7 @@ impl Actor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Moment(self.origin.elapsed());
+            let before = (self.life.state(), self.life.generation());
             let actions = self.life.step(&self.rules, event, now, chance());
             let actions = self.write_down(actions);
             for action in actions {
@@ -401,9 +758,26 @@ impl Actor {
                     events.push_back(event);
                 }
             }
+            if matches!(self.held, Some((Held::Launch, _))) && self.life.state() != State::Starting
+            {
+                self.held = None;
+                let why = "it was asked to end before that".to_owned();
+                let never = Happening::NotLaunched(why);
+                events.push_back(Event::Of(self.life.generation(), never));
+            }
+            self.run_hooks();
             self.direct_looks();
             if self.life.state() != State::Pending {
                 self.waiting = None;
+            }
+            let comes = matches!(self.life.state(), State::Starting | State::Failed);
+            if comes && before != (self.life.state(), self.life.generation()) {
+                self.back = self.launch.gate.clone().comes_back();
+            }
+            // What it doesn't come back to is kept for nobody.
+            if self.life.is_at_rest() {
+                self.store.clear();
+                self.sockets.close();
             }
             self.tell();
         }
@@ -416,26 +790,48 @@ impl Actor {
                 if let Some(next) = self.next.take() {
                     (self.rules, self.launch) = next;
                 }
-                self.waiting = Some(Box::pin(self.launch.gate.clone().pass()));
+                self.waiting = Some(self.wait_to_start());
                 return None;
             }
             (Action::Launch(generation), _) => {
                 self.escalates = false;
                 let life = &self.life;
                 self.status.send_modify(|status| status.counts.launched(life));
-                return Some(Event::Of(generation, self.start()));
+                let Some(hook) = self.alone(Hook::PreStart) else {
+                    return Some(Event::Of(generation, self.start()));
+                };
+                self.held = Some((Held::Launch, hook));
+                return None;
             }
             (Action::Escalate, _) => {
                 self.escalates = true;
                 Ok(())
             }
             (_, None) => Ok(()),
-            // What it stands still for, by itself or by somebody else, mustn't keep it from hearing.
-            (Action::Ask, Some(run)) => {
-                run.signal(self.launch.stop_signal).and_then(|()| run.signal(Signal::Continue))
+            (Action::Ask, Some(_)) => {
+                match self.hook(Hook::PreStop) {
+                    Some(hook) => self.held = Some((Held::Ask, hook)),
+                    None => self.ask_to_end(),
+                }
+                return None;
             }
             (Action::Kill, Some(run)) => run.kill(),
-            (Action::Reload, Some(run)) => run.signal(self.launch.reload_signal),
+            (Action::Reload, Some(run)) => {
+                if self.launch.notify.tells_reload {
+                    // With another clock inside it can't be compared, and any reload is taken for this one.
+                    let same_clock = self.launch.policy.clock == ClockOffsets::default();
+                    let now = if same_clock { monotonic_clock() } else { Duration::ZERO };
+                    self.reload.ask(now);
+                }
+                if self.launch.reload_command.is_empty() {
+                    run.signal(self.launch.reload_signal)
+                } else {
+                    let command = self.launch.reload_command.clone();
+                    let work = self.inside(&command, Some(self.capture.clone()));
+                    self.work("reload.command", work);
+                    return None;
+                }
+            }
             (Action::Freeze, Some(run)) => run.pause().await,
             (Action::Thaw, Some(run)) => run.resume().await,
         };
@@ -477,13 +873,66 @@ impl Actor {
             },
             None => None,
         };
-        match self.launch.start(run) {
-            Ok(sandbox) => {
+        let run = run.cloned();
+        self.status.send_modify(|status| status.told = None);
+        let started = self.launched(run.as_ref()).and_then(|(mut sandbox, ear)| {
+            // What is to be done at its limits must be heard of, or it doesn't run.
+            let events = (!self.launch.on_violation.is_empty()).then(|| sandbox.events());
+            Ok((sandbox, ear, events.transpose()?))
+        });
+        match started {
+            Ok((sandbox, ear, events)) => {
                 self.supervise(sandbox);
+                (self.events, self.told) = (events, BTreeMap::new());
+                self.ear = ear;
+                self.watchdog = Watchdog::new(self.launch.notify.watchdog);
+                self.reload = Reload::default();
                 Happening::Launched
             }
             Err(error) => Happening::NotLaunched(error.chain()),
         }
+    }
+
+    /// Why it is where it is, with what it says itself and what of that is others' doing.
+    fn why(&self, told: Option<&str>) -> String {
+        let why = self.life.why();
+        match (self.life.state(), told) {
+            (State::Pending, _) => match self.launch.gate.told() {
+                waits if !waits.is_empty() => waits,
+                _ if self.launch.on_demand => "waits for somebody to connect".to_owned(),
+                _ => why.to_owned(),
+            },
+            (State::Running, told) => {
+                let lost = Some(self.launch.gate.lost()).filter(|lost| !lost.is_empty());
+                let lost = lost.map(|lost| format!("; {lost}")).unwrap_or_default();
+                let says = told.map(|told| format!("; it says: {told}")).unwrap_or_default();
+                format!("{why}{lost}{says}")
+            }
+            (_, Some(told)) if self.life.is_live() => format!("{why}; it says: {told}"),
+            _ => why.to_owned(),
+        }
+    }
+
+    /// Something that it depends on has changed, which may be why it is where it is.
+    fn refresh(&self) {
+        self.status.send_if_modified(|status| {
+            let why = self.why(status.told.as_deref());
+            let stale = status.why != why;
+            status.why = why;
+            stale
+        });
+    }
+
+    fn launched(&mut self, run: Option<&Run>) -> Result<(Sandbox, Option<Ear>), Error> {
+        let ear = match self.launch.notify.needs_socket() {
+            true => Some(Ear::open(&new_id(self.launch.name.as_deref(), None))?),
+            false => None,
+        };
+        self.sockets.bind(&self.launch.sockets)?;
+        let mut passed = self.sockets.handed()?;
+        let failed = |error| Error::io("failed to pass on what it stored", error);
+        passed.extend(self.store.handed().map_err(failed)?);
+        Ok((self.launch.start(run, ear.as_ref(), passed)?, ear))
     }
 
     /// From now on this is its run.
@@ -519,11 +968,8 @@ impl Actor {
             }
             status.state = life.state();
             status.escalated = escalates && life.state() == State::Failed;
-            let waits = match life.state() {
-                State::Pending => self.launch.gate.told(),
-                _ => String::new(),
-            };
-            if waits.is_empty() { life.why() } else { &waits }.clone_into(&mut status.why);
+            status.why = self.why(status.told.as_deref());
+            status.health = self.looks.health();
             status.ready = life.is_ready();
             status.generation = life.generation();
             status.attempts = life.attempts();
@@ -541,6 +987,50 @@ impl Actor {
         if let Some(news) = &self.news {
             news.tell(self.status.borrow().clone());
         }
+    }
+}
+
+/// What waits for a hook.
+#[derive(Debug)]
+enum Held {
+    /// Its launch.
+    Launch,
+    /// That it is asked to end.
+    Ask,
+    /// That it has ended, so.
+    End(Outcome),
+}
+
+impl Held {
+    fn hook(&self) -> Hook {
+        match self {
+            Self::Launch => Hook::PreStart,
+            Self::Ask => Hook::PreStop,
+            Self::End(_) => Hook::PostStop,
+        }
+    }
+}
+
+/// What waits for a hook, and what that came to; never where nothing waits. Dropping the future loses nothing.
+async fn released(
+    held: &mut Option<(Held, BoxFuture<'static, Result<(), String>>)>,
+) -> (Held, Result<(), String>) {
+    let done = match held {
+        Some((_, hook)) => hook.await,
+        None => std::future::pending().await,
+    };
+    // It is there, or nothing would have come of it.
+    match held.take() {
+        Some((held, _)) => (held, done),
+        None => std::future::pending().await,
+    }
+}
+
+/// What happens to a sandbox; never where nobody listens. Dropping the future loses nothing.
+async fn happened(events: &mut Option<Events>) -> Option<crate::Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,18 +2,20 @@
 
 use super::capture::Capture;
 use super::controller::{Controller, KEPT};
+use super::gate::Needed;
+use super::group;
 use super::journal::Journal;
 use super::lines::{Line, Lines, Teller, lines};
 use super::news::{Board, Notices};
 use super::orphans;
 use super::service::{Change, Launch, Status};
-use super::stack::{Condition, Difference, Service, Stack};
+use super::stack::{Difference, Service, Stack};
 use crate::error::Error;
 use crate::logs::{Driver, InstanceLog, Logs};
 use crate::platform::Backend;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Keeps the services of a stack running: each in its own sandbox, after what it depends on.
@@ -28,24 +30,42 @@ pub struct Supervisor {
     lines: mpsc::Sender<Line>,
     board: Board,
     team: Mutex<Team>,
+    /// What follows from groups.
+    watch: Mutex<JoinSet<()>>,
     /// Held by whoever puts another stack into force: one after the other.
     applying: tokio::sync::Mutex<()>,
+}
+
+/// How many of a service there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replicas {
+    /// So many there shall be.
+    pub desired: usize,
+    /// Of so many something runs.
+    pub running: usize,
+    /// So many can be used.
+    pub ready: usize,
 }
 
 /// What is in force.
 #[derive(Clone, Debug)]
 struct Team {
+    /// As it was given.
+    written: Arc<Stack>,
+    /// With the instances of each service in its place.
     stack: Arc<Stack>,
     services: BTreeMap<String, Controller>,
 }
 
 /// What a service needs, and where that can be seen.
-type Needs = Vec<(String, Condition, watch::Receiver<Status>)>;
+type Needs = Vec<Needed>;
 
 impl Team {
     fn needs(&self, service: &Service) -> Needs {
-        let needs = service.depends_on.iter().filter_map(|(needed, condition)| {
-            Some((needed.clone(), *condition, self.services.get(needed)?.watch()))
+        let needs = service.depends_on.iter().filter_map(|(name, need)| {
+            let status = self.services.get(name)?.watch();
+            Some(Needed { name: name.clone(), need: *need, status })
         });
         needs.collect()
     }
@@ -93,7 +113,7 @@ impl Supervisor {
         journal: Option<Journal>,
         backend: Option<&Arc<dyn Backend>>,
     ) -> Result<(Self, Lines), Error> {
-        let opened = open_logs(Some(&logs), stack, |_| true)?;
+        let opened = open_logs(Some(&logs), &stack.expanded(), |_| true)?;
         let started = Self::begin(stack, backend, journal.clone(), Some(logs), opened);
         if let Some(journal) = journal {
             orphans::end(&journal, backend);
@@ -109,7 +129,9 @@ impl Supervisor {
         mut opened: BTreeMap<String, InstanceLog>,
     ) -> (Self, Lines) {
         let (sender, lines) = lines();
-        let team = Team { stack: Arc::new(stack.clone()), services: BTreeMap::new() };
+        let written = Arc::new(stack.clone());
+        let stack = Arc::new(stack.expanded());
+        let team = Team { written, stack: stack.clone(), services: BTreeMap::new() };
         let supervisor = Self {
             backend: backend.cloned(),
             journal,
@@ -117,6 +139,7 @@ impl Supervisor {
             lines: sender,
             board: Board::default(),
             team: Mutex::new(team),
+            watch: Mutex::default(),
             applying: tokio::sync::Mutex::default(),
         };
         for name in stack.order() {
@@ -124,7 +147,14 @@ impl Supervisor {
                 supervisor.add(name, service, opened.remove(name));
             }
         }
+        supervisor.watch_groups();
         (supervisor, lines)
+    }
+
+    fn watch_groups(&self) {
+        let team = self.team().clone();
+        let watch = group::watch(&team.stack.groups, &team.services);
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
     }
 
     /// Begins to keep one running; what it needs is there already.
@@ -148,7 +178,53 @@ impl Supervisor {
         self.team().services.get(name).cloned()
     }
 
-    /// The stack that is in force.
+    /// The stack that is in force, as it was given: a service that runs several times stands in it once.
+    pub fn written(&self) -> Arc<Stack> {
+        self.team().written.clone()
+    }
+
+    /// Where a service is as a whole.
+    ///
+    /// # Errors
+    /// When the stack has no service of this name.
+    pub fn replicas(&self, name: &str) -> Result<Replicas, Error> {
+        let team = self.team();
+        if !team.written.services.contains_key(name) {
+            return Err(Error::asked(format!("there is no service `{name}`"), ""));
+        }
+        let names = team.written.instances(name);
+        let mut replicas = Replicas { desired: names.len(), running: 0, ready: 0 };
+        for controller in names.iter().filter_map(|name| team.services.get(name)) {
+            let status = controller.status();
+            replicas.running += usize::from(status.pid.is_some());
+            replicas.ready += usize::from(status.ready);
+        }
+        Ok(replicas)
+    }
+
+    /// Has a service run so many times. Instances that are too many are stopped, the highest numbers first; it returns when
+    /// nothing of them is left.
+    ///
+    /// # Errors
+    /// When the stack has no such service or says nothing of its `replicas`, or as [`Self::apply`].
+    pub async fn scale(&self, name: &str, replicas: u32) -> Result<Vec<Difference>, Error> {
+        let mut stack = Stack::clone(&self.written());
+        let service = stack.services.get_mut(name);
+        let Some(service) = service else {
+            return Err(Error::asked(format!("there is no service `{name}`"), ""));
+        };
+        if service.replicas.is_none() {
+            let hint = format!("write `replicas = 1` for `{name}` into the stack file");
+            return Err(Error::asked(format!("`{name}` isn't one that runs several times"), hint));
+        }
+        service.replicas = Some(replicas);
+        if let Some(why) = service.cannot_be(replicas) {
+            return Err(Error::asked(format!("`{name}` can't run {replicas} times: {why}"), ""));
+        }
+        self.apply(stack).await
+    }
+
+    /// The stack that is in force, with the instances of services that run several times in their place.
     pub fn stack(&self) -> Arc<Stack> {
         self.team().stack.clone()
     }
@@ -158,6 +234,11 @@ impl Supervisor {
         self.board.listen()
     }
 
+    /// What putting another stack into force would change.
+    pub fn differences(&self, written: &Stack) -> Vec<Difference> {
+        self.stack().differences(&written.expanded())
+    }
+
     /// Puts another stack into force, and tells what that changed. What is the same in both goes on undisturbed; what isn't in
     /// the new one any more is stopped, each service after those that depend on it; returns when that is done. What has changed
     /// is started again where it must be.
@@ -165,8 +246,9 @@ impl Supervisor {
     /// # Errors
     /// When the log of a new one can't be opened: nothing is changed then. Else as [`Controller::wait_for`], or when the journal can't
     /// be written.
-    pub async fn apply(&self, stack: Stack) -> Result<Vec<Difference>, Error> {
+    pub async fn apply(&self, written: Stack) -> Result<Vec<Difference>, Error> {
         let _one_after_the_other = self.applying.lock().await;
+        let stack = written.expanded();
         let is_new = |name: &str| self.service(name).is_none();
         let mut opened = open_logs(self.logs.as_ref(), &stack, is_new)?;
         let differences = self.stack().differences(&stack);
@@ -179,7 +261,7 @@ impl Supervisor {
         {
             let mut team = self.team();
             team.services.retain(|name, _| stack.services.contains_key(name));
-            team.stack = Arc::new(stack.clone());
+            (team.written, team.stack) = (Arc::new(written), Arc::new(stack.clone()));
         }
         for name in stack.order() {
             let difference = differences.iter().find(|it| it.service == name);
@@ -203,6 +285,7 @@ impl Supervisor {
                 }
             }
         }
+        self.watch_groups();
         Ok(differences)
     }
 
@@ -295,7 +378,9 @@ fn open_logs(
     let services = stack.services.iter().filter(|(name, _)| wants(name));
     for (name, service) in services.filter(|(_, it)| it.logging.driver != Driver::None) {
         if let Some(logs) = logs {
-            opened.insert(name.clone(), logs.instance(name, name, &service.logging)?);
+            // An instance is its service's, and a name without a dot is both.
+            let of = name.split_once('.').map_or(name.as_str(), |(service, _)| service);
+            opened.insert(name.clone(), logs.instance(of, name, &service.logging)?);
         }
     }
     Ok(opened)
@@ -358,6 +443,82 @@ mod tests {
         let again = |status: &Status| status.ready && status.generation.0 == 2;
         supervisor.service("new-command").unwrap().wait_for(again).await.unwrap();
         assert_eq!(fake.launched().len(), launched + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_runs_as_often_as_it_is_said_and_who_needs_it_needs_all_of_it() {
+        let text = [
+            service("web", "replicas = 2"),
+            service("once", ""),
+            service("needs", "depends_on = [\"web\"]"),
+        ];
+        let (supervisor, fake) = team(&text.concat());
+        let ready = |name: &str| {
+            let controller = supervisor.service(name).unwrap();
+            async move { controller.ready().await.unwrap() }
+        };
+        ready("needs").await;
+        assert_eq!(supervisor.names(), ["needs", "once", "web.1", "web.2"]);
+        let instance = |run: &crate::platform::fake::FakeHandle| {
+            let its =
+                |(name, _): &&(std::ffi::OsString, std::ffi::OsString)| name == "STOCKADE_INSTANCE";
+            run.plan
+                .environment
+                .iter()
+                .find(its)
+                .map(|(_, number)| number.to_string_lossy().into_owned())
+        };
+        let instances: Vec<String> = fake.launched().iter().filter_map(instance).collect();
+        assert_eq!(instances, ["1", "2"]);
+        supervisor.scale("web", 3).await.unwrap();
+        ready("web.3").await;
+        let all = Replicas { desired: 3, running: 3, ready: 3 };
+        assert_eq!(supervisor.replicas("web").unwrap(), all);
+        // The others have gone on.
+        assert_eq!(fake.launched().len(), 5);
+        let scaling = supervisor.scale("web", 1);
+        let ending = async {
+            for run in fake.launched() {
+                run.end(Ended::new(HowEnded::Exited(0)));
+            }
+        };
+        let (scaled, ()) = tokio::join!(scaling, ending);
+        scaled.unwrap();
+        assert_eq!(supervisor.names(), ["needs", "once", "web.1"]);
+        assert_eq!(supervisor.replicas("web").unwrap().desired, 1);
+        let error = supervisor.scale("once", 2).await.unwrap_err();
+        assert_eq!(error.to_string(), "`once` isn't one that runs several times");
+        assert!(supervisor.scale("none", 2).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_of_a_group_are_started_again_together_by_its_strategy() {
+        for (strategy, runs) in
+            [("one_for_one", [1, 2, 1]), ("rest_for_one", [1, 2, 2]), ("one_for_all", [2, 2, 2])]
+        {
+            let services = ["a", "b", "c"].map(|name| service(name, "stop.grace_period = \"0s\""));
+            let group =
+                format!("[groups.g]\nstrategy = \"{strategy}\"\nmembers = [\"a\", \"b\", \"c\"]");
+            let (supervisor, fake) = team(&(services.concat() + &group));
+            for name in supervisor.names() {
+                supervisor.service(&name).unwrap().ready().await.unwrap();
+            }
+            let b = fake.launched().into_iter().find(|run| run.plan.id.starts_with("b-")).unwrap();
+            b.end(Ended::new(HowEnded::Exited(1)));
+            for (name, runs) in ["a", "b", "c"].iter().zip(runs) {
+                let service = supervisor.service(name).unwrap();
+                let is = |status: &Status| status.ready && status.generation.0 == runs;
+                let waiting = service.wait_for(is);
+                tokio::time::timeout(std::time::Duration::from_secs(60), waiting)
+                    .await
+                    .unwrap_or_else(|_| panic!("{strategy}: {name}: {:?}", service.status()))
+                    .unwrap();
+            }
+            // It was trouble once, and the others' start wasn't.
+            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            let total: u64 = runs.iter().sum::<u64>();
+            assert_eq!(fake.launched().len() as u64, total, "{strategy}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -188,6 +188,15 @@ fn applying_a_stack_changes_only_what_has_changed() {
 }
 
 #[test]
+fn instances_of_a_service_are_services_of_their_own() {
+    let daemon = Daemon::new(&steady("web", "replicas = 2"));
+    daemon.said(&["wait", "web.1", "web.2"]);
+    assert_eq!(daemon.said(&["stop", "web.2"]), "web.2: inactive: asked to stop\n");
+    assert_eq!(daemon.said(&["config", "apply", "--dry-run"]), "nothing would change\n");
+    daemon.said(&["down"]);
+}
+
+#[test]
 fn sandboxes_are_asked_as_before_where_no_service_has_their_name() {
     let scene = Scene::new();
     let mut started = support::Started::new(scene.command(

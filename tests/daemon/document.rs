@@ -225,6 +225,7 @@ fn beginning(daemon: &Daemon, place: &str) -> (u16, String) {
 fn figures_are_as_prometheus_wants_them() {
     let stack = [
         steady("web", "depends_on = [\"job\"]\nenabled = false"),
+        steady("runs", ""),
         service(
             "job",
             "exit 3",
@@ -233,6 +234,7 @@ fn figures_are_as_prometheus_wants_them() {
     ];
     let daemon = Daemon::new(&stack.concat());
     daemon.said(&["wait", "--for", "stopped", "job"]);
+    daemon.said(&["wait", "runs"]);
     let (status, text) = daemon.request("GET", "/metrics", "");
     assert_eq!(status, 200);
     for line in [
@@ -243,6 +245,11 @@ fn figures_are_as_prometheus_wants_them() {
     ] {
         assert!(text.lines().any(|told| told == line), "{line}\n{text}");
     }
+    // What it uses is known wherever processes can be counted.
+    assert!(
+        text.contains("stockade_cpu_usage_seconds_total{service=\"runs\",mode=\"user\"} "),
+        "{text}"
+    );
     lint(&text);
     promtool(&text);
     daemon.said(&["down"]);

@@ -105,6 +105,30 @@ fn the_stream_begins_with_how_it_is_and_goes_on_with_each_change() {
 }
 
 #[test]
+fn what_services_write_comes_line_by_line_and_goes_on() {
+    let line = "trap 'echo heard' USR1; trap exit TERM; echo one; echo two >&2; while :; do sleep 0.02; done";
+    let daemon = Daemon::new(&[service("web", line, ""), steady("other", "")].concat());
+    daemon.said(&["wait", "web", "other"]);
+    let mut stream = daemon.connect();
+    stream.write_all(b"GET /v1/logs?service=web&follow=yes HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut next = || -> Value {
+        let line = lines.find(|line| line.starts_with('{')).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    let mut first = [next(), next()].map(|it| format!("{} {}", it["stream"], it["text"]));
+    first.sort_unstable();
+    assert_eq!(first, ["\"stderr\" \"two\"", "\"stdout\" \"one\""]);
+    daemon.request("POST", "/v1/services/web/signal", "{\"signal\":\"USR1\"}");
+    let heard = next();
+    assert_eq!((&heard["service"], &heard["text"]), (&"web".into(), &"heard".into()));
+    let (status, body) = daemon.request("GET", "/v1/logs?stream=stderr&since=1h", "");
+    assert_eq!((status, body.lines().count()), (200, 1), "{body}");
+    assert_eq!(daemon.request("GET", "/v1/logs?service=other", "").1, "");
+    daemon.said(&["down"]);
+}
+
+#[test]
 fn whoever_asks_for_something_stands_in_the_audit_log() {
     let scene = support::Scene::new();
     let log = scene.at("audit.jsonl");
@@ -179,6 +203,17 @@ fn strangers_are_refused_and_others_may_do_what_their_role_allows() {
     assert_eq!(code, Some(125));
     assert!(told.contains("this takes the role `operate`, and user 61001 has `read`"), "{told}");
     assert_eq!(ask(61_002, &["stop", "web"]), (Some(0), String::new()));
+    // One user can't have all connections that there are.
+    let many = format!(
+        "import socket\nall = []\nfor _ in range(40):\n    s = socket.socket(socket.AF_UNIX)\n    \
+         s.connect({:?})\n    all.append(s)\nanswered = 0\nfor s in all:\n    try:\n        \
+         s.sendall(b'GET /live HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n        \
+         answered += s.recv(100).startswith(b'HTTP/1.1 204')\n    except OSError:\n        pass\nprint(answered)",
+        daemon.scene.at("api.sock")
+    );
+    let mut command = std::process::Command::new(support::PYTHON);
+    let output = command.args(["-c", &many]).uid(61_001).gid(61_001).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "32\n", "{output:?}");
     let (code, told) = ask(61_002, &["down"]);
     assert_eq!(code, Some(125));
     assert!(told.contains("this takes the role `admin`"), "{told}");

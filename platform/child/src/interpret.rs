@@ -70,6 +70,7 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
     let at = |text| script.at(text);
     match op {
         Op::Enter { process, namespaces } => sys::enter(process, namespaces),
+        Op::ReserveDescriptors { count } => reserve(script.control, count),
         Op::OwnQuotaView => sys::unshare(u64::from(libc::CLONE_NEWCGROUP.cast_unsigned())),
         Op::PrivateMounts if script.classic => classic::private_mounts(),
         Op::PrivateMounts => private_mounts(),
@@ -159,9 +160,19 @@ fn one(script: &Script<'_>, op: Op, state: &mut State<'_>) -> Result<()> {
         Op::AccessRules { handled_fs, handled_net, scoped, reading, writing, size } => {
             access_rules(script, [handled_fs, handled_net, scoped], [reading, writing], size)
         }
-        Op::CloseDescriptors => sys::close_range(3, u32::MAX, true),
+        Op::CloseDescriptors { first } => sys::close_range(first, u32::MAX, true),
         Op::SyscallFilter { plain, told } => listener::install(script, plain, told, state.listener),
     }
+}
+
+/// What is open there already is the starter's, and nothing that is needed here.
+fn reserve(control: i32, count: u32) -> Result<()> {
+    for number in (3..).take(count as usize) {
+        if !sys::is_open(number) {
+            sys::duplicate(control, number)?;
+        }
+    }
+    Ok(())
 }
 
 fn private_mounts() -> Result<()> {

@@ -25,6 +25,11 @@ pub enum Op {
         /// `CLONE_NEW*`.
         namespaces: u64,
     },
+    /// Takes so many descriptors from 3 on, so that nothing else is opened there: the program's own are moved there later.
+    ReserveDescriptors {
+        /// How many.
+        count: u32,
+    },
     /// Leaves the starter's quota group view: a cgroup namespace rooted where the process stands.
     OwnQuotaView,
     /// Makes later mounts invisible outside and outside ones invisible here.
@@ -160,7 +165,7 @@ pub enum Op {
     NewSession,
     /// Starts a process group of its own and makes it the terminal's foreground group.
     ForegroundGroup,
-    /// Moves a descriptor to 0, 1 or 2.
+    /// Moves a descriptor to where the program is to have it: 0, 1, 2, or one of those reserved.
     Stdio {
         /// From.
         from: i32,
@@ -214,8 +219,11 @@ pub enum Op {
         /// Size of the structure that this kernel's version knows.
         size: u32,
     },
-    /// Marks every descriptor from 3 up to be closed at exec.
-    CloseDescriptors,
+    /// Marks every descriptor from here up to be closed at exec.
+    CloseDescriptors {
+        /// 3, or after those that the program is to have.
+        first: u32,
+    },
     /// Installs the filter with the number `told`, which asks the starter where it denies; where the kernel doesn't let it
     /// ask, or there is none, the one with the number `plain`, which answers the same by itself.
     SyscallFilter {

@@ -398,6 +398,12 @@ pub(crate) fn duplicate(from: i32, to: i32) -> Result<()> {
     unsafe { call(Sysno::dup3, [int(from), int(to), 0, 0, 0, 0]) }.map(drop)
 }
 
+/// Whether a descriptor is open.
+pub(crate) fn is_open(fd: i32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { call(Sysno::fcntl, [int(fd), int(libc::F_GETFD), 0, 0, 0, 0]) }.is_ok()
+}
+
 /// How a descriptor was opened (fcntl(2), `F_GETFL`).
 pub(crate) fn status_flags(fd: i32) -> Result<i32> {
     // SAFETY: no pointers.

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stockade_child::Message;
 
@@ -216,27 +217,25 @@ fn take_over(attended: Attended, door: Door, plan: &LaunchPlan) -> Result<Adopte
     let io = |error: std::io::Error| {
         PlatformError::system(format!("failed to take over `{}`", plan.id), error)
     };
-    let [output, errors, memo, filter] = handed.kept;
-    let memo = File::from(memo.ok_or_else(|| system(Errno::PROTO))?);
-    let lasting = Lasting { door, memo };
+    let [output, errors, memo, filter, walls, heard] = handed.kept;
+    let file = |fd: Option<OwnedFd>| fd.map(File::from).ok_or_else(|| system(Errno::PROTO));
+    let lasting = Lasting { door, memo: file(memo)?, heard: file(heard)? };
+    let walls = lasting::contents(&file(walls)?).and_then(|bytes| lasting::walls::read(&bytes));
+    let walls = walls.map_err(io)?;
     let memo = lasting.memo().map_err(io)?;
     let pipe = |fd: Option<OwnedFd>| fd.map(|fd| OutputPipe::new(fd.into())).transpose();
     let (stdout, stderr) = (pipe(output).map_err(io)?, pipe(errors).map_err(io)?);
     let filter = filter.map(|fd| lasting::filter(&File::from(fd))).transpose().map_err(io)?;
-    let cgroup = match &identity.group {
-        Some(path) => Some(Cgroup::again(path, plan)?),
-        None => None,
-    };
     let dialer = handed.sockets.map(dialer::Sockets::new).transpose()?;
     let gate = Gate {
         proxy: handed.proxy.map(Into::into),
-        dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
+        dialer: dialer.map(|dialer| Arc::new(dialer) as Arc<dyn Dialer>),
     };
     let age = age_of(identity.started);
     let listener = handed.listener.zip(filter);
     let program = handed.program;
-    let taken = Taken { identity, pidfd, control, listener, program, age, lasting };
-    let running = LinuxRunning::again(taken, plan, cgroup)?;
+    let taken = Taken { identity, pidfd, control, listener, program, age, lasting, walls };
+    let running = LinuxRunning::again(taken, plan)?;
     Ok(Adopted { running: Box::new(running), stdout, stderr, gate, memo, age })
 }
 
@@ -333,7 +332,7 @@ mod tests {
     async fn what_was_left_goes_on_and_its_output_and_its_end_are_told_once_more() {
         let backend = LinuxBackend::new();
         let plan = lasting(
-            "echo one; trap 'echo two; exit 7' TERM; while :; do sleep 0.02; done",
+            "trap 'echo two; exit 7' TERM; echo one; while :; do sleep 0.02; done",
             "goes-on",
         );
         let Launched { mut running, mut stdout, .. } =
@@ -351,6 +350,14 @@ mod tests {
         drop(adopted);
         let mut adopted = taken(backend.adopt(&plan, Some(&identity)).unwrap());
         assert_eq!(adopted.memo, b"a note");
+        // Another program gets in as it did before.
+        let mut another = plan.clone();
+        another.command = ["/bin/sh", "-c", "hostname"].map(Into::into).to_vec();
+        let entering = adopted.running.exec(&another, StdioSet::piped()).unwrap();
+        let mut execution = entering.await.unwrap();
+        let mut said = String::new();
+        execution.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "inside\n");
         let told = Arc::new(Mutex::new(None));
         let heard = told.clone();
         adopted.running.witness(Witness::new(move |how| *heard.lock().unwrap() = Some(how)));
@@ -417,5 +424,41 @@ mod tests {
         // A number of a process that lives, with another start: a stranger's, which nobody touches.
         let other = ProcessIdentity { pid: std::process::id(), ..identity };
         assert!(matches!(backend.adopt(&plan, Some(&other)).unwrap(), Adoption::Gone));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_denied_call_that_the_starter_before_had_in_hand_fails_instead_of_waiting_for_ever() {
+        let backend = LinuxBackend::new();
+        if backend.support(crate::Probe::Quick).of(crate::Control::Syscalls)
+            != crate::Availability::Enforced
+        {
+            println!("\nSKIP: seccomp: there is none here");
+            return;
+        }
+        let mut plan = lasting("unshare -U true; echo $?", "in-hand");
+        plan.controls.insert(crate::Control::Syscalls, crate::Decision::Enforce);
+        let all = crate::syscall_names().map(str::to_owned);
+        plan.syscalls.allow = all.filter(|name| name != "unshare").collect();
+        let identity = left(&backend, &plan);
+        {
+            let door = Door::of(&plan.id).unwrap();
+            let token = plan.lasting.unwrap();
+            let Ok(mut attended) = attend(&door, token, Some(&identity), &plan) else {
+                panic!("it is there");
+            };
+            let listener = attended.handed.listener.take().unwrap();
+            let heard = File::from(attended.handed.kept[5].take().unwrap());
+            // What the task that answers does, up to where it dies.
+            let id = super::super::listener::take_one(listener.as_fd()).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&heard, &(id - 1).to_ne_bytes(), 0).unwrap();
+        }
+        let mut adopted = taken(backend.adopt(&plan, Some(&identity)).unwrap());
+        let mut text = String::new();
+        adopted.stdout.as_mut().unwrap().read_to_string(&mut text).await.unwrap();
+        assert_eq!(adopted.running.wait().await.unwrap().how, HowEnded::Exited(0));
+        assert_ne!(text, "0\n");
+        let mut told = String::new();
+        adopted.stderr.unwrap().read_to_string(&mut told).await.unwrap();
+        assert!(told.contains("Function not implemented"), "{told}");
     }
 }

@@ -5,6 +5,9 @@
 //! locks on its cgroup, its ids, its disk limits and its kept changes. It listens at a socket that stands under the sandbox's
 //! id in a directory of the user's alone. That nobody listens there any more is how its end is known.
 
+pub(crate) mod walls;
+
+use super::prepare::Prepared;
 use super::script::OwnedScript;
 use crate::{PlatformError, RuntimeDir, Token};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,8 +21,9 @@ use std::os::unix::fs::FileExt;
 /// Below the runtime directory.
 const DIRECTORY: &str = "lasting";
 
-/// What is handed over, in [`stockade_child::Lasting::handed`]: standard output and error, the memo, the filter.
-pub(crate) const HANDED: usize = 4;
+/// What is handed over, in [`stockade_child::Lasting::handed`]: standard output and error, the memo, the filter, the walls, and
+/// which denied call was heard last.
+pub(crate) const HANDED: usize = 6;
 
 /// The name of a door. Dropping it changes nothing: only the end of the sandbox takes it away.
 #[derive(Debug)]
@@ -91,6 +95,7 @@ pub(crate) struct Luggage {
     listening: OwnedFd,
     token: Token,
     memo: File,
+    heard: File,
     handed: Vec<Option<OwnedFd>>,
     held: Vec<OwnedFd>,
 }
@@ -100,6 +105,7 @@ pub(crate) struct Luggage {
 pub(crate) struct Lasting {
     pub(crate) door: Door,
     pub(crate) memo: File,
+    pub(crate) heard: File,
 }
 
 impl Luggage {
@@ -111,7 +117,7 @@ impl Luggage {
         id: &str,
         token: Token,
         streams: [Option<BorrowedFd<'_>>; 2],
-        filter: Option<&[libc::sock_filter]>,
+        prepared: &Prepared,
         locks: &[BorrowedFd<'_>],
     ) -> Result<Self, PlatformError> {
         let failed = |error: Errno| {
@@ -122,12 +128,24 @@ impl Luggage {
         let copy = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(failed);
         let [output, errors] = streams.map(|stream| stream.map(copy).transpose());
         let memo = memory("stockade-memo").map_err(failed)?;
-        let filter = filter.map(sealed).transpose().map_err(failed)?;
-        let handed = vec![output?, errors?, Some(copy(memo.as_fd())?), filter];
+        let heard = memory("stockade-heard").map_err(failed)?;
+        let filter = prepared.script.filters.first().map(|filter| instructions(filter));
+        let filter = filter.map(|bytes| sealed("stockade-filter", &bytes));
+        let walls = walls::written(&prepared.ids, prepared.rules.as_ref())
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
+            .and_then(|bytes| sealed("stockade-walls", &bytes));
+        let handed = vec![
+            output?,
+            errors?,
+            Some(copy(memo.as_fd())?),
+            filter.transpose().map_err(failed)?,
+            Some(walls.map_err(failed)?),
+            Some(copy(heard.as_fd())?),
+        ];
         let held = locks.iter().map(|fd| copy(*fd)).collect::<Result<_, _>>()?;
         let door = Door::of(id)?;
         let listening = door.hang().map_err(failed)?;
-        Ok(Self { door, listening, token, memo, handed, held })
+        Ok(Self { door, listening, token, memo, heard, handed, held })
     }
 
     /// Has the first process keep it.
@@ -143,7 +161,7 @@ impl Luggage {
 
     /// Leaves it to the first process, which has its own descriptors by now.
     pub(crate) fn leave(self) -> Lasting {
-        Lasting { door: self.door, memo: self.memo }
+        Lasting { door: self.door, memo: self.memo, heard: self.heard }
     }
 
     /// Nobody took it: the launch has failed.
@@ -187,22 +205,27 @@ fn memory(name: &str) -> Result<File, Errno> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?.into())
 }
 
+/// What nobody changes any more: also the next starter is to find what was true at the launch.
+fn sealed(name: &str, bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut file = memory(name)?;
+    file.write_all(bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, all)?;
+    Ok(file.into())
+}
+
 /// The filter that is in force, for whoever answers for it next: the policy may be another by then.
-fn sealed(filter: &[libc::sock_filter]) -> Result<OwnedFd, Errno> {
-    let mut file = memory("stockade-filter")?;
+fn instructions(filter: &[libc::sock_filter]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(filter.len() * 8);
     for instruction in filter {
         bytes.extend(instruction.code.to_ne_bytes());
         bytes.extend([instruction.jt, instruction.jf]);
         bytes.extend(instruction.k.to_ne_bytes());
     }
-    file.write_all(&bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, all)?;
-    Ok(file.into())
+    bytes
 }
 
-/// The filter back from what [`sealed`] wrote.
+/// The filter back from what [`instructions`] wrote.
 pub(crate) fn filter(file: &File) -> io::Result<Box<[libc::sock_filter]>> {
     let bytes = contents(file)?;
     let instruction = |bytes: &[u8]| match *bytes {
@@ -225,7 +248,7 @@ mod tests {
     #[test]
     fn a_filter_comes_back_as_it_was_and_cannot_be_changed() {
         let one = libc::sock_filter { code: 6, jt: 1, jf: 2, k: 0x7fff_0001 };
-        let fd = sealed(&[one, one]).unwrap();
+        let fd = sealed("test", &instructions(&[one, one])).unwrap();
         let mut file = File::from(fd);
         let back = filter(&file).unwrap();
         assert_eq!(back.len(), 2);
@@ -240,7 +263,8 @@ mod tests {
                 .unwrap(),
             id: String::new(),
         };
-        let lasting = Lasting { door, memo: memory("test").unwrap() };
+        let lasting =
+            Lasting { door, memo: memory("test").unwrap(), heard: memory("test").unwrap() };
         lasting.remember(b"a long one").unwrap();
         lasting.remember(b"short").unwrap();
         assert_eq!(lasting.memo().unwrap(), b"short");

@@ -33,6 +33,7 @@ mod spawn;
 mod streams;
 mod text;
 mod view;
+mod window;
 
 use crate::{Adoption, ProcessIdentity};
 use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
@@ -42,12 +43,12 @@ use identity::{Caller, Ids};
 use kept::Kept;
 use lasting::Luggage;
 use prepare::{Prepared, Walls};
-use running::LinuxRunning;
+use running::{Asked, LinuxRunning};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use spawn::Untold;
 use std::ffi::OsStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use streams::Streams;
 
 /// The programs that filter system calls under a policy, as the kernel takes them: for those who look at or measure them.
@@ -116,6 +117,7 @@ impl Backend for LinuxBackend {
         let caller = Caller::find();
         let (ids, claim) = Ids::take(plan, &caller)?;
         let mut prepared = Prepared::new(plan, &caller, ids, kept.as_mut())?;
+        let is_given_sockets = !stdio.passed.is_empty();
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
         self.sweep();
@@ -157,14 +159,24 @@ impl Backend for LinuxBackend {
         let dialer = sockets.map(dialer::Sockets::new).transpose()?;
         let gate = Gate {
             proxy: proxy.map(Into::into),
-            dialer: dialer.map(|dialer| Box::new(dialer) as Box<dyn Dialer>),
+            dialer: dialer.map(|dialer| Arc::new(dialer) as Arc<dyn Dialer>),
         };
         let filter = std::mem::take(&mut prepared.script.filters).into_iter().next();
-        let asked = (filter, prepared.sight);
+        let found = u32::try_from(spawned.program).ok();
         let walls = Walls { ids: prepared.ids, rules: prepared.rules };
+        let heard = lasting.as_ref().map(|lasting| lasting.heard.try_clone()).transpose();
+        let heard = heard.map_err(|error| {
+            PlatformError::system("failed to keep what tells of denied system calls", error)
+        })?;
+        let asked = Asked { filter, sight: prepared.sight, heard };
         let mut running = LinuxRunning::new(spawned, plan, cgroup, disk, enforcement, asked)?;
         running.hold(claim, kept);
         running.know(walls);
+        // Its environment says whom the descriptors are for.
+        if is_given_sockets && plan.program_pid().is_some_and(|pid| Some(pid) != found) {
+            let message = "the program has another process id than it was told";
+            return Err(PlatformError::invalid(message));
+        }
         if let Some(lasting) = lasting {
             running.outlive(lasting)?;
         }
@@ -202,8 +214,7 @@ fn luggage(
         ));
     }
     let locks: Vec<BorrowedFd<'_>> = locks.iter().flatten().copied().collect();
-    let filter = prepared.script.filters.first().map(|filter| &**filter);
-    let luggage = Luggage::pack(&plan.id, token, streams.read_ends(), filter, &locks)?;
+    let luggage = Luggage::pack(&plan.id, token, streams.read_ends(), prepared, &locks)?;
     luggage.add_to(&mut prepared.script);
     Ok(Some(luggage))
 }

@@ -48,6 +48,23 @@ pub(crate) struct Walls {
     pub(crate) rules: Option<(u32, AccessRules)>,
 }
 
+impl Walls {
+    /// Decides again what was decided when a sandbox was launched that this process has taken over. Paths that the host has
+    /// only since then aren't there inside, and no program gets in while that is so.
+    ///
+    /// # Errors
+    /// When a path of the plan can't be looked at any more.
+    pub(crate) fn again(plan: &LaunchPlan) -> Result<Self, PlatformError> {
+        let caller = Caller::find();
+        let mut prepared = Prepared::empty(plan, &caller, Ids::unclaimed(plan, &caller)?);
+        let standing = prepared.standing(plan, &caller);
+        let mut view = View::resolve(&filesystem(plan), standing)?;
+        view.add_secrets(&plan.secrets)?;
+        prepared.access_rules(plan, &view)?;
+        Ok(Self { ids: prepared.ids, rules: prepared.rules })
+    }
+}
+
 /// What a policy leaves of memory for one process where the whole tree's can only be watched: room above the limit, so
 /// that it's the watch that ends the sandbox, and not so much that the host suffers between two looks.
 const WATCHED_ROOM: u64 = 64 << 20;
@@ -134,6 +151,13 @@ impl Prepared {
         Ok(prepared)
     }
 
+    fn standing(&self, plan: &LaunchPlan, caller: &Caller) -> Standing {
+        Standing {
+            is_caller: !caller.privileged,
+            has_power: self.ids.user == 0 || !plan.capabilities.keep.is_empty(),
+        }
+    }
+
     fn held(&mut self, control: Control, how: &str) {
         self.enforcement.push(Enforcement::new(control, State::Enforced, how));
     }
@@ -174,19 +198,15 @@ impl Prepared {
             self.script.setup.push(Op::LoopbackUp);
             // In the host's network the proxy would be anybody's.
             self.script.setup.extend(plan.proxy.map(|port| Op::Listen { port }));
-            if !plan.publish.is_empty() {
+            if !plan.publish.is_empty() || plan.dialed {
                 if !plan.init {
-                    let message =
-                        "without an init nobody inside can make sockets for published ports";
+                    let message = "without an init nobody inside can make sockets for published ports and probes";
                     return Err(PlatformError::invalid(message));
                 }
                 self.script.setup.push(Op::OfferSockets);
             }
         }
-        let standing = Standing {
-            is_caller: !caller.privileged,
-            has_power: self.ids.user == 0 || !plan.capabilities.keep.is_empty(),
-        };
+        let standing = self.standing(plan, caller);
         let mut view = View::resolve(&filesystem(plan), standing)?;
         view.add_secrets(&plan.secrets)?;
         let mut ownership = Ownership::new(&self.ids);
@@ -420,7 +440,7 @@ impl Prepared {
             self.held(Control::NoNewPrivileges, "PR_SET_NO_NEW_PRIVS");
         }
         ops.extend(rules);
-        ops.push(Op::CloseDescriptors);
+        ops.push(Op::CloseDescriptors { first: 3 });
         if enforced(plan, Control::Descriptors) {
             self.held(Control::Descriptors, "close_range at exec");
         }

@@ -12,10 +12,11 @@ use super::processes::{Sampler, first_child, started_at};
 use super::spawn::{self, Spawned, Untold};
 use super::streams::Streams;
 use super::view::Sight;
+use super::window::Window;
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Execution, Hits, HowEnded,
     LaunchPlan, NetworkUsage, OomKill, PlatformError, Process, ProcessIdentity, Running, Signal,
-    StdioSet, Usage, Watcher, Wishes, Witness,
+    StdioSet, Usage, View, Watcher, Wishes, Witness,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -48,6 +49,16 @@ pub(crate) struct Taken {
     pub(crate) program: i32,
     pub(crate) age: Duration,
     pub(crate) lasting: Lasting,
+    pub(crate) walls: Walls,
+}
+
+/// What is needed to answer denied calls.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) filter: Option<Box<[libc::sock_filter]>>,
+    pub(crate) sight: Option<Sight>,
+    /// Where it is noted which call was heard last, for a next starter.
+    pub(crate) heard: Option<File>,
 }
 
 /// A started sandbox on Linux.
@@ -106,7 +117,7 @@ impl LinuxRunning {
         cgroup: Option<Cgroup>,
         disk: Option<DiskQuota>,
         enforcement: Vec<Enforcement>,
-        (filter, sight): (Option<Box<[libc::sock_filter]>>, Option<Sight>),
+        Asked { filter, sight, heard }: Asked,
     ) -> Result<Self, PlatformError> {
         let register = |fd: OwnedFd| {
             // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
@@ -127,7 +138,8 @@ impl LinuxRunning {
             let program = Program { inner, pid: spawned.program };
             let wishes = plan.watch.then(|| wishes.clone());
             let looks = (wishes, sight);
-            Listener::start(listener, filter, &plan.syscalls, program, denials.clone(), looks)
+            let denials = denials.clone();
+            Listener::start(listener, filter, &plan.syscalls, program, denials, looks, heard)
         });
         let own_network = plan.controls.get(&Control::Network) == Some(&Decision::Enforce)
             && plan.network.is_own();
@@ -170,12 +182,8 @@ impl LinuxRunning {
     ///
     /// # Errors
     /// As [`Self::new`]; the sandbox goes on then.
-    pub(crate) fn again(
-        taken: Taken,
-        plan: &LaunchPlan,
-        cgroup: Option<Cgroup>,
-    ) -> Result<Self, PlatformError> {
-        let Taken { identity, pidfd, control, listener, program, age, lasting } = taken;
+    pub(crate) fn again(taken: Taken, plan: &LaunchPlan) -> Result<Self, PlatformError> {
+        let Taken { identity, pidfd, control, listener, program, age, lasting, walls } = taken;
         let (listener, filter) = match listener {
             Some((listener, filter)) => (Ok(listener), Some(filter)),
             None => (Err(Untold::NotAsked), None),
@@ -190,8 +198,19 @@ impl LinuxRunning {
             started: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
             moved: None,
         };
-        let mut running = Self::new(spawned, plan, cgroup, None, Vec::new(), (filter, None))?;
+        let heard = lasting.heard.try_clone().map_err(|error| {
+            PlatformError::system("failed to keep what tells of denied system calls", error)
+        })?;
+        let asked = Asked { filter, sight: None, heard: Some(heard) };
+        let mut running = Self::new(spawned, plan, None, None, Vec::new(), asked)?;
+        running.walls = Some(walls);
+        // Until everything is here, it isn't to end for what fails.
+        running.detached = true;
+        if let Some(group) = &identity.group {
+            running.cgroup = Some(Cgroup::again(group, plan)?);
+        }
         running.outliving = Some(Outliving { lasting, identity });
+        running.detached = false;
         Ok(running)
     }
 
@@ -435,8 +454,11 @@ impl Running for LinuxRunning {
         if self.reaped.is_some() || self.has_ended() {
             return Err(PlatformError::invalid("the sandbox has ended"));
         }
-        let unknown = || PlatformError::invalid("what its walls are made of isn't known any more");
-        let walls = self.walls.as_ref().ok_or_else(unknown)?;
+        let walls = match &mut self.walls {
+            Some(walls) => walls,
+            // It was taken over.
+            none => none.insert(Walls::again(plan)?),
+        };
         if plan.controls.get(&Control::Processes) != Some(&Decision::Enforce)
             && self.cgroup.is_none()
         {
@@ -578,6 +600,12 @@ impl Running for LinuxRunning {
 
     fn wishes(&self) -> Arc<Wishes> {
         self.wishes.clone()
+    }
+
+    fn view(&self) -> Option<Arc<dyn View>> {
+        // Where it can't be kept, it can't be looked at either.
+        let pidfd = rustix::io::fcntl_dupfd_cloexec(self.pidfd.get_ref(), 3).ok()?;
+        Some(Arc::new(Window::new(pidfd, self.pid, self.init)))
     }
 
     fn enforcement(&self) -> &[Enforcement] {

@@ -40,6 +40,8 @@ pub(crate) struct OwnedScript {
     pub(crate) lasting: Option<OwnedLasting>,
     /// Descriptors that operations use; open until the child has its copies.
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// How many of the program's descriptors from 3 on are passed to it.
+    pub(crate) passed: u32,
     argv: Vec<Text>,
     envp: Vec<Text>,
     text: Vec<u8>,
@@ -95,6 +97,20 @@ impl OwnedScript {
         self.text.extend_from_slice(bytes);
         self.text.push(0);
         Ok((offset, len))
+    }
+
+    /// Keeps the numbers from 3 on free for so many descriptors that the program gets, and open at its execution.
+    pub(crate) fn pass(&mut self, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.passed = count;
+        self.setup.insert(0, Op::ReserveDescriptors { count });
+        for op in &mut self.program {
+            if let Op::CloseDescriptors { first } = op {
+                *first = count.saturating_add(3);
+            }
+        }
     }
 
     /// Sets arguments and environment.
@@ -279,6 +295,7 @@ impl OwnedScript {
     fn op(&self, op: &Op) -> String {
         match *op {
             Op::Enter { .. } => "enter the sandbox".into(),
+            Op::ReserveDescriptors { count } => format!("keep {count} descriptors free"),
             Op::OwnQuotaView => "hide the host's cgroup tree".into(),
             Op::PrivateMounts => "make mounts private".into(),
             Op::ClockOffsets(text) => {
@@ -328,7 +345,7 @@ impl OwnedScript {
             Op::Terminal { .. } => "open a terminal".into(),
             Op::NewSession => "start a session".into(),
             Op::ForegroundGroup => "take the terminal's foreground".into(),
-            Op::Stdio { from, to } => format!("make descriptor {from} standard stream {to}"),
+            Op::Stdio { from, to } => format!("make descriptor {from} the program's {to}"),
             Op::ResourceLimit { resource, soft, hard } => {
                 format!("set {} to {soft} (hard {hard})", resource_name(resource))
             }
@@ -351,7 +368,7 @@ impl OwnedScript {
                 let (files, ports) = (self.access.len(), self.ports.len());
                 format!("restrict files and TCP ports with Landlock ({files} and {ports} rules)")
             }
-            Op::CloseDescriptors => "close descriptors from 3 up".into(),
+            Op::CloseDescriptors { first } => format!("close descriptors from {first} up"),
             Op::SyscallFilter { plain, told } => {
                 let filter = self.filters.get(plain as usize).map_or(0, |filter| filter.len());
                 let told = if told.is_some() { ", denials told" } else { "" };

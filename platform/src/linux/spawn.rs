@@ -142,6 +142,12 @@ pub(crate) fn spawn(
         None,
     )
     .map_err(|error| PlatformError::system("failed to make a control socket", error))?;
+    // Out of the way of what the program is to have. No other copy may stay here: it would hide the child's end.
+    let first = i32::try_from(prepared.script.passed).map_or(i32::MAX, |count| count + 3);
+    let moved = rustix::io::fcntl_dupfd_cloexec(&theirs, first)
+        .map_err(|error| PlatformError::system("failed to make a control socket", error))?;
+    drop(theirs);
+    let theirs = moved;
     let started = Instant::now();
     let Cloned { pid, pidfd, moved } =
         clone_into(prepared, cgroup, [theirs.as_raw_fd(), ours.as_raw_fd()], stockade_child::run)?;

@@ -13,6 +13,8 @@ use stockade_child::Op;
 pub(crate) struct Streams {
     /// The program's end of each stream; `None` inherits.
     theirs: [Option<OwnedFd>; 3],
+    /// What it has from 3 on; each stands above all of those numbers here.
+    passed: Vec<OwnedFd>,
     stdin: Option<PipeWriter>,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
@@ -48,6 +50,11 @@ impl Streams {
                 other => plain(other, true).map_err(failed)?,
             };
         }
+        let first = i32::try_from(stdio.passed.len()).map_or(i32::MAX, |count| count + 3);
+        for file in stdio.passed {
+            let fd = rustix::io::fcntl_dupfd_cloexec(&file, first);
+            streams.passed.push(fd.map_err(|error| failed(error.into()))?);
+        }
         streams.check()?;
         Ok(streams)
     }
@@ -57,6 +64,13 @@ impl Streams {
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let own = [input.as_fd(), output.as_fd(), error.as_fd()];
         let names = ["standard input", "standard output", "standard error"];
+        for file in &self.passed {
+            let failed = |error| PlatformError::system("failed to look at a descriptor", error);
+            if !crate::is_harmless(file).map_err(failed)? {
+                let message = "a descriptor to pass on is a directory, or a place without contents";
+                return Err(PlatformError::invalid(message));
+            }
+        }
         for ((theirs, own), name) in self.theirs.iter().zip(own).zip(names) {
             let fd = theirs.as_ref().map_or(own, AsFd::as_fd);
             let failed =
@@ -78,14 +92,14 @@ impl Streams {
 
     /// Adds the steps that put the program's ends in place. A terminal has put itself there already.
     pub(crate) fn add_to(&self, script: &mut OwnedScript, terminal: bool) {
-        if terminal {
-            return;
-        }
-        let moved = (0..)
-            .zip(&self.theirs)
-            .filter_map(|(to, fd)| Some(Op::Stdio { from: fd.as_ref()?.as_raw_fd(), to }));
+        let streams = (0..).zip(&self.theirs).filter(|_| !terminal);
+        let streams = streams.filter_map(|(to, fd)| Some((fd.as_ref()?, to)));
+        let moved = streams
+            .chain(self.passed.iter().zip(3..))
+            .map(|(fd, to)| Op::Stdio { from: fd.as_raw_fd(), to });
         // Right after the session: before anything that may close or forbid.
         script.program.splice(1..1, moved.collect::<Vec<_>>());
+        script.pass(u32::try_from(self.passed.len()).unwrap_or(0));
     }
 
     /// The ends where the program's output can be read, where there are any.
@@ -96,6 +110,7 @@ impl Streams {
     /// Closes the program's ends here, so that the last writer inside is the last writer.
     pub(crate) fn close_theirs(&mut self) {
         self.theirs = Default::default();
+        self.passed.clear();
     }
 
     /// The caller's ends.

@@ -2,7 +2,7 @@
 
 use super::super::restart::Moment;
 use super::words::{Phase, State};
-use super::{Action, After, Lifecycle, Rules};
+use super::{Action, After, Lifecycle, Outcome, Rules};
 
 impl Lifecycle {
     pub(super) fn start(&mut self) -> Vec<Action> {
@@ -33,14 +33,22 @@ impl Lifecycle {
                 self.after = After::Rest;
                 Vec::new()
             }
+            // Else it would start when that is there again.
+            Phase::Resting if self.failed_for_another() => self.rest("asked to stop"),
             Phase::Resting | Phase::Unknown => Vec::new(),
         }
+    }
+
+    /// Whether it has failed for what it depends on, with which it may come back.
+    fn failed_for_another(&self) -> bool {
+        self.state == State::Failed && matches!(self.last, Some(Outcome::Dependency(_)))
     }
 
     pub(super) fn kill(&mut self) -> Vec<Action> {
         match self.state.phase() {
             Phase::Waiting => self.rest("asked to stop while it waited"),
             Phase::Live | Phase::Ending => self.end_at_once(After::Rest, "asked to be killed"),
+            Phase::Resting if self.failed_for_another() => self.rest("asked to stop"),
             Phase::Resting | Phase::Unknown => Vec::new(),
         }
     }
@@ -52,6 +60,21 @@ impl Lifecycle {
                 self.end(rules, now, After::Again, "asked to restart")
             }
             Phase::Resting | Phase::Waiting | Phase::Ending | Phase::Unknown => self.start(),
+        }
+    }
+
+    /// What it depends on is another one by now.
+    pub(super) fn dependency_back(
+        &mut self,
+        rules: &Rules,
+        name: &str,
+        now: Moment,
+    ) -> Vec<Action> {
+        let why = format!("`{name}`, which it needs, came back");
+        match self.state.phase() {
+            Phase::Live => self.end(rules, now, After::Again, &why),
+            Phase::Resting if self.failed_for_another() => self.wait(None, &why),
+            Phase::Resting | Phase::Waiting | Phase::Ending | Phase::Unknown => Vec::new(),
         }
     }
 

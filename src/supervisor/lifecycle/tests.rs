@@ -58,6 +58,26 @@ impl Scene {
 }
 
 #[test]
+fn more_time_is_given_to_who_asks_in_time_and_never_less() {
+    let rules = Rules { started: Started::Ready, ..Rules::default() };
+    let mut scene = Scene::running(rules);
+    assert_eq!(scene.life.deadline(), Some(at(60)));
+    scene.happens(Happening::Extended(SECOND));
+    assert_eq!(scene.life.deadline(), Some(at(60)));
+    scene.now = at(59);
+    scene.happens(Happening::Extended(SECOND * 5));
+    assert_eq!(scene.life.deadline(), Some(at(64)));
+    assert_eq!(scene.wait(), [Action::Ask]);
+    assert_eq!(scene.life.deadline(), Some(at(94)));
+    scene.happens(Happening::Extended(SECOND * 100));
+    assert_eq!(scene.life.deadline(), Some(at(164)));
+    assert_eq!(scene.wait(), [Action::Kill]);
+    // What is being killed gets none.
+    scene.happens(Happening::Extended(SECOND));
+    assert_eq!(scene.life.deadline(), None);
+}
+
+#[test]
 fn it_starts_runs_and_stops() {
     let mut scene = Scene::new(Rules::default());
     scene.event(Event::Start);
@@ -212,6 +232,21 @@ fn a_restart_waits_for_the_end_of_the_run_before() {
     scene.event(Event::Stop);
     scene.happens(Happening::Ended(Outcome::Exited(0)));
     assert_eq!(scene.life.state(), State::Inactive);
+}
+
+#[test]
+fn what_came_back_is_another_one_for_whom_it_served() {
+    let back = || Event::DependencyBack("db".to_owned());
+    let mut scene = Scene::running(Rules::default());
+    assert_eq!(scene.event(back()), [Action::Ask]);
+    scene.is(State::Stopping, "`db`, which it needs, came back");
+    assert_eq!(scene.happens(Happening::Ended(Outcome::Exited(0))), [Action::CheckDependencies]);
+    scene.event(Event::DependencyFailed("db".to_owned()));
+    assert_eq!(scene.event(back()), [Action::CheckDependencies]);
+    scene.is(State::Pending, "`db`, which it needs, came back");
+    // What somebody stopped stays so.
+    scene.event(Event::Stop);
+    assert_eq!(scene.event(back()), []);
 }
 
 #[test]
@@ -411,14 +446,14 @@ enum Doing {
 
 fn doing() -> impl Strategy<Value = Doing> {
     prop_oneof![
-        3 => (0_u8..8).prop_map(Doing::Ask),
+        3 => (0_u8..10).prop_map(Doing::Ask),
         4 => prop::bool::weighted(0.9).prop_map(Doing::Dependencies),
         3 => (0_u64..200_000).prop_map(Doing::Pass),
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
         4 => (0_u8..6).prop_map(Doing::End),
-        3 => (0_u8..12).prop_map(Doing::Say),
+        3 => (0_u8..13).prop_map(Doing::Say),
         2 => (0_u8..4).prop_map(Doing::Crash),
-        1 => (1_u64..3, 0_u8..12).prop_map(|(before, what)| Doing::Late(before, what)),
+        1 => (1_u64..3, 0_u8..13).prop_map(|(before, what)| Doing::Late(before, what)),
     ]
 }
 
@@ -455,6 +490,7 @@ fn said(number: u8) -> Happening {
         5 => Happening::Readiness(false),
         6 => Happening::LivenessFailed,
         7 => Happening::WatchdogMissed,
+        12 => Happening::Extended(SECOND * 100),
         8 => Happening::Exceeded(Control::Memory, Reaction::Restart),
         9 => Happening::Exceeded(Control::Pids, Reaction::Stop),
         10 => Happening::Exceeded(Control::Memory, Reaction::Kill),
@@ -479,7 +515,9 @@ fn asked(number: u8) -> Event {
         4 => Event::Restart,
         5 => Event::Reload,
         6 => Event::Pause,
-        _ => Event::Resume,
+        7 => Event::Resume,
+        8 => Event::DependencyBack("db".to_owned()),
+        _ => Event::PeerRestarted("`b` was started again".to_owned()),
     }
 }
 

@@ -179,6 +179,10 @@ pub enum Event {
     DependenciesMet,
     /// What it depends on, by its name, won't come.
     DependencyFailed(String),
+    /// What it depends on, by its name, is there again after it was gone.
+    DependencyBack(String),
+    /// Another one of its group was started again, as this says.
+    PeerRestarted(String),
     /// The moment of [`Lifecycle::deadline`](super::Lifecycle::deadline) has come.
     Time,
     /// Something happened to a run.
@@ -199,6 +203,8 @@ pub enum Happening {
     Reloading,
     /// It says that it ends.
     Stopping,
+    /// It says that what it does needs so much more time, from now on.
+    Extended(Duration),
     /// Nothing of it is left.
     Ended(Outcome),
     /// Its startup probe gave up.

@@ -64,6 +64,17 @@ impl Actor {
         actions
     }
 
+    /// Looks once more for a run that couldn't be told from a stranger.
+    pub(super) async fn look_again(&mut self) {
+        let run = self.diary.as_ref().and_then(|diary| diary.run.clone());
+        let Some(run) = run else { return };
+        let left = self.find(&run);
+        let now = Moment(self.origin.elapsed());
+        let actions = self.life.take_up(&self.rules, left, now, chance());
+        self.begin(actions).await;
+        self.tell();
+    }
+
     /// Looks for a run, and takes it over if it is there.
     fn find(&mut self, run: &Run) -> Left {
         if let Some(diary) = &mut self.diary {

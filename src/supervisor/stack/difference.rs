@@ -29,12 +29,14 @@ pub enum DifferenceKind {
 }
 
 /// What a run in progress needn't be ended for: it counts from the next decision on.
-const IN_PLACE: [&str; 8] = [
+const IN_PLACE: [&str; 10] = [
     "description",
     "depends_on",
     "enabled",
+    "hooks",
     "labels",
     "logging",
+    "reload.command",
     "restart",
     "stop.grace_period",
     "run_timeout",
@@ -58,8 +60,10 @@ impl Difference {
 impl Stack {
     /// What another stack, that is to follow this one, differs in: by the services' names.
     pub fn differences(&self, next: &Self) -> Vec<Difference> {
+        // What runs are instances.
+        let (before, next) = (self.expanded(), next.expanded());
         let mut all = Vec::new();
-        for (name, service) in &self.services {
+        for (name, service) in &before.services {
             let Some(next) = next.services.get(name) else {
                 all.push(Difference::of(name, DifferenceKind::Removed));
                 continue;
@@ -71,7 +75,7 @@ impl Stack {
                 all.push(Difference { changed, enabled, ..difference });
             }
         }
-        let added = next.services.keys().filter(|name| !self.services.contains_key(*name));
+        let added = next.services.keys().filter(|name| !before.services.contains_key(*name));
         all.extend(added.map(|name| Difference::of(name, DifferenceKind::Added)));
         all.sort_by(|a, b| a.service.cmp(&b.service));
         all
@@ -91,6 +95,14 @@ impl Service {
             stop_signal,
             reload_signal,
             depends_on,
+            probes,
+            hooks,
+            reload_command,
+            on_violation,
+            replicas,
+            notify,
+            sockets,
+            on_demand,
             labels,
             logging,
         } = self;
@@ -102,7 +114,12 @@ impl Service {
             ("policy", policy.digest() == next.policy.digest()),
             ("enabled", *enabled == next.enabled),
             ("type", *started == next.rules.started),
-            ("readiness_probe", *probed == next.rules.probed),
+            ("startup_probe", probes.startup == next.probes.startup),
+            (
+                "readiness_probe",
+                (*probed, &probes.readiness) == (next.rules.probed, &next.probes.readiness),
+            ),
+            ("liveness_probe", probes.liveness == next.probes.liveness),
             ("reload", *tells_reload == next.rules.tells_reload),
             ("restart", *restart == next.rules.restart),
             ("start_timeout", *start_timeout == next.rules.start_timeout),
@@ -111,6 +128,13 @@ impl Service {
             ("stop.signal", *stop_signal == next.stop_signal),
             ("reload.signal", *reload_signal == next.reload_signal),
             ("depends_on", *depends_on == next.depends_on),
+            ("hooks", *hooks == next.hooks),
+            ("reload.command", *reload_command == next.reload_command),
+            ("on_violation", *on_violation == next.on_violation),
+            ("replicas", *replicas == next.replicas),
+            ("notify", *notify == next.notify),
+            ("sockets", *sockets == next.sockets),
+            ("start", *on_demand == next.on_demand),
             ("labels", *labels == next.labels),
             ("logging", logging.is_same(&next.logging)),
         ];

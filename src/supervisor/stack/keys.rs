@@ -2,7 +2,9 @@
 
 use super::Service;
 use crate::platform::Signal;
-use crate::supervisor::{ExitStatus, OnExhausted, Restart, RestartPolicy, Started};
+use crate::supervisor::{
+    ExitStatus, Hook, OnExhausted, Purpose, Restart, RestartPolicy, Started, Trigger,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,6 +36,16 @@ pub(super) enum Kind {
     EnvFiles,
     /// Names and texts.
     Labels,
+    /// What it is looked at with.
+    Probe(Purpose),
+    /// What is run then.
+    Hook(Hook),
+    /// What has it read its settings anew.
+    ReloadCommand,
+    /// What is done about it.
+    Measure(Trigger),
+    /// What is bound for it.
+    Sockets,
     /// How its lines are kept; `logging` has its keys.
     Logging,
     Switch(fn(&mut Service, bool)),
@@ -57,8 +69,11 @@ pub(super) struct Choice {
     pub(super) set: fn(&mut Service),
 }
 
+/// The most descriptors that are kept for a service, whatever it says.
+const MOST_STORED: u32 = 512;
+
 /// Tables of a service that hold keys of its own; those of its policy are the policy's.
-pub(super) const SECTIONS: [&str; 3] = ["restart", "stop", "reload"];
+pub(super) const SECTIONS: [&str; 5] = ["restart", "stop", "reload", "hooks", "on_violation"];
 
 impl Key {
     /// The table that it is in; empty for the service itself.
@@ -86,6 +101,12 @@ macro_rules! policy {
 
 fn restart(service: &mut Service) -> &mut Restart {
     &mut service.rules.restart
+}
+
+fn says_when_ready(service: &mut Service, also_of_reloads: bool) {
+    service.rules.started = Started::Ready;
+    service.rules.tells_reload = also_of_reloads;
+    (service.notify.heard, service.notify.tells_reload) = (true, also_of_reloads);
 }
 
 /// In the order of the documentation.
@@ -151,19 +172,47 @@ pub(super) static KEYS: &[Key] = &[
         example: "true",
     },
     Key {
+        path: "replicas",
+        kind: Kind::Count(|service, replicas| service.replicas = Some(replicas)),
+        doc: "how many of it there are: instances `web.1`, `web.2` and so on, each of which finds its number in `STOCKADE_INSTANCE`",
+        example: "3",
+    },
+    Key {
         path: "type",
         kind: Kind::Choice(&[
             Choice { word: "simple", set: |service| service.rules.started = Started::Executed },
+            Choice { word: "exec", set: |service| service.rules.started = Started::Executed },
+            Choice { word: "notify", set: |service| says_when_ready(service, false) },
+            Choice { word: "notify-reload", set: |service| says_when_ready(service, true) },
             Choice { word: "oneshot", set: |service| service.rules.started = Started::Ended },
         ]),
-        doc: "what counts as started: that its program is executed, or for a job that it has ended",
+        doc: "what counts as started: that its program is executed (`simple`, `exec`), that it says so (`notify`, sd_notify(3); \
+              `notify-reload` also of reloads), or for a job that it has ended (`oneshot`)",
         example: "\"simple\"",
     },
     Key {
         path: "depends_on",
         kind: Kind::Services,
-        doc: "services that must be there first: names, or names with `started`, `ready` or `completed`",
-        example: "{ db = \"ready\" }",
+        doc: "services that must be there first: names, or names with `started`, `ready`, `healthy` or `completed`, or with a table of `condition`, `required` (else they are waited for only as long as they may come) and `restart` (start anew when they come back)",
+        example: "{ db = \"ready\", cache = { condition = \"healthy\", required = false, restart = true } }",
+    },
+    Key {
+        path: "startup_probe",
+        kind: Kind::Probe(Purpose::Startup),
+        doc: "what tells that it has started; where that gives up, it is ended and started again",
+        example: "{ http_get = { port = 8080, path = \"/\" }, period = \"1s\", failure_threshold = 30 }",
+    },
+    Key {
+        path: "readiness_probe",
+        kind: Kind::Probe(Purpose::Readiness),
+        doc: "what tells when, and as long as, it can be used",
+        example: "{ tcp_socket = 8080 }",
+    },
+    Key {
+        path: "liveness_probe",
+        kind: Kind::Probe(Purpose::Liveness),
+        doc: "what tells that it lives; where that gives up, it is ended and started again",
+        example: "{ http_get = { port = 8080, path = \"/live\" }, period = \"10s\", timeout = \"1s\" }",
     },
     Key {
         path: "success_exit_status",
@@ -194,6 +243,34 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Time(|service, time| service.rules.run_timeout = time),
         doc: "how long it may run",
         example: "\"1d\"",
+    },
+    Key {
+        path: "watchdog_timeout",
+        kind: Kind::Time(|service, time| service.notify.watchdog = time),
+        doc: "how often it has to say that it lives, at least (`WATCHDOG=1`, sd_notify(3)); else it is started again",
+        example: "\"10s\"",
+    },
+    Key {
+        path: "sockets",
+        kind: Kind::Sockets,
+        doc: "sockets that are bound for it and stay so while it is started again: it has them from descriptor 3 on \
+              (sd_listen_fds(3)); with `name`, `type` (`stream`, `dgram`, `seqpacket`), `mode` of a path and `backlog`",
+        example: "[{ listen = \"127.0.0.1:8080\", name = \"http\" }]",
+    },
+    Key {
+        path: "start",
+        kind: Kind::Choice(&[
+            Choice { word: "at-once", set: |service| service.on_demand = false },
+            Choice { word: "on-demand", set: |service| service.on_demand = true },
+        ]),
+        doc: "whether it is started with the stack, or when somebody connects to one of its `sockets`",
+        example: "\"on-demand\"",
+    },
+    Key {
+        path: "fdstore_max",
+        kind: Kind::Count(|service, count| service.notify.fdstore_max = count.min(MOST_STORED)),
+        doc: "how many descriptors it may leave for its next run (`FDSTORE=1`, sd_pid_notify_with_fds(3)), at most 512",
+        example: "16",
     },
     Key {
         path: "restart.policy",
@@ -306,5 +383,107 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Signal(|service, signal| service.reload_signal = signal),
         doc: "how it is asked to read its settings anew",
         example: "\"SIGHUP\"",
+    },
+    Key {
+        path: "reload.command",
+        kind: Kind::ReloadCommand,
+        doc: "what has it read its settings anew instead of a signal: a program that is run inside of its sandbox",
+        example: "[\"nginx\", \"-s\", \"reload\"]",
+    },
+    Key {
+        path: "hooks.pre_start",
+        kind: Kind::Hook(Hook::PreStart),
+        doc: "run before each launch, which fails with it; under the same policy, in a sandbox of its own",
+        example: "[\"/usr/bin/logger\", \"pre_start\"]",
+    },
+    Key {
+        path: "hooks.post_start",
+        kind: Kind::Hook(Hook::PostStart),
+        doc: "run when its program is executed; inside of its sandbox",
+        example: "[\"/usr/bin/logger\", \"post_start\"]",
+    },
+    Key {
+        path: "hooks.pre_stop",
+        kind: Kind::Hook(Hook::PreStop),
+        doc: "run before it is asked to end, within its grace; inside of its sandbox",
+        example: "[\"/usr/bin/logger\", \"pre_stop\"]",
+    },
+    Key {
+        path: "hooks.post_stop",
+        kind: Kind::Hook(Hook::PostStop),
+        doc: "run when nothing of a run is left; in a sandbox of its own",
+        example: "[\"/usr/bin/logger\", \"post_stop\"]",
+    },
+    Key {
+        path: "hooks.on_ready",
+        kind: Kind::Hook(Hook::OnReady),
+        doc: "run when it can be used; in a sandbox of its own",
+        example: "[\"/usr/bin/logger\", \"on_ready\"]",
+    },
+    Key {
+        path: "hooks.on_unhealthy",
+        kind: Kind::Hook(Hook::OnUnhealthy),
+        doc: "run when its probes say that it isn't well; in a sandbox of its own",
+        example: "[\"/usr/bin/logger\", \"on_unhealthy\"]",
+    },
+    Key {
+        path: "hooks.on_failure",
+        kind: Kind::Hook(Hook::OnFailure),
+        doc: "run when a run has failed; in a sandbox of its own",
+        example: "[\"/usr/bin/logger\", \"on_failure\"]",
+    },
+    Key {
+        path: "hooks.on_restart",
+        kind: Kind::Hook(Hook::OnRestart),
+        doc: "run when it is launched after trouble; in a sandbox of its own",
+        example: "[\"/usr/bin/logger\", \"on_restart\"]",
+    },
+    Key {
+        path: "hooks.timeout",
+        kind: Kind::Duration(|service, time| service.hooks.timeout = time),
+        doc: "how long each of them may take",
+        example: "\"30s\"",
+    },
+    Key {
+        path: "on_violation.memory",
+        kind: Kind::Measure(Trigger::Memory),
+        doc: "what is done when it comes to `limits.memory`, and memory must be taken back from it",
+        example: "\"restart\"",
+    },
+    Key {
+        path: "on_violation.memory_high",
+        kind: Kind::Measure(Trigger::MemoryHigh),
+        doc: "what is done when it comes to `limits.memory_high`",
+        example: "\"alert\"",
+    },
+    Key {
+        path: "on_violation.pids",
+        kind: Kind::Measure(Trigger::Pids),
+        doc: "what is done when it is refused a process or thread",
+        example: "\"log\"",
+    },
+    Key {
+        path: "on_violation.cpu",
+        kind: Kind::Measure(Trigger::Cpu),
+        doc: "what is done when `limits.cpu` holds it back for a tenth of two seconds",
+        example: "\"log\"",
+    },
+    Key {
+        path: "on_violation.memory_pressure",
+        kind: Kind::Measure(Trigger::MemoryPressure),
+        doc: "what is done when it waits for memory for a tenth of two seconds",
+        example: "\"alert\"",
+    },
+    Key {
+        path: "on_violation.cpu_pressure",
+        kind: Kind::Measure(Trigger::CpuPressure),
+        doc: "what is done when it waits for a CPU for a tenth of two seconds",
+        example: "\"log\"",
+    },
+    Key {
+        path: "on_violation.io_pressure",
+        kind: Kind::Measure(Trigger::IoPressure),
+        doc: "what is done when it waits for a disk for a tenth of two seconds",
+        example: "\"throttle\"",
     },
 ];

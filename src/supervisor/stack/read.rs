@@ -6,7 +6,8 @@
 use super::files::{self, File};
 use super::keys::{self, Key, Kind};
 use super::values::{self, Wrong};
-use super::{Service, Stack, env_file};
+use super::{Condition, Group, Service, Stack, env_file, groups, probes, targets};
+use crate::logs::Target;
 use crate::platform::LaunchPlan;
 use crate::policy::problem::{PolicyError, Problem, Problems, quoted};
 use crate::policy::source::Source;
@@ -73,6 +74,9 @@ struct Layer<'t> {
     table: &'t DeTable<'t>,
 }
 
+/// A group, and where each of its members stands.
+type Found = (Group, Vec<(String, Spot)>);
+
 /// A service as far as it is read, with where things stand.
 struct Draft {
     service: Service,
@@ -85,6 +89,8 @@ struct Draft {
 impl<'a> Reader<'a> {
     fn read(mut self) -> Result<Stack, PolicyError> {
         let (mut name, mut drafts) = (None, BTreeMap::new());
+        let mut log_targets = BTreeMap::new();
+        let mut groups = BTreeMap::new();
         for (file, table) in self.tables.iter().enumerate() {
             for (key, value) in table {
                 match (key.get_ref().as_ref(), value.get_ref()) {
@@ -96,7 +102,15 @@ impl<'a> Reader<'a> {
                     ("services", DeValue::Table(services)) => {
                         self.services(file, services, &mut drafts);
                     }
-                    (word @ ("services" | "defaults"), other)
+                    ("log_targets", DeValue::Table(table)) => {
+                        self.log_targets(file, table, &mut log_targets);
+                    }
+                    ("groups", DeValue::Table(table)) => {
+                        for (name, value) in table {
+                            self.group(file, name.get_ref(), value, &mut groups);
+                        }
+                    }
+                    (word @ ("services" | "defaults" | "groups" | "log_targets"), other)
                         if !matches!(other, DeValue::Table(_)) =>
                     {
                         let message = value::wrong_shape("a table", other);
@@ -119,9 +133,107 @@ impl<'a> Reader<'a> {
                 self.draft(&layers, Spot { file, span: 0..0 });
             }
         }
+        self.look_for_targets(&mut drafts, &log_targets);
         self.look_at_the_whole(&drafts);
+        self.look_at_groups(&groups, &drafts);
         let services = drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect();
-        self.problems.or(Stack { name: name.unwrap_or_default(), services })
+        let groups = groups.into_iter().map(|(name, (group, _))| (name, group)).collect();
+        self.problems.or(Stack { name: name.unwrap_or_default(), services, groups })
+    }
+
+    fn group(
+        &mut self,
+        file: usize,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        groups: &mut BTreeMap<String, Found>,
+    ) {
+        let mut wrong = Vec::new();
+        let (group, members) = groups::read(value, &mut wrong);
+        let path = format!("groups.{name}");
+        if groups.contains_key(name) {
+            wrong.push((None, "it stands in another file too".into()));
+        }
+        for (span, message) in wrong {
+            let span = span.unwrap_or_else(|| value.span());
+            self.problem(&Spot { file, span }, &path, message);
+        }
+        let members = members.into_iter().map(|(name, span)| (name, Spot { file, span }));
+        groups.insert(name.to_owned(), (group, members.collect()));
+    }
+
+    /// Whether the members of groups exist, and each is in one.
+    fn look_at_groups(
+        &mut self,
+        groups: &BTreeMap<String, Found>,
+        drafts: &BTreeMap<String, Draft>,
+    ) {
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (group, (_, members)) in groups {
+            for (member, spot) in members {
+                let path = format!("groups.{group}.members");
+                if !drafts.contains_key(member) {
+                    let near = did_you_mean(member, drafts.keys().map(String::as_str));
+                    let message = format!("there is no service {}{near}", quoted(member));
+                    self.problem(spot, &path, message);
+                } else if let Some(other) = seen.insert(member, group).filter(|it| it != group) {
+                    let message = format!("{} is in group `{other}` already", quoted(member));
+                    self.problem(spot, &path, message);
+                }
+            }
+        }
+    }
+
+    fn log_targets(
+        &mut self,
+        file: usize,
+        table: &DeTable<'_>,
+        all: &mut BTreeMap<String, Target>,
+    ) {
+        for (name, value) in table {
+            let word = name.get_ref().as_ref();
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            let path = format!("log_targets.{word}");
+            let read = match value.get_ref() {
+                _ if word.is_empty() || word.len() > 48 || !word.chars().all(plain) => {
+                    let message = "it is no name (at most 48 letters, digits, `-` and `_`)";
+                    Err((Some(name.span()), message.to_owned()))
+                }
+                _ if all.contains_key(word) => {
+                    Err((Some(name.span()), "it stands in another file too".to_owned()))
+                }
+                DeValue::Table(entries) => targets::target(entries, name.span()),
+                other => Err((None, value::wrong_shape("a table", other))),
+            };
+            match read {
+                Ok(target) => drop(all.insert(word.to_owned(), target)),
+                Err((span, message)) => {
+                    let span = span.unwrap_or_else(|| value.span());
+                    self.problem(&Spot { file, span }, &path, message);
+                }
+            }
+        }
+    }
+
+    /// Puts in what the names of targets stand for.
+    fn look_for_targets(
+        &mut self,
+        drafts: &mut BTreeMap<String, Draft>,
+        all: &BTreeMap<String, Target>,
+    ) {
+        for (name, draft) in drafts {
+            let logging = &mut draft.service.logging;
+            for word in &logging.targets {
+                if let Some(target) = all.get(word) {
+                    logging.sinks.insert(word.clone(), target.clone());
+                    continue;
+                }
+                let near = did_you_mean(word, all.keys().map(String::as_str));
+                let message = format!("there is no log target {}{near}", quoted(word));
+                let path = format!("services.{name}.logging.targets");
+                self.problem(&draft.at, &path, message);
+            }
+        }
     }
 
     /// The defaults that count for the services of a file, the nearest last.
@@ -192,6 +304,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.environment(layers, &mut draft);
+        draft.service.settle();
         Some(draft)
     }
 
@@ -286,7 +399,7 @@ impl<'a> Reader<'a> {
             let message = format!("{} is not a key of a service{near}", quoted(&whole));
             return self.problem(&Spot { file, span: name.span() }, layer.path, message);
         };
-        if let Err((span, message)) = put(key, value, file, draft) {
+        for (span, message) in put(key, value, file, draft) {
             let span = span.unwrap_or_else(|| value.span());
             self.problem(&Spot { file, span }, &format!("{}.{}", layer.path, key.path), message);
         }
@@ -335,8 +448,24 @@ impl<'a> Reader<'a> {
     fn look_at_the_whole(&mut self, drafts: &BTreeMap<String, Draft>) {
         let mut all_exist = true;
         for (name, draft) in drafts {
+            let replicas = draft.service.replicas.unwrap_or(0);
+            if let Some(why) = draft.service.cannot_be(replicas) {
+                self.problem(&draft.at, &format!("services.{name}.replicas"), why);
+            }
+            if draft.service.is_job() && draft.service.probes.all().next().is_some() {
+                let message = "a job is done when it ends: a probe would tell nothing of it";
+                self.problem(&draft.at, &format!("services.{name}"), message.into());
+            }
             for (needed, spot) in &draft.needs {
-                if drafts.contains_key(needed) {
+                if let Some(other) = drafts.get(needed) {
+                    let need = draft.service.depends_on.get(needed);
+                    let healthy = need.is_some_and(|need| need.condition == Condition::Healthy);
+                    if healthy && other.service.probes.all().next().is_none() {
+                        let message = format!(
+                            "nobody could tell that `{needed}` is healthy: it has no probe"
+                        );
+                        self.problem(spot, &format!("services.{name}.depends_on"), message);
+                    }
                     continue;
                 }
                 all_exist = false;
@@ -374,11 +503,21 @@ fn is_of_policy(name: &str) -> bool {
     policy::sections().any(|section| section == name)
 }
 
-fn put(
+/// Puts a value into a draft, and gives what is wrong with it.
+fn put(key: &Key, value: &Spanned<DeValue<'_>>, file: usize, draft: &mut Draft) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    if let Err(first) = try_put(key, value, file, draft, &mut wrong) {
+        wrong.push(first);
+    }
+    wrong
+}
+
+fn try_put(
     key: &Key,
     value: &Spanned<DeValue<'_>>,
     file: usize,
     draft: &mut Draft,
+    wrong: &mut Vec<Wrong>,
 ) -> Result<(), Wrong> {
     let spots = |at: Range<usize>| Spot { file, span: at };
     match &key.kind {
@@ -386,6 +525,10 @@ fn put(
             let (depends_on, needs) = values::needs(key, value)?;
             draft.service.depends_on = depends_on;
             draft.needs = needs.into_iter().map(|(name, at)| (name, spots(at))).collect();
+        }
+        Kind::Probe(purpose) => {
+            let probe = probes::read(value.get_ref(), *purpose, wrong);
+            *draft.service.probes.of(*purpose) = probe;
         }
         Kind::EnvFiles => {
             let files = values::env_files(key, value.get_ref())?;

@@ -1,7 +1,9 @@
 //! The JSON Schema of stack files, for editors: made from the table of keys.
 
 use super::keys::{KEYS, Key, Kind, SECTIONS};
+use super::{Condition, Strategy, probes};
 use crate::policy;
+use crate::supervisor::Measure;
 use serde_json::{Map, Value, json};
 
 const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
@@ -41,13 +43,28 @@ pub fn stack_schema() -> Value {
                 "examples": [["more.toml"]],
             },
             "defaults": described(defaults.clone(), "what counts for each service that doesn't say otherwise"),
+            "log_targets": super::targets::schema(),
+            "groups": {
+                "type": "object",
+                "description": "services that are started again together",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["members"],
+                    "properties": {
+                        "strategy": { "enum": Strategy::ALL.map(|(word, _)| word) },
+                        "members": { "type": "array", "items": { "type": "string" } },
+                    },
+                },
+            },
             "services": { "type": "object", "additionalProperties": defaults },
         },
     })
 }
 
 /// The keys of a stack.
-pub(super) const WORDS: [&str; 4] = ["name", "include", "defaults", "services"];
+pub(super) const WORDS: [&str; 6] =
+    ["name", "include", "defaults", "services", "groups", "log_targets"];
 
 fn described(mut schema: Value, text: &str) -> Value {
     schema["description"] = text.into();
@@ -71,14 +88,24 @@ fn keys_of(section: &str) -> Map<String, Value> {
 fn schema_of(key: &Key) -> Value {
     let mut schema = match &key.kind {
         Kind::Line(_) | Kind::Policy | Kind::Signal(_) => json!({ "type": "string" }),
-        Kind::Command => {
+        Kind::Measure(_) => json!({ "enum": Measure::ALL.map(|(word, _)| word) }),
+        Kind::Command | Kind::Hook(_) | Kind::ReloadCommand => {
             let list = json!({ "type": "array", "minItems": 1, "items": { "type": "string" } });
             json!({ "anyOf": [{ "type": "string" }, list] })
         }
         Kind::Services => {
-            let conditions = json!({ "enum": ["started", "ready", "completed"] });
+            let conditions = json!({ "enum": Condition::ALL.map(|(word, _)| word) });
             let list = json!({ "type": "array", "items": { "type": "string" } });
-            json!({ "anyOf": [list, { "type": "object", "additionalProperties": conditions }] })
+            let needs = json!({ "anyOf": [conditions, {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "condition": conditions,
+                    "required": { "type": "boolean" },
+                    "restart": { "type": "boolean" },
+                },
+            }] });
+            json!({ "anyOf": [list, { "type": "object", "additionalProperties": needs }] })
         }
         // As the policy has it.
         Kind::OfPolicy(section, name) => {
@@ -93,8 +120,24 @@ fn schema_of(key: &Key) -> Value {
             });
             json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } })
         }
+        Kind::Probe(_) => probes::schema(TIME),
         Kind::Logging => super::logging::schema(),
         Kind::Labels => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Sockets => json!({
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["listen"],
+                "additionalProperties": false,
+                "properties": {
+                    "listen": { "type": "string" },
+                    "name": { "type": "string", "minLength": 1, "maxLength": 255 },
+                    "type": { "enum": ["stream", "dgram", "seqpacket"] },
+                    "mode": { "type": "string", "pattern": "^[0-7]+$" },
+                    "backlog": { "type": "integer", "minimum": 1 },
+                },
+            },
+        }),
         Kind::Switch(_) => json!({ "type": "boolean" }),
         Kind::Duration(_) => json!({ "type": "string", "pattern": TIME }),
         Kind::Time(_) => {

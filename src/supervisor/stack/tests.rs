@@ -272,3 +272,74 @@ fn files_are_included_once_and_must_be_nobody_elses() {
         insta::assert_snapshot!(told(load().unwrap_err()), @"main.toml:1:12: include: `a.toml`: everybody can write it, and with it what is started (chown, chmod go-w)");
     }
 }
+
+#[test]
+fn probes_and_needs_say_what_is_looked_at_and_how_often() {
+    let stack = load(
+        "[services.db]
+command = \"db\"
+startup_probe = { unix_socket = \"/run/db\", failure_threshold = 30, period = \"1s\" }
+[services.web]
+command = \"web\"
+depends_on = { db = { condition = \"healthy\", required = false, restart = true } }
+[services.web.readiness_probe]
+http_get = { port = 80, path = \"/ready?x=1\", headers = { Host = \"web\" }, status = [204] }
+success_threshold = 2
+initial_delay = \"3s\"
+[services.web.liveness_probe]
+grpc = { port = 81, service = \"shop\" }",
+    )
+    .unwrap();
+    let (web, db) = (&stack.services["web"], &stack.services["db"]);
+    let need = web.depends_on["db"];
+    assert_eq!((need.condition, need.required, need.restart), (Condition::Healthy, false, true));
+    assert_eq!((db.rules.started, web.rules.started), (Started::Ready, Started::Executed));
+    assert_eq!((db.rules.probed, web.rules.probed), (false, true));
+    let startup = db.probes.startup.as_ref().unwrap();
+    assert_eq!(startup.check.told(), "unix_socket /run/db");
+    assert_eq!((startup.probe.failure_threshold, startup.probe.period.as_secs()), (30, 1));
+    let told: Vec<String> = web.probes.all().map(|(_, probe)| probe.check.told()).collect();
+    assert_eq!(told, ["http_get /ready?x=1 at port 80", "grpc \"shop\" at port 81"]);
+    let readiness = &web.probes.readiness.as_ref().unwrap().probe;
+    assert_eq!((readiness.success_threshold, readiness.timeout.as_secs()), (2, 1));
+}
+
+#[test]
+fn everything_that_is_wrong_with_probes_is_told_at_once() {
+    let wrong = load(
+        "[services.web]
+command = \"web\"
+depends_on = { job = \"healthy\", log = { conditon = \"ready\" } }
+startup_probe = { http_get = { path = \"live\", port = 70000, headers = { \"a b\" = \"x\" }, status = [1] }, perod = 1 }
+readiness_probe = { tcp_socket = 80, grpc = { prt = 1 }, period = \"0s\" }
+liveness_probe = { success_threshold = 2, failure_threshold = 0 }
+[services.job]
+command = \"job\"
+type = \"oneshot\"
+liveness_probe = \"/x\"
+[services.log]
+command = \"log\"
+type = \"oneshot\"
+liveness_probe = { file = \"x\" }
+readiness_probe = { file = \"/x\" }
+startup_probe = {}",
+    );
+    insta::assert_snapshot!(wrong.unwrap_err(), @"
+    stockade.toml:3:41: services.web.depends_on: `conditon` is not a key of a dependency (did you mean `condition`?)
+    stockade.toml:4:39: services.web.startup_probe: `live` is no path of a request (write `/live`)
+    stockade.toml:4:54: services.web.startup_probe: `70000` is not a whole number from 1 to 65535
+    stockade.toml:4:73: services.web.startup_probe: `a b` is no header
+    stockade.toml:4:98: services.web.startup_probe: `1` is not a whole number from 100 to 599
+    stockade.toml:4:104: services.web.startup_probe: `perod` is not a key of a probe (did you mean `period`?)
+    stockade.toml:5:21: services.web.readiness_probe: it has two checks (write one of them)
+    stockade.toml:5:45: services.web.readiness_probe: `grpc` has no `port`
+    stockade.toml:5:47: services.web.readiness_probe: `prt` is not a key of `grpc` (did you mean `port`?)
+    stockade.toml:5:67: services.web.readiness_probe: no time is too little
+    stockade.toml:6:40: services.web.liveness_probe: one success is enough for all but readiness (write `1`)
+    stockade.toml:6:63: services.web.liveness_probe: `0` is not a whole number from 1 to 1000000
+    stockade.toml:10:18: services.job.liveness_probe: expected a table such as { http_get = { port = 80 } }, found a string
+    stockade.toml:11:11: services.log: a job is done when it ends: a probe would tell nothing of it
+    stockade.toml:14:27: services.log.liveness_probe: `x` is not an absolute path
+    stockade.toml:16:17: services.log.startup_probe: it has no check (write one of `exec`, `http_get`, `tcp_socket`, `grpc`, `unix_socket`, `file`)
+    ");
+}

@@ -1,11 +1,13 @@
 //! The values of a stack file, one at a time.
 
 use super::keys::{Key, Kind};
-use super::{Condition, Service};
+use super::sockets::sockets;
+use super::{Condition, Need, Service};
 use crate::platform::Signal;
 use crate::policy::problem::quoted;
+use crate::policy::suggest::did_you_mean;
 use crate::policy::value::{self, Scalar};
-use crate::supervisor::ExitStatus;
+use crate::supervisor::{ExitStatus, Measure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::ops::Range;
@@ -39,28 +41,41 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         }
         Kind::Statuses(set) => set(service, statuses(key, given)?),
         Kind::Command => service.command = command(key, given)?,
+        Kind::Hook(hook) => _ = service.hooks.commands.insert(*hook, command(key, given)?),
+        Kind::ReloadCommand => service.reload_command = command(key, given)?,
+        Kind::Measure(trigger) => {
+            let words = Measure::ALL.map(|(word, _)| word);
+            let measure = Measure::ALL[value::choice(scalar, &words).map_err(here)?].1;
+            service.on_violation.insert(*trigger, measure);
+        }
         Kind::Logging => super::logging::put(given, &mut service.logging)?,
         Kind::Labels => service.labels = labels(key, given)?,
+        Kind::Sockets => service.sockets = sockets(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
-        // Whoever reads them has to know where they stand.
-        Kind::Services | Kind::EnvFiles => {}
+        // More than one value.
+        Kind::Services | Kind::EnvFiles | Kind::Probe(_) => {}
     }
     Ok(())
 }
 
-fn list<'v>(
-    key: &Key,
+pub(super) fn list<'v>(
+    example: &str,
     value: &'v DeValue<'_>,
 ) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'v>>>, Wrong> {
     match value {
         DeValue::Array(entries) => Ok(entries.iter()),
-        other => Err((None, value::wrong_shape(&format!("a list such as {}", key.example), other))),
+        other => Err((None, value::wrong_shape(&format!("a list such as {example}"), other))),
     }
 }
 
 /// A program and its arguments.
 fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
+    words(value, key.example)
+}
+
+/// The same, of which this is an example.
+pub(super) fn words(value: &DeValue<'_>, example: &str) -> Result<Vec<OsString>, Wrong> {
     let words: Vec<OsString> = match value {
         DeValue::String(text)
             if text.contains(['"', '\'', '\\', '$', '`', '|', '>', '<', ';', '&']) =>
@@ -71,7 +86,7 @@ fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
         DeValue::String(text) => text.split_whitespace().map(OsString::from).collect(),
         other => {
             let mut words = Vec::new();
-            for word in list(key, other)? {
+            for word in list(example, other)? {
                 let text = Scalar::Toml(word.get_ref()).text();
                 let text = text.map_err(|message| (Some(word.span()), message))?;
                 if text.contains('\0') {
@@ -92,7 +107,7 @@ fn command(key: &Key, value: &DeValue<'_>) -> Result<Vec<OsString>, Wrong> {
 /// Exit codes and signals.
 fn statuses(key: &Key, value: &DeValue<'_>) -> Result<BTreeSet<ExitStatus>, Wrong> {
     let mut all = BTreeSet::new();
-    for entry in list(key, value)? {
+    for entry in list(key.example, value)? {
         let wrong = |message: String| (Some(entry.span()), message);
         let status = match entry.get_ref() {
             DeValue::String(name) => match name.parse::<Signal>().map(signal_number) {
@@ -124,33 +139,53 @@ fn signal_number(signal: Signal) -> Option<i32> {
     }
 }
 
-pub(super) type Needs = (BTreeMap<String, Condition>, Vec<(String, Range<usize>)>);
+pub(super) type Needs = (BTreeMap<String, Need>, Vec<(String, Range<usize>)>);
 
-/// Services and what is needed of them: a list of names, or a table of names and conditions.
+/// Services and what is needed of them: a list of names, or a table of names and needs.
 pub(super) fn needs(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Needs, Wrong> {
-    const WORDS: [(&str, Condition); 3] = [
-        ("started", Condition::Started),
-        ("ready", Condition::Ready),
-        ("completed", Condition::Completed),
-    ];
     let (mut all, mut places) = (BTreeMap::new(), Vec::new());
     if let DeValue::Table(entries) = value.get_ref() {
         for (name, value) in entries {
-            let words = WORDS.map(|(word, _)| word);
-            let at = value::choice(Scalar::Toml(value.get_ref()), &words);
-            let at = at.map_err(|message| (Some(value.span()), message))?;
-            all.insert(name.get_ref().to_string(), WORDS[at].1);
+            all.insert(name.get_ref().to_string(), need(value)?);
             places.push((name.get_ref().to_string(), name.span()));
         }
         return Ok((all, places));
     }
-    for entry in list(key, value.get_ref())? {
+    for entry in list(key.example, value.get_ref())? {
         let name = Scalar::Toml(entry.get_ref()).text();
         let name = name.map_err(|message| (Some(entry.span()), message))?.into_owned();
-        all.insert(name.clone(), Condition::default());
+        all.insert(name.clone(), Need::of(Condition::default()));
         places.push((name, entry.span()));
     }
     Ok((all, places))
+}
+
+/// A condition, or a table that has one.
+fn need(value: &Spanned<DeValue<'_>>) -> Result<Need, Wrong> {
+    let condition = |value: &Spanned<DeValue<'_>>| {
+        let words = Condition::ALL.map(|(word, _)| word);
+        let at = value::choice(Scalar::Toml(value.get_ref()), &words);
+        at.map(|at| Condition::ALL[at].1).map_err(|message| (Some(value.span()), message))
+    };
+    let DeValue::Table(table) = value.get_ref() else { return condition(value).map(Need::of) };
+    let mut need = Need::of(Condition::default());
+    for (name, value) in table {
+        let switch = || {
+            let switch = value::switch(Scalar::Toml(value.get_ref()));
+            switch.map_err(|message| (Some(value.span()), message))
+        };
+        match name.get_ref().as_ref() {
+            "condition" => need.condition = condition(value)?,
+            "required" => need.required = switch()?,
+            "restart" => need.restart = switch()?,
+            other => {
+                let near = did_you_mean(other, ["condition", "required", "restart"]);
+                let message = format!("{} is not a key of a dependency{near}", quoted(other));
+                return Err((Some(name.span()), message));
+            }
+        }
+    }
+    Ok(need)
 }
 
 /// A file of variables.
@@ -167,7 +202,7 @@ pub(super) fn env_files(
     value: &DeValue<'_>,
 ) -> Result<Vec<(EnvFile, Range<usize>)>, Wrong> {
     let mut all = Vec::new();
-    for entry in list(key, value)? {
+    for entry in list(key.example, value)? {
         let wrong = |message: String| (Some(entry.span()), message);
         let (path, required) = match entry.get_ref() {
             DeValue::Table(table) => {

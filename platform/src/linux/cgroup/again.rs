@@ -1,7 +1,7 @@
 //! The cgroup of a sandbox that another process made.
 
 use super::{Cgroup, file, place, removal};
-use crate::{LaunchPlan, PlatformError};
+use crate::{Control, Decision, LaunchPlan, PlatformError};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -28,6 +28,15 @@ impl Cgroup {
         let (parent, dir) = opened(path, &plan.id).map_err(failed)?;
         flock(&dir, FlockOperation::NonBlockingLockShared).map_err(failed)?;
         let mut cgroup = Self::new(dir, Arc::new(parent), plan.id.clone(), path.to_owned());
+        if let (Some(stall), Some(Decision::Enforce)) =
+            (plan.limits.memory_stall, plan.controls.get(&Control::MemoryStall))
+        {
+            // The threshold went with the starter who had set it.
+            if let Err(error) = cgroup.notice_stalls(stall) {
+                cgroup.leave();
+                return Err(error);
+            }
+        }
         cgroup.protected = plan.limits.memory_min.or(plan.limits.memory_low).is_some();
         Ok(cgroup)
     }

@@ -21,7 +21,7 @@ pub(crate) struct Helpers {
 
 impl Helpers {
     /// Looks for them.
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let one = |name: &str| {
             let mut places = PLACES.iter().map(|place| Path::new(place).join(name));
             places.find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())

@@ -23,7 +23,9 @@ use process::Condemned;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::future::pending;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -84,12 +86,16 @@ impl Listener {
         program: Program,
         denials: Arc<Denials>,
         (wishes, sight): (Option<Arc<Wishes>>, Option<Sight>),
+        heard: Option<File>,
     ) -> Result<Self, PlatformError> {
         // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
         let listener = registered.map_err(|error| {
             PlatformError::system("failed to watch the sandbox", std::io::Error::from(error))
         })?;
+        if let Some(heard) = &heard {
+            settle(listener.get_ref().as_fd(), heard);
+        }
         let ended_program = Arc::<AtomicBool>::default();
         let desk = Desk {
             filter,
@@ -100,6 +106,7 @@ impl Listener {
             condemned: VecDeque::new(),
             watch: wishes.map(|wishes| (Watch::default(), wishes)),
             trace: sight.map(Trace::new),
+            heard,
         };
         Ok(Self { task: tokio::spawn(listen(listener, desk)), ended_program })
     }
@@ -114,6 +121,30 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Lets calls fail that the starter before had taken and not answered, as the kernel does where nobody listens: what they were
+/// can't be asked any more. Their numbers lie near the last one that was noted, since the kernel counts them.
+fn settle(listener: BorrowedFd<'_>, heard: &File) {
+    /// More than can be under way at once.
+    const NEAR: u64 = 64;
+    let mut last = [0; 8];
+    if heard.read_exact_at(&mut last, 0).is_err() {
+        return;
+    }
+    let first = u64::from_ne_bytes(last).wrapping_sub(NEAR);
+    for id in (0..=2 * NEAR).map(|step| first.wrapping_add(step)) {
+        if notice::is_waiting(listener, id) {
+            // Its process may have gone in between.
+            notice::answer(listener, id, libc::ENOSYS).unwrap_or(());
+        }
+    }
+}
+
+/// Takes a call and doesn't answer it; its number.
+#[cfg(test)]
+pub(crate) fn take_one(listener: BorrowedFd<'_>) -> Result<u64, Errno> {
+    notice::receive(listener).map(|notice| notice.id)
 }
 
 /// Which arguments of a call are told, by its number, and whether all their 64 bits count.
@@ -167,6 +198,8 @@ struct Desk {
     watch: Option<(Watch, Arc<Wishes>)>,
     /// Where calls that name paths are told: what of them a wall denies.
     trace: Option<Trace>,
+    /// Where the number of the last call is noted.
+    heard: Option<File>,
 }
 
 /// How long a process has to end of the signal for a forbidden call.
@@ -213,6 +246,10 @@ impl Desk {
             Err(Errno::NOENT | Errno::INTR) => return Ok(()),
             Err(error) => return Err(error),
         };
+        if let Some(heard) = &self.heard {
+            // Without the note a call would wait for ever if this process died now, and nothing worse.
+            heard.write_all_at(&notice.id.to_ne_bytes(), 0).unwrap_or(());
+        }
         if let Some((watch, wishes)) = &mut self.watch {
             watch.note(&notice, wishes);
         }

@@ -1,0 +1,191 @@
+//! Sockets that listen for a program before it runs, and between its runs.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    sockopt,
+};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Where a socket listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An address and a port of the host.
+    Inet(SocketAddr),
+    /// An absolute path of the host.
+    Path(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What comes over a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketKind {
+    /// Connections that carry bytes.
+    #[default]
+    Stream,
+    /// Single messages.
+    Datagram,
+    /// Connections that carry messages; paths only.
+    SeqPacket,
+}
+
+/// A socket that is to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub address: ListenAddress,
+    /// For what.
+    pub kind: SocketKind,
+    /// Permissions of a path.
+    pub mode: u32,
+    /// Connections that may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+    pub backlog: u32,
+}
+
+/// A socket that listens. Its path stays when it is dropped: a program that has the socket may listen on.
+#[derive(Debug)]
+pub struct Listening {
+    socket: OwnedFd,
+    path: Option<PathBuf>,
+}
+
+impl Listening {
+    /// Begins to listen. A path at which nobody listens any more is taken over.
+    ///
+    /// # Errors
+    /// When the address is in use, or the system refuses.
+    pub fn open(wanted: &Listen) -> io::Result<Self> {
+        let kind = match wanted.kind {
+            SocketKind::Stream => SocketType::STREAM,
+            SocketKind::Datagram => SocketType::DGRAM,
+            SocketKind::SeqPacket => SocketType::SEQPACKET,
+        };
+        let family = match &wanted.address {
+            ListenAddress::Inet(SocketAddr::V4(_)) => AddressFamily::INET,
+            ListenAddress::Inet(SocketAddr::V6(_)) => AddressFamily::INET6,
+            ListenAddress::Path(_) => AddressFamily::UNIX,
+        };
+        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        let mut listening = Self { socket, path: None };
+        let socket = listening.socket.as_fd();
+        match &wanted.address {
+            ListenAddress::Inet(address) => {
+                if wanted.kind == SocketKind::Stream {
+                    // Connections of an earlier run that linger don't stand in the way.
+                    sockopt::set_socket_reuseaddr(socket, true)?;
+                }
+                bind(socket, address)?;
+            }
+            ListenAddress::Path(path) => {
+                let address = SocketAddrUnix::new(path)?;
+                match bind(socket, &address) {
+                    Err(Errno::ADDRINUSE) if is_left_over(kind, &address) => {
+                        rustix::fs::unlink(path)?;
+                        bind(socket, &address)?;
+                    }
+                    bound => bound?,
+                }
+                listening.path = Some(path.clone());
+                let mode = Mode::from_raw_mode(wanted.mode);
+                rustix::fs::chmodat(CWD, path, mode, rustix::fs::AtFlags::empty())?;
+            }
+        }
+        if wanted.kind != SocketKind::Datagram {
+            let backlog = i32::try_from(wanted.backlog).unwrap_or(i32::MAX);
+            listen(&listening.socket, backlog)?;
+        }
+        Ok(listening)
+    }
+
+    /// The same socket, for a program.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn handed(&self) -> io::Result<File> {
+        Ok(self.socket.try_clone()?.into())
+    }
+
+    /// Lets go of it and removes its path.
+    pub fn close(self) {
+        if let Some(path) = &self.path {
+            // Somebody may have removed it, and the next one takes it over anyway.
+            rustix::fs::unlink(path).unwrap_or(());
+        }
+    }
+
+    /// Where it really listens: a port that was left to the system is known here.
+    ///
+    /// # Errors
+    /// When it isn't one of the internet's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::try_from(rustix::net::getsockname(&self.socket)?)?)
+    }
+}
+
+/// Whether a path is a socket at which nobody listens.
+fn is_left_over(kind: SocketType, address: &SocketAddrUnix) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, kind, flags, None);
+    probe.is_ok_and(|probe| connect(&probe, address) == Err(Errno::CONNREFUSED))
+}
+
+/// Returns when something comes to one of these sockets, and takes nothing of it. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When they can't be watched.
+pub async fn something_comes(sockets: Vec<File>) -> io::Result<()> {
+    let mut all = tokio::task::JoinSet::new();
+    for socket in sockets {
+        // SAFETY: the descriptor is owned by the `AsyncFd` alone and stays open until that is dropped.
+        let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        let watched = watched.map_err(io::Error::from)?;
+        all.spawn(async move { watched.readable().await.map(drop) });
+    }
+    match all.join_next().await {
+        Some(ready) => ready?,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    fn at(path: &std::path::Path) -> Listen {
+        let (kind, address) = (SocketKind::Stream, ListenAddress::Path(path.to_owned()));
+        Listen { address, kind, mode: 0o600, backlog: 16 }
+    }
+
+    #[test]
+    fn a_path_is_taken_over_from_the_dead_and_from_nobody_else() {
+        let scene = tempfile::tempdir().unwrap();
+        let path = scene.path().join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listening = Listening::open(&at(&path)).unwrap();
+        UnixStream::connect(&path).unwrap();
+        assert!(Listening::open(&at(&path)).is_err());
+        UnixStream::connect(&path).unwrap();
+        listening.close();
+        assert!(!path.exists());
+        std::fs::write(&path, "a file").unwrap();
+        assert!(Listening::open(&at(&path)).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+    }
+}

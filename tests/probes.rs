@@ -1,0 +1,163 @@
+//! Probes of a stack file, at real servers that nobody but the probe can reach.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+use stockade::supervisor::{Health, Outcome, Stack, State, Status, Supervisor};
+use support::{PYTHON, Scene};
+
+/// The only service of a stack, with this Python program and these lines.
+fn start(scene: &Scene, program: &str, lines: &str) -> Supervisor {
+    let path = scene.file(
+        "stockade.toml",
+        &format!(
+            "[services.it]\npolicy = \"default\"\ncommand = [\"{PYTHON}\", \"-c\", {program:?}]\n{lines}\n"
+        ),
+    );
+    let stack = Stack::load(Path::new(&path), scene.path()).unwrap();
+    Supervisor::start(&stack).0
+}
+
+async fn wait(of: &Supervisor, is: impl Fn(&Status) -> bool) -> Status {
+    let it = of.service("it").unwrap();
+    let waiting = tokio::time::timeout(Duration::from_secs(120), it.wait_for(is));
+    match waiting.await {
+        Ok(status) => status.unwrap(),
+        Err(_) => panic!("{:?}", it.status()),
+    }
+}
+
+/// A server that answers each path with its number, and keeps answering.
+const HTTP: &str = "
+import http.server
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        assert self.headers['User-Agent'].startswith('stockade-probe/')
+        code = int(self.path[1:])
+        self.send_response(code)
+        if code == 302: self.send_header('Location', 'http://127.0.0.1:1/')
+        self.end_headers()
+        self.wfile.write(b'x' * 100000)
+http.server.ThreadingHTTPServer(('127.0.0.1', 8080), Answer).serve_forever()";
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_http_answer_of_its_own_network_tells_whether_it_is_ready() {
+    let scene = Scene::new();
+    for (path, statuses, ready) in
+        [("/204", "", true), ("/302", "", true), ("/500", "", false), ("/500", "500", true)]
+    {
+        let probe = format!(
+            "readiness_probe = {{ http_get = {{ port = 8080, path = \"{path}\", status = [{statuses}] }}, period = \"50ms\", timeout = \"20s\" }}"
+        );
+        let team = start(&scene, HTTP, &probe);
+        if ready {
+            let status = wait(&team, |status| status.ready).await;
+            assert_eq!(status.health, Health::Healthy);
+        } else {
+            let refused = "port 8080 answers 500 Internal Server Error";
+            let status = wait(&team, |status| status.error.as_deref() == Some(refused)).await;
+            assert_eq!((status.state, status.ready), (State::Running, false));
+        }
+        team.kill().await.unwrap();
+    }
+}
+
+/// Speaks just enough HTTP/2 for one call at a time: a `SETTINGS`, and the answer with its trailers, never indexed.
+const GRPC: &str = "
+import socket, struct
+def frame(kind, flags, stream, data):
+    return struct.pack('>I', len(data))[1:] + bytes([kind, flags]) + struct.pack('>I', stream) + data
+def field(name, value):
+    return bytes([0, len(name)]) + name + bytes([len(value)]) + value
+def exactly(conn, n):
+    data = b''
+    while len(data) < n:
+        more = conn.recv(n - len(data))
+        if not more: raise EOFError
+        data += more
+    return data
+server = socket.create_server(('127.0.0.1', 50051))
+times = 0
+while True:
+    conn, _ = server.accept()
+    try:
+        exactly(conn, 24)
+        conn.sendall(frame(4, 0, 0, b''))
+        while True:
+            head = exactly(conn, 9)
+            data = exactly(conn, int.from_bytes(head[:3], 'big'))
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], 'big')
+            if kind == 4 and not flags & 1: conn.sendall(frame(4, 1, 0, b''))
+            if kind == 0 and flags & 1:
+                assert data.endswith(b'\\x0a\\x04shop'), data
+                times += 1
+                status = 1 if times < 4 else 2
+                conn.sendall(frame(1, 4, stream, bytes([0x88]) + field(b'content-type', b'application/grpc'))
+                    + frame(0, 0, stream, b'\\0\\0\\0\\0\\x02\\x08' + bytes([status]))
+                    + frame(1, 5, stream, field(b'grpc-status', b'0')))
+    except (EOFError, ConnectionError): pass
+    conn.close()";
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_grpc_service_that_no_longer_serves_is_started_again() {
+    let scene = Scene::new();
+    let probe = "grpc = { port = 50051, service = \"shop\" }, period = \"50ms\", timeout = \"20s\"";
+    let lines = format!(
+        "startup_probe = {{ {probe}, failure_threshold = 1000 }}\nliveness_probe = {{ {probe}, failure_threshold = 2 }}\nrestart.delay = \"1ms\""
+    );
+    let team = start(&scene, GRPC, &lines);
+    wait(&team, |status| status.ready && status.health != Health::Unhealthy).await;
+    let status = wait(&team, |status| status.generation.0 == 2).await;
+    assert_eq!(status.last, Some(Outcome::Liveness));
+    assert_eq!(status.error.as_deref(), Some("it answers NOT_SERVING"));
+    team.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_socket_and_a_file_are_looked_for_where_the_program_sees_them() {
+    let scene = Scene::new();
+    // Nothing of this is on the host; a link out of the sandbox's root leads to its own.
+    let program = "
+import os, socket, time
+os.symlink('/tmp/real', '/tmp/link')
+server = socket.socket(socket.AF_UNIX)
+server.bind('/tmp/socket')
+server.listen()
+time.sleep(0.3)
+open('/tmp/real', 'w').close()
+time.sleep(1000)";
+    for check in ["unix_socket = \"/tmp/socket\"", "file = \"/tmp/link\""] {
+        let probe =
+            format!("readiness_probe = {{ {check}, period = \"20ms\", timeout = \"20s\" }}");
+        let team = start(&scene, program, &probe);
+        wait(&team, |status| status.ready).await;
+        team.kill().await.unwrap();
+    }
+    let team = start(
+        &scene,
+        "import time; time.sleep(1000)",
+        "readiness_probe = { file = \"/proc/1/root/tmp\", period = \"20ms\", timeout = \"20s\" }",
+    );
+    let status = wait(&team, |status| status.error.is_some()).await;
+    let error = status.error.unwrap();
+    assert!(error.contains("Too many levels of symbolic links") && !status.ready, "{error}");
+    team.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_port_of_the_hosts_network_is_looked_for_there() {
+    let scene = Scene::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let program = format!(
+        "import socket, time; server = socket.create_server(('127.0.0.1', {port})); time.sleep(1000)"
+    );
+    let lines = format!(
+        "network.mode = \"host\"\nstartup_probe = {{ tcp_socket = {port}, period = \"50ms\", timeout = \"20s\", failure_threshold = 1000 }}"
+    );
+    let team = start(&scene, &program, &lines);
+    wait(&team, |status| status.ready).await;
+    team.kill().await.unwrap();
+}
