@@ -58,6 +58,17 @@ fn steady(name: &str, rest: &str) -> String {
     service(name, "trap 'exit 0' TERM; while :; do sleep 0.02; done", rest)
 }
 
+/// A body that came in chunks, each after its length in hexadecimal.
+fn joined(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, rest)) = chunks.split_once("\r\n") {
+        let (chunk, rest) = rest.split_at(usize::from_str_radix(length, 16).unwrap());
+        body.push_str(chunk);
+        chunks = rest.trim_start_matches("\r\n");
+    }
+    body
+}
+
 impl Daemon {
     fn new(stack: &str) -> Self {
         Self::with(stack, &[])
@@ -134,8 +145,9 @@ impl Daemon {
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         let (status, text) = self.raw(head.as_bytes());
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-        (status, body)
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let in_chunks = head.to_lowercase().contains("transfer-encoding: chunked");
+        (status, if in_chunks { joined(body) } else { body.to_owned() })
     }
 
     fn get(&self, path: &str) -> Value {

@@ -140,9 +140,16 @@ impl Listening {
 
 /// Whether a path is a socket at which nobody listens.
 fn is_left_over(kind: SocketType, address: &SocketAddrUnix) -> bool {
+    // A file that is none is refused in the same words, and is somebody's.
+    let is_socket = address.path().is_some_and(|path| {
+        let stat = rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
+        })
+    });
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = socket_with(AddressFamily::UNIX, kind, flags, None);
-    probe.is_ok_and(|probe| connect(&probe, address) == Err(Errno::CONNREFUSED))
+    is_socket && probe.is_ok_and(|probe| connect(&probe, address) == Err(Errno::CONNREFUSED))
 }
 
 /// Returns when something comes to one of these sockets, and takes nothing of it. Must be called inside a tokio runtime.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
 
 /// Where a socket's file is: its directory, opened, and its name there. The address of a socket holds 108 bytes (unix(7)), and a
-/// path is looked up anew each time; this one neither is too long nor leads elsewhere later.
+/// path is looked up anew each time; this one is as long as its name at most, and leads nowhere else later.
 #[derive(Debug)]
 pub struct SocketPlace {
     directory: OwnedFd,
@@ -163,7 +163,10 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_socket_takes_the_place_of_a_dead_one_and_of_nothing_else() {
         let scene = tempfile::tempdir().unwrap();
-        let path = scene.path().join("x".repeat(100));
+        // Too long for an address as a whole.
+        let directory = scene.path().join("d".repeat(100));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("x".repeat(80));
         let place = || SocketPlace::open(&path).unwrap();
         let (listener, file) = place().listen(0o600).unwrap();
         place().connect().unwrap();
