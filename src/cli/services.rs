@@ -252,7 +252,14 @@ fn down(matches: &ArgMatches) -> Result<u8, Error> {
         let mut late = false;
         if !matches.get_flag("no-wait") {
             let patience = matches.get_one::<Duration>("timeout").copied();
-            late = remote::finish(&mut client, &mut begun, patience).await?;
+            late = match remote::finish(&mut client, &mut begun, patience).await {
+                // It was done before anybody could ask about it again.
+                Err(_) if client.is_gone() => {
+                    begun[0]["state"] = "done".into();
+                    false
+                }
+                finished => finished?,
+            };
             if !late {
                 client.ended().await;
             }

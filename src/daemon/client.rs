@@ -139,6 +139,11 @@ impl Client {
         Ok(Events { body: response.into_body(), pending: Vec::new(), client: self })
     }
 
+    /// Whether the daemon has closed the connection.
+    pub fn is_gone(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Returns when the daemon has gone.
     pub async fn ended(mut self) {
         while self.sender.ready().await.is_ok() {
