@@ -36,6 +36,12 @@ impl Desk {
         self.scene.path().join("state")
     }
 
+    /// Whether it stands in the journal that something runs: before, it is a launch that may have been broken off.
+    fn runs(&self) -> bool {
+        let journal = std::fs::read_to_string(self.state().join("journal")).unwrap_or_default();
+        journal.contains(r#""state":"running""#)
+    }
+
     fn stack(&self) -> Stack {
         Stack::load(&self.scene.path().join("stockade.toml"), Path::new("/")).unwrap()
     }
@@ -171,9 +177,9 @@ fn marker(number: u32) -> String {
 #[tokio::test(flavor = "current_thread")]
 async fn an_end_that_no_supervisor_saw_is_told_with_all_that_was_written_before_it() {
     let marker = marker(2001);
-    let line = format!("sleep 0.3; echo first; echo last >&2; exit 5 # {marker}");
+    let line = format!("sleep 1; echo first; echo last >&2; exit 5 # {marker}");
     let desk = Desk::new(&service("job", &line, NEVER_AGAIN));
-    desk.kill_when(desk.other(""), || !processes_with(&marker).is_empty());
+    desk.kill_when(desk.other(""), || desk.runs() && !processes_with(&marker).is_empty());
     wait_until("it has ended", || processes_with(&marker).is_empty());
     let journal = Journal::open(&desk.state()).await.unwrap();
     let (supervisor, mut lines) = Supervisor::resume(&desk.stack(), journal, None);
@@ -240,12 +246,7 @@ async fn attempts_and_delays_outlive_the_supervisor() {
 async fn where_the_init_was_killed_as_well_nobody_saw_the_end_and_it_is_started_again() {
     let marker = marker(2003);
     let desk = Desk::new(&service("web", &format!("echo; exec sleep {marker}"), ""));
-    // Before that is written down nobody can know that there was a run.
-    let runs = || {
-        let journal = std::fs::read_to_string(desk.state().join("journal")).unwrap_or_default();
-        journal.contains(r#""state":"running""#)
-    };
-    desk.kill_when(desk.other(""), || runs() && !processes_with(&marker).is_empty());
+    desk.kill_when(desk.other(""), || desk.runs() && !processes_with(&marker).is_empty());
     let program = processes_with(&marker)[0];
     let status = std::fs::read_to_string(format!("/proc/{program}/status")).unwrap();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap();
