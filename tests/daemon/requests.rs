@@ -192,6 +192,8 @@ fn strangers_are_refused_and_others_may_do_what_their_role_allows() {
     let ask = |user: u32, arguments: &[&str]| {
         let mut command = std::process::Command::new(&binary);
         command.args(arguments).env("STOCKADE_SOCKET", daemon.scene.at("api.sock"));
+        // It is the caller's, where they can't look.
+        command.env_remove("XDG_RUNTIME_DIR");
         let output = command.uid(user).gid(user).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
