@@ -401,6 +401,13 @@ fn a_daemon_that_is_killed_again_and_again_loses_no_line_of_a_service_that_goes_
             command
         })
     };
+    // A launch that is broken off would be another run.
+    let mut first = daemon(&scene);
+    while !ask(&["wait", "web"]).status.success() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
     for round in 0..20_u64 {
         let mut child = daemon(&scene);
         thread::sleep(Duration::from_millis(30 + round * 137 % 250));

@@ -143,7 +143,9 @@ time.sleep(1000)";
     );
     let status = wait(&team, |status| status.error.is_some()).await;
     let error = status.error.unwrap();
-    assert!(error.contains("Too many levels of symbolic links") && !status.ready, "{error}");
+    // A user may not even look at that link.
+    let refused = ["Too many levels of symbolic links", "Permission denied"];
+    assert!(refused.iter().any(|why| error.contains(why)) && !status.ready, "{error}");
     team.kill().await.unwrap();
 }
 

@@ -156,14 +156,14 @@ async fn a_service_goes_on_when_its_supervisor_is_killed_and_the_next_one_hears_
     let line = format!("trap 'exit 7' TERM; while :; do sleep 0.02; done # {marker}");
     let desk = Desk::new(&service("web", &line, NEVER_AGAIN));
     desk.kill_when(desk.other(""), || !processes_with(&marker).is_empty());
-    let before = processes_with(&marker);
+    // What it is about to execute has its words for a moment, and comes after it.
+    let program = || processes_with(&marker).first().copied();
+    let before = program().unwrap();
     let supervisor = desk.supervisor().await;
     let status = reaches(&supervisor, "web", |status| status.ready).await;
     assert_eq!(status.generation.0, 1);
-    assert_eq!(processes_with(&marker), before);
-    for pid in &before {
-        signal(*pid, Signal::SIGTERM);
-    }
+    assert_eq!(program(), Some(before));
+    signal(before, Signal::SIGTERM);
     let status = reaches(&supervisor, "web", rests).await;
     assert_eq!((status.state, status.why.as_str()), (State::Failed, "exited with 7"));
     assert_eq!(processes_with(&marker), Vec::<u32>::new());
