@@ -163,6 +163,11 @@ async fn a_service_goes_on_when_its_supervisor_is_killed_and_the_next_one_hears_
     let status = reaches(&supervisor, "web", |status| status.ready).await;
     assert_eq!(status.generation.0, 1);
     assert_eq!(program(), Some(before));
+    // It has set its trap when it sleeps.
+    wait_until("it sleeps", || {
+        let children = std::fs::read_to_string(format!("/proc/{before}/task/{before}/children"));
+        children.is_ok_and(|children| !children.trim().is_empty())
+    });
     signal(before, Signal::SIGTERM);
     let status = reaches(&supervisor, "web", rests).await;
     assert_eq!((status.state, status.why.as_str()), (State::Failed, "exited with 7"));
