@@ -299,7 +299,8 @@ fn hold(policy: &Written) {
     }
     drop(started.finish(&scene));
 
-    let Some(memory) = policy.bytes("limits.memory") else {
+    // More takes minutes where memory is emulated; what the kernel was told was read above.
+    let Some(memory) = policy.bytes("limits.memory").filter(|memory| *memory <= 1 << 30) else {
         return;
     };
     let hog = "import sys; held = [bytearray(b'x' * (1 << 20)) for _ in range(int(sys.argv[1]))]; print(len(held))";

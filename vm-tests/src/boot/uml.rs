@@ -9,9 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// As much as a test needs that uses up the largest limit of a shipped policy, 4 GiB. What a guest never touches, it doesn't
-/// take from the host.
-const MEMORY_MIB: u64 = 5120;
+/// More than a test takes that uses up a limit of 1 GiB. What a guest never touches, it doesn't take from the host.
+const MEMORY_MIB: u64 = 2560;
 
 pub(super) fn command(
     guest: &Guest<'_>,
