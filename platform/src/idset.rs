@@ -1,5 +1,6 @@
 //! Sets of CPUs or memory nodes, as the kernel writes them.
 
+use crate::ranges;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -36,40 +37,13 @@ impl FromStr for IdSet {
     type Err = ParseIdSetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let one = |part: &str| {
-            let plain = part.bytes().all(|byte| byte.is_ascii_digit());
-            part.parse::<u16>().ok().filter(|number| plain && *number <= HIGHEST)
-        };
-        let range = |part: &str| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            Some(one(first)?..=one(last)?).filter(|range| !range.is_empty())
-        };
-        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
-        let mut ranges = ranges.ok_or_else(|| ParseIdSetError(text.into()))?;
-        ranges.sort_by_key(|range| *range.start());
-        let mut joined: Vec<RangeInclusive<u16>> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match joined.last_mut() {
-                Some(last) if *range.start() <= last.end().saturating_add(1) => {
-                    *last = *last.start()..=*last.end().max(range.end());
-                }
-                _ => joined.push(range),
-            }
-        }
-        Ok(Self(joined))
+        ranges::parse(text, HIGHEST).map(Self).ok_or_else(|| ParseIdSetError(text.into()))
     }
 }
 
 impl fmt::Display for IdSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, range) in self.0.iter().enumerate() {
-            let comma = if place > 0 { "," } else { "" };
-            match (range.start(), range.end()) {
-                (first, last) if first == last => write!(f, "{comma}{first}")?,
-                (first, last) => write!(f, "{comma}{first}-{last}")?,
-            }
-        }
-        Ok(())
+        ranges::write(&self.0, f)
     }
 }
 

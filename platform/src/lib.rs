@@ -46,6 +46,7 @@ mod notify_socket;
 mod plan;
 mod ports;
 mod process;
+mod ranges;
 mod replacement;
 mod secret;
 mod signal;

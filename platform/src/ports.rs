@@ -1,5 +1,6 @@
 //! TCP ports that a program may bind and connect to.
 
+use crate::ranges;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -46,26 +47,7 @@ impl FromStr for PortSet {
         if text == NONE {
             return Ok(Self::default());
         }
-        let one = |part: &str| {
-            let plain = part.bytes().all(|byte| byte.is_ascii_digit());
-            part.parse::<u16>().ok().filter(|_| plain)
-        };
-        let range = |part: &str| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            Some(one(first)?..=one(last)?).filter(|range| !range.is_empty())
-        };
-        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
-        let mut ranges = ranges.ok_or(ParsePortSetError::Form)?;
-        ranges.sort_by_key(|range| *range.start());
-        let mut joined: Vec<RangeInclusive<u16>> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match joined.last_mut() {
-                Some(last) if *range.start() <= last.end().saturating_add(1) => {
-                    *last = *last.start()..=*last.end().max(range.end());
-                }
-                _ => joined.push(range),
-            }
-        }
+        let joined = ranges::parse(text, u16::MAX).ok_or(ParsePortSetError::Form)?;
         let ports: usize = joined.iter().map(RangeInclusive::len).sum();
         if ports > MOST {
             return Err(ParsePortSetError::Many(ports));
@@ -79,14 +61,7 @@ impl fmt::Display for PortSet {
         if self.0.is_empty() {
             return f.write_str(NONE);
         }
-        for (place, range) in self.0.iter().enumerate() {
-            let comma = if place > 0 { "," } else { "" };
-            match (range.start(), range.end()) {
-                (first, last) if first == last => write!(f, "{comma}{first}")?,
-                (first, last) => write!(f, "{comma}{first}-{last}")?,
-            }
-        }
-        Ok(())
+        ranges::write(&self.0, f)
     }
 }
 
