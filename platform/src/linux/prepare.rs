@@ -48,23 +48,6 @@ pub(crate) struct Walls {
     pub(crate) rules: Option<(u32, AccessRules)>,
 }
 
-impl Walls {
-    /// Decides again what was decided when a sandbox was launched that this process has taken over. Paths that the host has
-    /// only since then aren't there inside, and no program gets in while that is so.
-    ///
-    /// # Errors
-    /// When a path of the plan can't be looked at any more.
-    pub(crate) fn again(plan: &LaunchPlan) -> Result<Self, PlatformError> {
-        let caller = Caller::find();
-        let mut prepared = Prepared::empty(plan, &caller, Ids::unclaimed(plan, &caller)?);
-        let standing = prepared.standing(plan, &caller);
-        let mut view = View::resolve(&filesystem(plan), standing)?;
-        view.add_secrets(&plan.secrets)?;
-        prepared.access_rules(plan, &view)?;
-        Ok(Self { ids: prepared.ids, rules: prepared.rules })
-    }
-}
-
 /// What a policy leaves of memory for one process where the whole tree's can only be watched: room above the limit, so
 /// that it's the watch that ends the sandbox, and not so much that the host suffers between two looks.
 const WATCHED_ROOM: u64 = 64 << 20;

@@ -454,11 +454,10 @@ impl Running for LinuxRunning {
         if self.reaped.is_some() || self.has_ended() {
             return Err(PlatformError::invalid("the sandbox has ended"));
         }
-        let walls = match &mut self.walls {
-            Some(walls) => walls,
-            // It was taken over.
-            none => none.insert(Walls::again(plan)?),
-        };
+        // They come with the launch, or with what was taken over.
+        let walls = self.walls.as_ref().ok_or_else(|| {
+            PlatformError::invalid("nobody knows any more which walls the sandbox has")
+        })?;
         if plan.controls.get(&Control::Processes) != Some(&Decision::Enforce)
             && self.cgroup.is_none()
         {
