@@ -1,7 +1,7 @@
 //! The JSON forms in which the daemon shows services. Fields may be added to a version of the API, not changed.
 
 use crate::platform::LaunchPlan;
-use crate::supervisor::{Counts, Difference, DifferenceKind, Outcome, Service, State, Status};
+use crate::supervisor::{Counts, Difference, DifferenceKind, Outcome, Service, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(super) struct ServiceView {
     enabled: bool,
     depends_on: BTreeMap<String, &'static str>,
     state: &'static str,
-    /// `unknown`, `starting`, `healthy` or `unhealthy`.
+    /// `starting`, `healthy` or `unhealthy` by its probes; `unknown` where it has none, or nobody looks now.
     health: &'static str,
     ready: bool,
     why: String,
@@ -58,7 +58,7 @@ impl ServiceView {
             enabled: service.enabled,
             depends_on: needs,
             state: status.state.word(),
-            health: health(status),
+            health: status.health.word(),
             ready: status.ready,
             why: status.why.clone(),
             pid: status.pid,
@@ -108,15 +108,6 @@ impl DifferenceView {
             keys: difference.changed.clone(),
             restart: difference.needs_restart(),
         }
-    }
-}
-
-fn health(status: &Status) -> &'static str {
-    match status.state {
-        State::Starting => "starting",
-        State::Running | State::Reloading if status.ready => "healthy",
-        State::Running | State::Reloading => "unhealthy",
-        _ => "unknown",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Asking a program over gRPC whether it serves: the health checking protocol (grpc/doc/health-checking.md).
 
 use super::super::health::{HealthCheck, Vitals};
+use super::answered;
 use super::http::AGENT;
 use crate::platform::BoxFuture;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -58,14 +59,7 @@ impl GrpcCheck {
             let trailers = body.trailers().unwrap_or(&head.headers).clone();
             answer(&head.headers, &trailers, &body.to_bytes())
         };
-        tokio::pin!(asked, connection);
-        tokio::select! {
-            asked = &mut asked => asked,
-            closed = &mut connection => match closed {
-                Ok(()) => asked.await,
-                Err(error) => Err(failed(error)),
-            },
-        }
+        answered(asked, connection, failed).await
     }
 }
 

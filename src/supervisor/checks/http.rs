@@ -1,6 +1,7 @@
 //! Asking a program over HTTP.
 
 use super::super::health::{HealthCheck, Vitals};
+use super::answered;
 use crate::platform::BoxFuture;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -84,15 +85,7 @@ impl HttpCheck {
             }
             Ok(())
         };
-        tokio::pin!(asked, connection);
-        // The connection goes with this: nothing of it works on when the look is over.
-        tokio::select! {
-            asked = &mut asked => asked,
-            closed = &mut connection => match closed {
-                Ok(()) => asked.await,
-                Err(error) => Err(failed(error)),
-            },
-        }
+        answered(asked, connection, failed).await
     }
 }
 

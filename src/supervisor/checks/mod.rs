@@ -11,6 +11,22 @@ use crate::platform::{BoxFuture, LaunchPlan};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// The answer to what was asked over a connection, which goes with this: nothing of it works on when the look is over.
+async fn answered(
+    asked: impl Future<Output = Result<(), String>>,
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    failed: impl Fn(hyper::Error) -> String,
+) -> Result<(), String> {
+    tokio::pin!(asked, connection);
+    tokio::select! {
+        asked = &mut asked => asked,
+        closed = &mut connection => match closed {
+            Ok(()) => asked.await,
+            Err(error) => Err(failed(error)),
+        },
+    }
+}
+
 /// Well as long as somebody takes connections at this port of the program's loopback interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortCheck(pub u16);
