@@ -70,29 +70,29 @@ fn a_service_is_ready_when_it_says_so_and_those_that_need_it_come_then() {
 
 #[test]
 fn one_that_never_says_so_is_ended_and_one_that_asks_for_time_gets_it() {
-    let rest = "type = \"notify\"\nstart_timeout = \"500ms\"\nrestart = { policy = \"no\" }\nstop = { grace_period = \"50ms\" }";
+    let rest = "type = \"notify\"\nstart_timeout = \"3s\"\nrestart = { policy = \"no\" }\nstop = { grace_period = \"50ms\" }";
     let patient = "
-for _ in range(10):
-    say('EXTEND_TIMEOUT_USEC=400000')
-    time.sleep(0.1)
+for _ in range(8):
+    say('EXTEND_TIMEOUT_USEC=2500000')
+    time.sleep(0.5)
 say('READY=1')
-told('ready after a second')";
+told('ready after four seconds')";
     let stack = [service("mute", rest, "time.sleep(60)"), service("patient", rest, patient)];
     let (stdout, stderr) = ran(&stack.concat());
-    assert_eq!(stdout, "patient | ready after a second\n", "{stderr}");
+    assert_eq!(stdout, "patient | ready after four seconds\n", "{stderr}");
     assert!(stderr.contains("mute: stopping: its time to start is over"), "{stderr}");
     assert!(stderr.contains("patient: running: it is ready"), "{stderr}");
 }
 
 #[test]
 fn one_that_stops_saying_that_it_lives_is_started_again() {
-    let rest = "type = \"notify\"\nwatchdog_timeout = \"300ms\"\nstop = { grace_period = \"50ms\" }\n\
+    let rest = "type = \"notify\"\nwatchdog_timeout = \"1500ms\"\nstop = { grace_period = \"50ms\" }\n\
                 restart = { delay = \"1ms\", max_attempts = 1 }";
     let code = "
-assert os.environ['WATCHDOG_USEC'] == '300000' and os.environ['WATCHDOG_PID'] == str(os.getpid())
+assert os.environ['WATCHDOG_USEC'] == '1500000' and os.environ['WATCHDOG_PID'] == str(os.getpid())
 say('READY=1')
-for _ in range(8):
-    time.sleep(0.1)
+for _ in range(5):
+    time.sleep(0.5)
     say('WATCHDOG=1')
 told('silent')
 time.sleep(60)";
