@@ -58,6 +58,9 @@ pub struct GuestSpec {
     /// those runs only.
     #[serde(default)]
     pub leaves_out: Vec<String>,
+    /// Single tests that it runs as root although it leaves their suite to others.
+    #[serde(default)]
+    pub keeps: Vec<String>,
 }
 
 /// How a guest is booted.
@@ -124,7 +127,8 @@ impl GuestSpec {
             Some(of_user) => as_user && named(of_user),
             None => named(name),
         };
-        self.leaves_out.iter().any(|name| left(name))
+        let kept = !as_user && self.keeps.iter().any(|name| named(name));
+        !kept && self.leaves_out.iter().any(|name| left(name))
     }
 
     /// Whether a test may skip because `feature` is missing.
@@ -170,6 +174,19 @@ mod tests {
         assert!(guest.may_skip("psi", false) && guest.may_skip("psi", true));
         assert!(!guest.may_skip("landlock", false));
         assert!(guest.may_skip("root", true) && !guest.may_skip("root", false));
+    }
+
+    #[test]
+    fn a_test_is_kept_though_its_suite_is_left_out() {
+        let text = "[unit_tests]\nin_guests = []\n\
+                    [guests.a]\nmachine = \"uml\"\nversion = \"\"\nlacks = []\n\
+                    leaves_out = [\"one\", \"user::two\"]\nkeeps = [\"one::a::b\"]\n";
+        let catalogue = Catalogue::parse(text).unwrap();
+        let left =
+            |suite, test, as_user| catalogue.guest("a").unwrap().leaves_out(suite, test, as_user);
+        assert!(left("one", "a::c", false) && !left("one", "a::b", false));
+        assert!(left("one", "a::b", true));
+        assert!(left("two", "a", true) && !left("two", "a", false));
     }
 
     #[test]

@@ -72,6 +72,7 @@ mod tests {
             lacks: lacks.iter().map(|&feature| feature.to_owned()).collect(),
             lacks_as_user: Vec::new(),
             leaves_out: Vec::new(),
+            keeps: Vec::new(),
         }
     }
 

@@ -76,10 +76,11 @@ pub(super) fn command(
         Accelerator::Auto | Accelerator::Tcg => ("tcg,thread=single", "max"),
     };
     let mut command = machine(guest, "qemu-system-x86_64");
+    // More than the largest limit that is used up in it; the host gives only what is used.
     command
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         .args(["-monitor", "none", "-machine", "q35", "-accel", accelerator, "-cpu", cpu])
-        .args(["-smp", "2", "-m", "2G"])
+        .args(["-smp", "2", "-m", "5G"])
         .arg("-kernel")
         .arg(&guest.kernel.image)
         .arg("-initrd")
