@@ -163,3 +163,87 @@ async fn a_port_of_the_hosts_network_is_looked_for_there() {
     wait(&team, |status| status.ready).await;
     team.kill().await.unwrap();
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_line_that_it_writes_tells_that_it_is_ready_and_one_of_a_hook_does_not() {
+    let scene = Scene::new();
+    // Looks are so far apart that only the line itself can have been what was waited for.
+    let program = "
+import os, sys, time
+print('not up', flush=True)
+for name in ['hooked', 'go']:
+    while not os.path.exists('/tmp/' + name): time.sleep(0.02)
+print('server is up on port 80', file=sys.stderr, flush=True)
+time.sleep(1000)";
+    let hook = "print('server is up on port 80', flush=True); open('/tmp/hooked', 'w')";
+    let lines = format!(
+        "readiness_probe = {{ log_line = {{ pattern = '^server .* port \\d+$' }}, period = \"1h\" }}\n\
+         hooks.pre_start = [\"/bin/echo\", \"server is up on port 80\"]\n\
+         hooks.post_start = [\"{PYTHON}\", \"-c\", {hook:?}]\n\
+         reload.command = [\"/bin/touch\", \"/tmp/go\"]"
+    );
+    let team = start(&scene, program, &lines);
+    let why = "no line matches `^server .* port \\d+$`";
+    let status = wait(&team, |status| status.error.as_deref() == Some(why)).await;
+    assert_eq!((status.state, status.ready), (State::Running, false));
+    team.service("it").unwrap().reload().await.unwrap();
+    let status = wait(&team, |status| status.ready).await;
+    assert_eq!((status.state, status.health), (State::Running, Health::Healthy));
+    team.kill().await.unwrap();
+    let program = "import time; print('up', flush=True); time.sleep(1000)";
+    let team = start(&scene, program, "startup_probe = { log_line = \"^up$\", period = \"1h\" }");
+    wait(&team, |status| status.ready).await;
+    team.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_startup_probe_that_never_sees_its_line_gives_up() {
+    let scene = Scene::new();
+    let probe = "startup_probe = { log_line = \"up\", period = \"20ms\", failure_threshold = 2 }\nrestart.policy = \"no\"";
+    let team = start(&scene, "import time; print('down', flush=True); time.sleep(1000)", probe);
+    let status = wait(&team, |status| status.state == State::Failed).await;
+    assert_eq!(status.last, Some(Outcome::StartupProbe));
+    team.kill().await.unwrap();
+}
+
+/// Says that it is ready, and nothing else.
+const READY: &str = "
+import os, socket, time
+to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+to.connect(os.environ['NOTIFY_SOCKET'])
+to.send(b'READY=1')
+time.sleep(1000)";
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_probe_hears_what_a_service_of_another_type_says() {
+    let scene = Scene::new();
+    for purpose in ["startup", "readiness"] {
+        let probe = format!("{purpose}_probe = {{ notify = true, period = \"1h\" }}");
+        let team = start(&scene, READY, &probe);
+        let status = wait(&team, |status| status.ready).await;
+        assert_eq!((status.state, status.health), (State::Running, Health::Healthy));
+        team.kill().await.unwrap();
+    }
+    let silent = "import os, time; assert 'NOTIFY_SOCKET' in os.environ; time.sleep(1000)";
+    let team = start(&scene, silent, "readiness_probe = { notify = true, period = \"20ms\" }");
+    let why = "it hasn't said `READY=1`";
+    let status = wait(&team, |status| status.error.as_deref() == Some(why)).await;
+    assert_eq!((status.state, status.ready), (State::Running, false));
+    team.kill().await.unwrap();
+}
+
+#[test]
+fn what_was_said_once_does_not_tell_whether_it_lives() {
+    let scene = Scene::new();
+    for (probe, why) in [
+        ("liveness_probe = { log_line = \"up\" }", "`log_line` doesn't tell whether it lives"),
+        ("liveness_probe = { notify = true }", "`notify` doesn't tell whether it lives"),
+        ("readiness_probe = { notify = false }", "without it there is no check"),
+        ("readiness_probe = { log_line = \"(\" }", "`(` is no regular expression"),
+    ] {
+        let text = format!("[services.it]\ncommand = [\"true\"]\n{probe}\n");
+        let path = scene.file("stockade.toml", &text);
+        let error = Stack::load(Path::new(&path), scene.path()).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}

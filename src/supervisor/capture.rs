@@ -2,6 +2,7 @@
 
 use super::lifecycle::Generation;
 use super::lines::Teller;
+use super::said::Said;
 use crate::logs::{Cutter, InstanceLog, Listener, Piece, Stream};
 use crate::platform::OutputPipe;
 use std::collections::VecDeque;
@@ -27,6 +28,8 @@ pub(super) struct Capture {
     teller: Option<Teller>,
     /// Where they are kept.
     log: Option<InstanceLog>,
+    /// Where it is noted what they say of a run.
+    said: Option<Said>,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +40,7 @@ struct Kept {
 
 impl Capture {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, kept: Arc::default(), teller: None, log: None }
+        Self { most, kept: Arc::default(), teller: None, log: None, said: None }
     }
 
     /// The same, with somebody to tell of lines.
@@ -48,6 +51,11 @@ impl Capture {
     /// The same, with lines kept where this process's end doesn't reach.
     pub(super) fn logged(self, log: Option<InstanceLog>) -> Self {
         Self { log, ..self }
+    }
+
+    /// The same, for streams whose lines are a run's own word.
+    pub(super) fn heard_by(&self, said: &Said) -> Self {
+        Self { said: Some(said.clone()), ..self.clone() }
     }
 
     pub(super) fn log(&self) -> Option<&InstanceLog> {
@@ -107,6 +115,9 @@ impl Listener for Listening {
     fn line(&mut self, line: &[u8]) {
         if let Some(teller) = &self.capture.teller {
             teller.tell(self.stream, line);
+        }
+        if let Some(said) = &self.capture.said {
+            said.line(line);
         }
     }
 }

@@ -15,8 +15,10 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notify {
-    /// Whether it is heard at all.
+    /// Whether it has started when it says so.
     pub heard: bool,
+    /// Whether a probe waits for it to say that it is ready.
+    pub probed: bool,
     /// Whether it says when it begins to reload, and that it has (systemd.service(5), `notify-reload`).
     pub tells_reload: bool,
     /// How often it has to say that it lives, at least.
@@ -28,7 +30,11 @@ pub struct Notify {
 impl Notify {
     /// Whether it needs a socket.
     pub(super) fn needs_socket(&self) -> bool {
-        self.heard || self.tells_reload || self.watchdog.is_some() || self.fdstore_max > 0
+        self.heard
+            || self.probed
+            || self.tells_reload
+            || self.watchdog.is_some()
+            || self.fdstore_max > 0
     }
 }
 

@@ -1,9 +1,11 @@
 //! Looking at a program: what is looked with, and the looks at one run.
 
 use super::probe::{Probe, Purpose, Tally};
+use super::said::Said;
 use super::stack::ServiceProbe;
 use crate::platform::{BoxFuture, Bytes, Usage};
 use crate::sandbox::Inside;
+use regex::Regex;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
@@ -28,6 +30,8 @@ pub struct Vitals {
     pub last_error: Option<String>,
     /// A way to what listens inside, and to its files.
     pub inside: Inside,
+    /// What it has said so far.
+    pub said: Said,
 }
 
 impl Vitals {
@@ -50,6 +54,16 @@ pub trait HealthCheck: Send + Sync + Debug {
     /// Whether it connects to what listens inside ([`Inside::dial`]).
     fn dials(&self) -> bool {
         false
+    }
+
+    /// Which line of the program it waits for ([`Said::has_line`]).
+    fn line(&self) -> Option<&Regex> {
+        None
+    }
+
+    /// Whether it looks only at what the program has said, so that it looks again as soon as that is more.
+    fn listens(&self) -> bool {
+        self.line().is_some()
     }
 }
 
@@ -129,6 +143,7 @@ pub(super) struct Looks {
     working: JoinSet<Result<(), String>>,
     /// What the last look said that failed.
     trouble: Option<String>,
+    said: Said,
 }
 
 #[derive(Debug)]
@@ -136,6 +151,10 @@ struct Looking {
     look: Look,
     tally: Tally,
     turn: Turn,
+    /// Not before this.
+    earliest: Option<Instant>,
+    /// Whether something was said while it looked.
+    again: bool,
     last_error: Option<String>,
 }
 
@@ -159,16 +178,41 @@ impl Looks {
             look: look.clone(),
             tally: Tally::default(),
             turn: Turn::Nobody,
+            earliest: None,
+            again: false,
             last_error: None,
         };
-        Self { all: looks.iter().map(looking).collect(), working: JoinSet::new(), trouble: None }
+        Self {
+            all: looks.iter().map(looking).collect(),
+            working: JoinSet::new(),
+            trouble: None,
+            said: Said::new(looks.iter().filter_map(|look| look.check.line())),
+        }
+    }
+
+    /// What the run says.
+    pub(super) fn said(&self) -> &Said {
+        &self.said
+    }
+
+    /// Looks at once at what was said, where somebody wants to know.
+    pub(super) fn listen(&mut self) {
+        let now = Instant::now();
+        for one in self.all.iter_mut().filter(|one| one.look.check.listens()) {
+            match one.turn {
+                Turn::Nobody => {}
+                Turn::Due(at) => one.turn = Turn::Due(at.min(one.earliest.unwrap_or(now).max(now))),
+                Turn::Working(..) => one.again = true,
+            }
+        }
     }
 
     /// Begins to look for a purpose.
     pub(super) fn begin(&mut self, purpose: Purpose) {
         for one in self.all.iter_mut().filter(|one| one.look.purpose == purpose) {
             if let Turn::Nobody = one.turn {
-                one.turn = Turn::Due(Instant::now() + one.look.probe.initial_delay);
+                let first = Instant::now() + one.look.probe.initial_delay;
+                (one.turn, one.earliest) = (Turn::Due(first), Some(first));
             }
         }
     }
@@ -198,7 +242,8 @@ impl Looks {
                 continue;
             }
             let (check, patience) = (one.look.check.clone(), one.look.probe.timeout);
-            let vitals = Vitals { last_error: one.last_error.clone(), ..vitals.clone() };
+            let (last_error, said) = (one.last_error.clone(), self.said.clone());
+            let vitals = Vitals { last_error, said, ..vitals.clone() };
             let inside = check.command().map(&mut *run);
             let working = self.working.spawn(async move {
                 let looking = inside.unwrap_or_else(|| check.check(&vitals));
@@ -221,7 +266,8 @@ impl Looks {
         let one = self.all.iter_mut().find(is_its)?;
         if let Turn::Working(_, began) = one.turn {
             // From beginning to beginning; where a look took longer, at once.
-            one.turn = Turn::Due(began + one.look.probe.period);
+            let pause = if one.again { Duration::ZERO } else { one.look.probe.period };
+            (one.turn, one.again) = (Turn::Due(began + pause), false);
         }
         let verdict = one.tally.count(&one.look.probe, result.is_ok());
         one.last_error = result.err();

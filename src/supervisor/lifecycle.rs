@@ -103,6 +103,11 @@ impl Lifecycle {
         self.ready && matches!(self.state, State::Running | State::Reloading)
     }
 
+    /// Whether its present run could be used once.
+    pub(super) fn was_ready(&self) -> bool {
+        self.ready_at.is_some()
+    }
+
     /// How the last run came out that has ended.
     pub fn last(&self) -> Option<&Outcome> {
         self.last.as_ref()

@@ -30,6 +30,7 @@ mod probe;
 mod record;
 mod reexec;
 mod restart;
+mod said;
 mod service;
 mod sockets;
 mod stack;
@@ -54,6 +55,8 @@ pub use news::{Counts, News, Notice, Notices};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
 pub use reexec::reexec;
+pub use said::Said;
+
 pub use restart::{Budget, Moment, OnExhausted, Restart, RestartPolicy};
 pub use service::Status;
 pub use stack::{

@@ -213,6 +213,7 @@ impl Actor {
         loop {
             let deadline = self.life.deadline().map(|moment| self.origin + moment.0);
             let to_look = self.looks.due();
+            let said = self.looks.said().clone();
             tokio::select! {
                 request = self.requests.recv() => match request {
                     Some(Request { ask, taken }) => {
@@ -246,6 +247,7 @@ impl Actor {
                 (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
                 () = due(self.watchdog.due()) => self.miss_watchdog().await,
                 () = due(to_look) => self.look(),
+                () = said.news() => self.looks.listen(),
                 verdict = self.looks.looked() => {
                     self.tell_trouble();
                     let before = self.status.borrow().health;
@@ -513,8 +515,14 @@ impl Actor {
     /// From now on this is its run.
     fn supervise(&mut self, mut sandbox: Sandbox) {
         let generation = self.life.generation();
-        self.capture.attach(Stream::Output, generation, sandbox.stdout.take());
-        self.capture.attach(Stream::Error, generation, sandbox.stderr.take());
+        self.looks = Looks::new(&self.launch.looks);
+        // What it had said to the supervisor before it doesn't say again.
+        if self.life.was_ready() {
+            self.looks.said().everything();
+        }
+        let capture = self.capture.heard_by(self.looks.said());
+        capture.attach(Stream::Output, generation, sandbox.stdout.take());
+        capture.attach(Stream::Error, generation, sandbox.stderr.take());
         if let Some(diary) = &mut self.diary {
             sandbox.witness(diary.ledger.witness());
             // Whatever becomes of this supervisor, its services go on.
@@ -524,7 +532,6 @@ impl Actor {
             }
         }
         self.run = Some(sandbox);
-        self.looks = Looks::new(&self.launch.looks);
     }
 }
 

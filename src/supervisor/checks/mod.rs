@@ -8,6 +8,7 @@ pub use http::HttpCheck;
 
 use super::health::{HealthCheck, Vitals};
 use crate::platform::{BoxFuture, LaunchPlan};
+use regex::Regex;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -73,6 +74,46 @@ impl HealthCheck for ExecCheck {
 
     fn command(&self) -> Option<&[OsString]> {
         Some(&self.0)
+    }
+}
+
+/// Well from when the program has written a line to either of its streams that matches. A long line counts in pieces.
+#[derive(Clone, Debug)]
+pub struct LineCheck(pub Regex);
+
+impl PartialEq for LineCheck {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for LineCheck {}
+
+impl HealthCheck for LineCheck {
+    fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
+        let seen = vitals.said.has_line(&self.0);
+        let result = seen.then_some(()).ok_or_else(|| format!("no line matches `{}`", self.0));
+        Box::pin(async { result })
+    }
+
+    fn line(&self) -> Option<&Regex> {
+        Some(&self.0)
+    }
+}
+
+/// Well from when the program has said that it is ready (`READY=1`, sd_notify(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifyCheck;
+
+impl HealthCheck for NotifyCheck {
+    fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
+        let said = vitals.said.is_ready();
+        let result = said.then_some(()).ok_or_else(|| "it hasn't said `READY=1`".to_owned());
+        Box::pin(async { result })
+    }
+
+    fn listens(&self) -> bool {
+        true
     }
 }
 

@@ -30,8 +30,13 @@ impl Actor {
         if notice.reloading {
             self.reload.begun(notice.monotonic);
         }
+        if notice.ready {
+            self.looks.said().ready();
+        }
         // One that reloads and was asked to is ready only with what it was asked to read.
         let ready = notice.ready && !notice.reloading && self.reload.has_begun();
+        // Where a probe tells whether it has started, its own word alone doesn't.
+        let ready = ready && (self.launch.notify.heard || self.life.state() != State::Starting);
         let happened = [
             notice.extend.map(Happening::Extended),
             notice.reloading.then_some(Happening::Reloading),

@@ -240,13 +240,18 @@ fn set(field: &Field, given: &Spanned<DeValue<'_>>, logging: &mut Logging) -> Re
         Kind::Patterns(set) => {
             let mut patterns = Vec::new();
             for (text, span) in texts(field, given)? {
-                let pattern = RegexBuilder::new(&text).size_limit(LARGEST_PATTERN).build();
-                patterns.push(pattern.map_err(|error| (Some(span), told(&text, &error)))?);
+                patterns.push(pattern(&text).map_err(|message| (Some(span), message))?);
             }
             set(logging, patterns);
         }
     }
     Ok(())
+}
+
+/// What a line is compared with.
+pub(super) fn pattern(text: &str) -> Result<Regex, String> {
+    let pattern = RegexBuilder::new(text).size_limit(LARGEST_PATTERN).build();
+    pattern.map_err(|error| told(text, &error))
 }
 
 /// What is wrong with a pattern, in one line.

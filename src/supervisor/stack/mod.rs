@@ -138,6 +138,8 @@ impl Service {
     /// What follows from all that is said of it.
     fn settle(&mut self) {
         self.rules.probed = self.probes.readiness.is_some();
+        let is_told = |probe: &ServiceProbe| matches!(probe.check, Check::Notify(_));
+        self.notify.probed = self.probes.all().any(|(_, probe)| is_told(probe));
         if self.probes.startup.is_some() && self.rules.started == Started::Executed {
             self.rules.started = Started::Ready;
         }

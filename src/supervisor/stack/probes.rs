@@ -1,16 +1,18 @@
 //! What a service is looked at with: `startup_probe`, `readiness_probe` and `liveness_probe`, in Kubernetes' words.
 
+use super::logging;
 use super::values::{self, Wrong};
 use crate::platform::BoxFuture;
 use crate::policy::problem::quoted;
 use crate::policy::suggest::did_you_mean;
 use crate::policy::value::{self, Scalar};
 use crate::supervisor::checks::{
-    ExecCheck, FileCheck, GrpcCheck, HttpCheck, PortCheck, SocketCheck,
+    ExecCheck, FileCheck, GrpcCheck, HttpCheck, LineCheck, NotifyCheck, PortCheck, SocketCheck,
 };
 use crate::supervisor::health::Vitals;
 use crate::supervisor::{HealthCheck, Probe, Purpose};
 use hyper::header::{HeaderName, HeaderValue};
+use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,10 @@ pub enum Check {
     Exec(ExecCheck),
     /// Something at a path.
     File(FileCheck),
+    /// A line that the program writes.
+    LogLine(LineCheck),
+    /// That the program says it.
+    Notify(NotifyCheck),
 }
 
 /// The probes of a service.
@@ -90,6 +96,14 @@ impl HealthCheck for Check {
     fn dials(&self) -> bool {
         self.inner().dials()
     }
+
+    fn line(&self) -> Option<&Regex> {
+        self.inner().line()
+    }
+
+    fn listens(&self) -> bool {
+        self.inner().listens()
+    }
 }
 
 impl Check {
@@ -101,6 +115,8 @@ impl Check {
             Self::UnixSocket(check) => check,
             Self::Exec(check) => check,
             Self::File(check) => check,
+            Self::LogLine(check) => check,
+            Self::Notify(check) => check,
         }
     }
 
@@ -118,18 +134,22 @@ impl Check {
                 format!("exec {}", words.join(" "))
             }
             Self::File(check) => format!("file {}", path(&check.0)),
+            Self::LogLine(check) => format!("log_line {:?}", check.0.as_str()),
+            Self::Notify(_) => "notify".to_owned(),
         }
     }
 }
 
 /// The words of a probe that say what is looked at: each with its keys, the ones that it must have first.
-const CHECKS: [(&str, usize, &[&str]); 6] = [
+const CHECKS: [(&str, usize, &[&str]); 8] = [
     ("exec", 1, &["command"]),
     ("http_get", 1, &["port", "path", "headers", "status"]),
     ("tcp_socket", 1, &["port"]),
     ("grpc", 1, &["port", "service"]),
     ("unix_socket", 1, &["path"]),
     ("file", 1, &["path"]),
+    ("log_line", 1, &["pattern"]),
+    ("notify", 0, &[]),
 ];
 
 /// Its words that say how often and how patiently.
@@ -153,6 +173,12 @@ pub(super) fn read(
         if CHECKS.iter().any(|(known, ..)| *known == word) {
             if check.is_some() {
                 wrong.push((Some(name.span()), "it has two checks (write one of them)".into()));
+            }
+            if purpose == Purpose::Liveness && matches!(word, "log_line" | "notify") {
+                let why = format!(
+                    "`{word}` doesn't tell whether it lives: what was said once stays said (write `http_get`, `exec` or `watchdog_timeout`)"
+                );
+                wrong.push((Some(name.span()), why));
             }
             check = Some(read_check(word, value, wrong));
         } else if let Err(message) = number(word, value, purpose, &mut probe) {
@@ -200,6 +226,20 @@ fn number(
 }
 
 fn read_check(word: &str, value: &Spanned<DeValue<'_>>, wrong: &mut Vec<Wrong>) -> Option<Check> {
+    if word == "notify" {
+        return match value::switch(Scalar::Toml(value.get_ref())) {
+            Ok(true) => Some(Check::Notify(NotifyCheck)),
+            Ok(false) => {
+                let what = "without it there is no check (write `notify = true`)";
+                wrong.push((Some(value.span()), what.to_owned()));
+                None
+            }
+            Err(message) => {
+                wrong.push((Some(value.span()), message));
+                None
+            }
+        };
+    }
     let (_, least, keys) = CHECKS.iter().find(|(known, ..)| *known == word)?;
     let nothing = DeTable::new();
     // What has a single word needs no table.
@@ -252,7 +292,7 @@ fn made<'v>(
             wrong.push((Some(value.span()), message));
         }
     };
-    let (mut port, mut path, mut service) = (0, None, String::new());
+    let (mut port, mut path, mut service, mut line) = (0, None, String::new(), None);
     take("port", &mut |scalar| {
         port = value::whole(scalar, 1, u16::MAX.into()).map(|port| port.try_into().unwrap_or(0))?;
         Ok(())
@@ -270,6 +310,10 @@ fn made<'v>(
         service = value::line(scalar)?.into_owned();
         Ok(())
     });
+    take("pattern", &mut |scalar| {
+        line = Some(logging::pattern(&scalar.text()?)?);
+        Ok(())
+    });
     take("path", &mut |scalar| {
         let text = scalar.text()?;
         if !text.starts_with('/') || text.contains('\0') {
@@ -281,6 +325,7 @@ fn made<'v>(
     Some(match word {
         "tcp_socket" => Check::TcpSocket(PortCheck(port)),
         "grpc" => Check::Grpc(GrpcCheck::new(port, service)),
+        "log_line" => Check::LogLine(LineCheck(line?)),
         "unix_socket" => Check::UnixSocket(SocketCheck(path?)),
         _ => Check::File(FileCheck(path?)),
     })
@@ -343,6 +388,10 @@ pub(super) fn schema(time: &str) -> Value {
         properties.insert(word.to_owned(), schema);
     }
     for (word, least, keys) in CHECKS {
+        if keys.is_empty() {
+            properties.insert(word.to_owned(), json!({ "const": true }));
+            continue;
+        }
         let of = |key: &str| match key {
             "port" => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
             "headers" => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
