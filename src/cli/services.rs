@@ -1,4 +1,4 @@
-//! `stockade ps|start|restart|reload|reset|signal|inspect|wait|events|down|deps`: services of the daemon.
+//! `stockade ps|start|restart|reload|reset|signal|scale|inspect|wait|events|down|deps`: services of the daemon.
 
 use super::bars::age;
 use super::remote::{self, LATE, change, connect, get, json_flag, names, timeout_flag, waiting};
@@ -19,6 +19,12 @@ const VERBS: [(&str, &str); 4] = [
 ];
 
 const CODES: &str = "\
+Exit codes: 0; 1 when it was asked for and failed; 124 when the time is over; 125 when Stockade failed or there is no such service.";
+
+const SCALE: &str = "\
+Instances that are too many are stopped, the highest numbers first. It holds until the stack is applied again, by SIGHUP or a new daemon: \
+what is to stay is written as `replicas` into the stack file.
+
 Exit codes: 0; 1 when it was asked for and failed; 124 when the time is over; 125 when Stockade failed or there is no such service.";
 
 const WAIT_CODES: &str = "Exit codes: 0; 1 when it can't become so by itself any more; 124 when the time is over; 125 when Stockade failed.";
@@ -50,6 +56,20 @@ pub(super) fn commands() -> impl Iterator<Item = Command> {
                 .after_help(CODES)
                 .arg(signal)
                 .arg(names())
+                .arg(json_flag()),
+        ),
+        waiting(
+            Command::new("scale")
+                .about("Have services of the daemon that have `replicas` run so many times")
+                .after_help(SCALE)
+                .arg(
+                    Arg::new("count")
+                        .value_name("SERVICE=N")
+                        .required(true)
+                        .num_args(1..)
+                        .value_parser(count)
+                        .help("How many times which one runs, such as `web=3`"),
+                )
                 .arg(json_flag()),
         ),
         Command::new("wait")
@@ -87,6 +107,7 @@ pub(super) fn run(verb: &str, matches: &ArgMatches) -> Option<Result<u8, Error>>
             let signal = matches.get_one::<String>("signal").map_or("", String::as_str);
             act(verb, matches, Some(json!({ "signal": signal })))
         }
+        "scale" => scale(matches),
         "ps" => ps(matches),
         "inspect" => inspect(matches),
         "wait" => wait(matches),
@@ -123,8 +144,15 @@ fn ps(matches: &ArgMatches) -> Result<u8, Error> {
                 }
             }
             names => {
+                let mut answer = get(&mut client, "/v1/services").await?;
                 for name in names {
-                    all.push(get(&mut client, &format!("/v1/services/{name}")).await?);
+                    let known = answer["services"].as_array_mut().into_iter().flatten();
+                    let before = all.len();
+                    all.extend(known.filter(|it| is_one_of(it, name)).map(Value::take));
+                    if all.len() == before {
+                        // It tells that there is none.
+                        all.push(get(&mut client, &format!("/v1/services/{name}")).await?);
+                    }
                 }
             }
         }
@@ -135,6 +163,68 @@ fn ps(matches: &ArgMatches) -> Result<u8, Error> {
             output::result(table(&all, width))?;
         }
         Ok(0)
+    })
+}
+
+/// Whether a service has this name, or is an instance of the one with this name.
+fn is_one_of(service: &Value, name: &str) -> bool {
+    let of = service["name"].as_str().and_then(|full| full.strip_prefix(name));
+    let number = |rest: &str| rest.strip_prefix('.').is_some_and(|it| it.parse::<u32>().is_ok());
+    of.is_some_and(|rest| rest.is_empty() || number(rest))
+}
+
+/// A service and how many times it is to run.
+fn count(text: &str) -> Result<(String, u32), String> {
+    let wrong = || "write a service and a number, such as `web=3`".to_owned();
+    let (name, count) = text.split_once('=').ok_or_else(wrong)?;
+    let count = count.parse().map_err(|_| wrong())?;
+    if name.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), count)) }
+}
+
+fn scale(matches: &ArgMatches) -> Result<u8, Error> {
+    remote::with(matches, async |_, mut client| {
+        let counts = matches.get_many::<(String, u32)>("count").into_iter().flatten();
+        let stack = get(&mut client, "/v1/stack").await?;
+        // All are found before one is touched.
+        for (name, _) in counts.clone() {
+            if stack["replicas"][name].is_null() {
+                // It tells where there is none.
+                get(&mut client, &format!("/v1/services/{name}")).await?;
+                let hint = format!("write `replicas = 1` for `{name}` into the stack file");
+                let message = format!("`{name}` isn't one that runs several times");
+                return Err(Error::asked(message, hint));
+            }
+        }
+        let mut begun = Vec::new();
+        for (name, count) in counts {
+            let (place, body) =
+                (format!("/v1/services/{name}/scale"), json!({ "replicas": count }));
+            begun.push(client.ask(Method::POST, &place, Some(&body)).await?.accepted()?);
+        }
+        let patience = matches.get_one::<Duration>("timeout").copied();
+        let late = !matches.get_flag("no-wait")
+            && remote::finish(&mut client, &mut begun, patience).await?;
+        let stack = get(&mut client, "/v1/stack").await?;
+        for operation in &begun {
+            let name = operation["service"].as_str().unwrap_or("?");
+            let now = &stack["replicas"][name];
+            if matches.get_flag("json") {
+                output::result(operation)?;
+            } else if let Some(error) = operation["error"].as_str() {
+                output::note(format_args!("error: {name}: {}", output::plain(error)));
+            } else if operation["state"] == "running" {
+                let id = &operation["id"];
+                output::result(format_args!("{name}: asked for, as operation {id}"))?;
+            } else {
+                let (ready, desired) = (&now["ready"], &now["desired"]);
+                output::result(format_args!("{name}: {ready} of {desired} ready"))?;
+            }
+        }
+        if late {
+            output::note("stockade: the time is over, and what was begun goes on");
+            return Ok(LATE);
+        }
+        Ok(u8::from(begun.iter().any(|operation| operation["state"] == "failed")))
     })
 }
 

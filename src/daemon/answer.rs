@@ -12,7 +12,7 @@ use super::view::{DifferenceView, ServiceView};
 use super::{Daemon, Peer};
 use crate::error::Error;
 use crate::platform::{LaunchPlan, Signal, parse_duration};
-use crate::supervisor::{Controller, State, Status};
+use crate::supervisor::{Controller, DifferenceKind, Replicas, State, Status};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +42,7 @@ impl Daemon {
             Call::Service => ok(&form(&self.view(&self.known(chosen)?, chosen))?),
             Call::Act(verb) => self.act(peer, verb, chosen, queries).await,
             Call::Signal => self.signal(peer, chosen, queries, body).await,
+            Call::Scale => self.scale(peer, chosen, queries, body).await,
             Call::Await => self.wait(chosen, queries).await,
             Call::Operations => ok(&json!({ "operations": form(&self.operations.list())? })),
             Call::Operation => {
@@ -82,10 +83,7 @@ impl Daemon {
     }
 
     fn known(&self, name: &str) -> Result<Controller, Problem> {
-        self.supervisor.service(name).ok_or_else(|| {
-            let message = format!("there is no service `{}`", name.escape_default());
-            Problem::new(StatusCode::NOT_FOUND, message).hint("`stockade ps` lists them")
-        })
+        self.supervisor.service(name).ok_or_else(|| no_service(name))
     }
 
     fn view(&self, controller: &Controller, name: &str) -> Option<ServiceView> {
@@ -162,6 +160,34 @@ impl Daemon {
             .map_err(|error| Problem::request(format!("`{}` {error}", word.escape_default())))?;
         let work = async move { controller.signal(signal).await };
         self.begin(peer, "signal", name, queries, work).await
+    }
+
+    async fn scale(
+        self: &Arc<Self>,
+        peer: &Peer,
+        name: &str,
+        queries: &Queries,
+        body: &Value,
+    ) -> Answered {
+        if !self.supervisor.written().services.contains_key(name) {
+            return Err(no_service(name));
+        }
+        let fields = fields(body, &["replicas"])?;
+        let count = fields.get("replicas").and_then(Value::as_u64);
+        let count = count.and_then(|count| u32::try_from(count).ok());
+        let count = count
+            .ok_or_else(|| Problem::request("it names no `replicas` (a whole number from 0 on)"))?;
+        let (daemon, service) = (self.clone(), name.to_owned());
+        let work = async move {
+            let scaled = daemon.supervisor.scale(&service, count).await?;
+            for new in scaled.iter().filter(|it| matches!(it.kind, DifferenceKind::Added)) {
+                if let Some(controller) = daemon.supervisor.service(&new.service) {
+                    comes(&controller, 0).await?;
+                }
+            }
+            Ok(())
+        };
+        self.begin(peer, "scale", name, queries, work).await
     }
 
     /// Begins what takes its time, for this service, and writes down who asked and what became of it.
@@ -241,7 +267,15 @@ impl Daemon {
         let stack = self.supervisor.stack();
         let services: Vec<&String> = stack.services.keys().collect();
         let path = LaunchPlan::readable(self.options.directory.join(&self.options.stack));
-        json!({ "name": stack.name, "file": path, "services": services })
+        let written = self.supervisor.written();
+        let several = written.services.iter().filter(|(_, service)| service.replicas.is_some());
+        let replicas: BTreeMap<&String, Value> = several
+            .filter_map(|(name, _)| {
+                let Replicas { desired, running, ready } = self.supervisor.replicas(name).ok()?;
+                Some((name, json!({ "desired": desired, "running": running, "ready": ready })))
+            })
+            .collect();
+        json!({ "name": stack.name, "file": path, "services": services, "replicas": replicas })
     }
 
     async fn apply(self: &Arc<Self>, peer: &Peer, body: &Value) -> Answered {
@@ -392,6 +426,11 @@ fn fields<'v>(
 fn time(queries: &Queries, name: &str, usual: Duration) -> Duration {
     let given = queries.get(name).and_then(|text| parse_duration(text).ok());
     given.unwrap_or(usual).min(LONGEST_WAIT)
+}
+
+fn no_service(name: &str) -> Problem {
+    let message = format!("there is no service `{}`", name.escape_default());
+    Problem::new(StatusCode::NOT_FOUND, message).hint("`stockade ps` lists them")
 }
 
 fn no_operation(id: &str) -> Problem {

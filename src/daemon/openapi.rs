@@ -68,6 +68,7 @@ fn body(body: Body) -> Option<Value> {
     let (required, schema) = match body {
         Body::Nothing => return None,
         Body::Signal => (true, "SignalRequest"),
+        Body::Scale => (true, "ScaleRequest"),
         Body::Apply => (false, "ApplyRequest"),
     };
     let content = json!({ "application/json": { "schema": reference(schema) } });
@@ -145,6 +146,7 @@ fn schemas() -> Value {
         "uptime_s": maybe("number"), "restarts": each(count()), "exits": each(count()),
         "last": { "anyOf": [last, { "type": "null" }] }, "error": maybe("string"),
     }));
+    let replicas = object(&json!({ "desired": count(), "running": count(), "ready": count() }));
     let change = object(&json!({
         "service": text(), "change": { "enum": ["added", "removed", "changed"] },
         "keys": many(text()), "restart": { "type": "boolean" },
@@ -158,7 +160,9 @@ fn schemas() -> Value {
             "started_at": moment(), "ended_at": maybe("string"),
         })),
         "Needs": object(&json!({ "name": text(), "depends_on": each(text()) })),
-        "Stack": object(&json!({ "name": text(), "file": text(), "services": many(text()) })),
+        "Stack": object(&json!({
+            "name": text(), "file": text(), "services": many(text()), "replicas": each(replicas),
+        })),
         "Applied": object(&json!({ "applied": { "type": "boolean" }, "changes": many(change) })),
         "Daemon": object(&json!({
             "version": text(), "pid": count(), "uptime_s": { "type": "number" },
@@ -175,6 +179,12 @@ fn schemas() -> Value {
             "type": "object",
             "properties": { "signal": { "type": "string", "examples": ["USR1"] } },
             "required": ["signal"],
+            "additionalProperties": false,
+        },
+        "ScaleRequest": {
+            "type": "object",
+            "properties": { "replicas": { "type": "integer", "minimum": 0, "examples": [3] } },
+            "required": ["replicas"],
             "additionalProperties": false,
         },
         "ApplyRequest": {

@@ -42,6 +42,7 @@ pub(super) enum Call {
     Service,
     Act(Verb),
     Signal,
+    Scale,
     Await,
     Operations,
     Operation,
@@ -112,6 +113,8 @@ pub(super) enum Body {
     Nothing,
     /// An object with `signal`.
     Signal,
+    /// An object with `replicas`.
+    Scale,
     /// An object with `dry_run`, or nothing.
     Apply,
 }
@@ -233,6 +236,15 @@ pub(super) static ROUTES: &[Route] = &[
             "/v1/services/{name}/signal",
             Verb::Kill,
             "Send a service's program a signal; it isn't taken for a stop",
+        )
+    },
+    Route {
+        body: Body::Scale,
+        call: Call::Scale,
+        ..act(
+            "/v1/services/{name}/scale",
+            Verb::Start,
+            "Have a service with `replicas` run so many times, until the stack is applied again; over when the new instances are ready and nothing is left of those that are too many",
         )
     },
     get(

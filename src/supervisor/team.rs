@@ -208,6 +208,8 @@ impl Supervisor {
     /// # Errors
     /// When the stack has no such service or says nothing of its `replicas`, or as [`Self::apply`].
     pub async fn scale(&self, name: &str, replicas: u32) -> Result<Vec<Difference>, Error> {
+        // Read under the lock: of two who scale at once, neither undoes what the other did.
+        let _one_after_the_other = self.applying.lock().await;
         let mut stack = Stack::clone(&self.written());
         let service = stack.services.get_mut(name);
         let Some(service) = service else {
@@ -221,7 +223,7 @@ impl Supervisor {
         if let Some(why) = service.cannot_be(replicas) {
             return Err(Error::asked(format!("`{name}` can't run {replicas} times: {why}"), ""));
         }
-        self.apply(stack).await
+        self.put_into_force(stack).await
     }
 
     /// The stack that is in force, with the instances of services that run several times in their place.
@@ -248,6 +250,10 @@ impl Supervisor {
     /// be written.
     pub async fn apply(&self, written: Stack) -> Result<Vec<Difference>, Error> {
         let _one_after_the_other = self.applying.lock().await;
+        self.put_into_force(written).await
+    }
+
+    async fn put_into_force(&self, written: Stack) -> Result<Vec<Difference>, Error> {
         let stack = written.expanded();
         let is_new = |name: &str| self.service(name).is_none();
         let mut opened = open_logs(self.logs.as_ref(), &stack, is_new)?;

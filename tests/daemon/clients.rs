@@ -274,3 +274,52 @@ fn the_command_line_has_completions_man_pages_and_a_unit_file() {
     let start = format!(" daemon --file {}", scene.at("web.toml"));
     assert!(unit.contains(&start) && unit.contains("\nDelegate=yes\n"), "{unit}");
 }
+
+#[test]
+fn a_service_runs_as_often_as_it_is_asked_to() {
+    let stack = [
+        steady("web", "replicas = 1"),
+        steady("api", "replicas = 2"),
+        steady("single", ""),
+        steady("broken", "replicas = 0\nrestart.policy = \"no\"")
+            .replace("[\"bash\"", "[\"/no/such/program\""),
+    ];
+    let scene = Scene::new();
+    let log = scene.at("audit.jsonl");
+    let daemon = Daemon::with(&stack.concat(), &["--audit", &log]);
+    daemon.said(&["wait", "web.1", "api.1", "api.2", "single"]);
+    let first = daemon.service("web.1")["pid"].clone();
+    let told = daemon.said(&["scale", "web=3", "api=1"]);
+    assert_eq!(told, "web: 3 of 3 ready\napi: 1 of 1 ready\n");
+    assert_eq!(daemon.service("web.1")["pid"], first);
+    let listed = daemon.said(&["ps", "web", "api"]);
+    let names: Vec<&str> = listed.lines().skip(1).filter_map(|it| it.split(' ').next()).collect();
+    assert_eq!(names, ["web.1", "web.2", "web.3", "api.1"]);
+    let replicas = &daemon.get("/v1/stack")["replicas"];
+    assert_eq!(replicas["web"], serde_json::json!({ "desired": 3, "running": 3, "ready": 3 }));
+    let told = daemon.said(&["scale", "--json", "web=0"]);
+    let operation: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&operation["verb"], &operation["state"]), (&"scale".into(), &"done".into()));
+    let told = daemon.refused(&["ps", "web.1"], 125);
+    assert!(told.contains("there is no service `web.1`"), "{told}");
+
+    let told = daemon.refused(&["scale", "web=1", "single=2"], 125);
+    assert!(told.contains("`single` isn't one that runs several times"), "{told}");
+    let told = daemon.refused(&["scale", "nobody=2"], 125);
+    assert!(told.contains("there is no service `nobody`"), "{told}");
+    assert_eq!(daemon.get("/v1/stack")["replicas"]["web"]["desired"], 0);
+    let told = daemon.refused(&["scale", "api=2000"], 1);
+    assert!(told.contains("2000 are too many"), "{told}");
+    for wrong in ["web", "web=", "web=-1", "=1"] {
+        daemon.refused(&["scale", wrong], 125);
+    }
+    let (status, body) = daemon.request("POST", "/v1/services/web/scale", "{\"replicas\":\"1\"}");
+    assert!(status == 400 && body.contains("it names no `replicas`"), "{body}");
+    let told = daemon.refused(&["scale", "broken=1"], 1);
+    assert!(told.contains("/no/such/program"), "{told}");
+    daemon.said(&["down"]);
+    let audit = std::fs::read_to_string(&log).unwrap();
+    let verbs: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked = verbs.iter().filter(|it| it["verb"] == "scale" && it["id"] == "web");
+    assert_eq!(asked.count(), 4, "{audit}");
+}

@@ -120,7 +120,11 @@ fn every_route_of_the_document_answers_as_it_says() {
             continue;
         }
         let place = path.replace("{name}", "web").replace("{id}", "1");
-        let body = if path.ends_with("signal") { "{\"signal\":\"CONT\"}" } else { "" };
+        let body = match path.rsplit('/').next() {
+            Some("signal") => "{\"signal\":\"CONT\"}",
+            Some("scale") => "{\"replicas\":1}",
+            _ => "",
+        };
         let (status, body) = daemon.request(&method, &place, body);
         assert!(status < 300 || path == "/ready", "{place}: {status} {body}");
         conforms(&document, &operation, status, &body)
@@ -151,9 +155,10 @@ impl Dice {
 
     fn body(&mut self) -> String {
         let word = self.one(&["HUP", "CONT", "WINCH", "", "NONE", "\u{0}", "9999999999999999999"]);
-        match self.below(8) {
+        match self.below(9) {
             0 | 1 => json!({ "signal": word }).to_string(),
             2 => json!({ "dry_run": true }).to_string(),
+            7 => json!({ "replicas": self.below(3) }).to_string(),
             3 => json!({ "dry_run": word, "signal": 7, "x": [[]] }).to_string(),
             4 => "{\"signal\":".to_owned(),
             5 => "\u{fffd}[]\"".repeat(self.below(3000)),
