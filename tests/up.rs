@@ -141,6 +141,39 @@ fn a_second_signal_kills_and_a_killed_up_leaves_nothing() {
 }
 
 #[test]
+fn what_a_service_makes_has_the_permissions_that_it_is_to_have() {
+    let line = "touch /tmp/it; umask; stat -c %a /tmp/it";
+    let stack = [
+        service("own", line, "type = \"oneshot\"\numask = \"077\""),
+        service("usual", line, "type = \"oneshot\"\ndepends_on = { own = \"completed\" }"),
+    ];
+    let (output, stdout, stderr) = up(&stack.concat());
+    assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    let told = "own   | 0077\nown   | 600\nusual | 0022\nusual | 644\n";
+    assert_eq!(stdout, told, "{stderr}");
+    let scene = Scene::new();
+    scene.file("stockade.toml", &service("web", "true", "umask = 22"));
+    let wrong = stockade(&scene, &["config", "check"]).output().unwrap();
+    let told = String::from_utf8(wrong.stderr).unwrap();
+    assert!(told.contains("filesystem.umask: `22` must be in quotes"), "{told}");
+}
+
+#[test]
+fn less_memory_alone_is_a_limit_under_the_shipped_policy() {
+    let scene = Scene::new();
+    let web = "[services.web]\npolicy = \"service\"\ncommand = [\"true\"]\n";
+    for (limits, code) in [
+        ("limits.memory = \"64MiB\"", 0),
+        ("limits = { memory = \"64MiB\", memory_high = \"65MiB\" }", 125),
+    ] {
+        scene.file("stockade.toml", &format!("{web}{limits}\n"));
+        let checked = stockade(&scene, &["config", "check"]).output().unwrap();
+        let told = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(code), "{told}");
+    }
+}
+
+#[test]
 fn a_stack_file_is_checked_and_shown_without_starting_anything() {
     let scene = Scene::new();
     scene.file("stockade.toml", &service("web", "true", "depends_on = [\"db\"]"));

@@ -279,6 +279,9 @@ pub struct Filesystem {
     /// Where the program starts; `/` when `None`.
     #[serde(serialize_with = "maybe_path")]
     pub workdir: Option<PathBuf>,
+    /// Permissions that new files of the program don't get (umask(2)); `022` when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umask: Option<u32>,
 }
 
 impl Filesystem {

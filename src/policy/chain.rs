@@ -113,6 +113,7 @@ pub(crate) fn load_under(
         let base = Base { directory: &over.directory, may_climb: false };
         let mut layer = Layer::new(&mut loader.draft, &mut loader.findings, base, false);
         layer.read(over, number, sections, &[]);
+        layer.end();
         loader.sources.push(Some((*over).clone()));
     }
     loader.finish(&[]).map(|loaded| loaded.draft.policy)
@@ -204,6 +205,7 @@ impl<'a> Loader<'a> {
         if broken.len() < syntax::MOST_BROKEN {
             let mut layer = Layer::new(&mut self.draft, &mut self.findings, base, source.shipped);
             layer.read(&source, number, root.get_ref(), &broken);
+            layer.end();
         }
         self.chain.pop();
         self.sources[number] = Some(source);
@@ -252,6 +254,7 @@ impl<'a> Loader<'a> {
         for Override { key, value } in overrides {
             layer.read_typed(key, value);
         }
+        layer.end();
         let sources: Vec<Source> = self.sources.into_iter().flatten().collect();
         // Values that are wrong by themselves would only be told once more.
         if self.findings.problems.is_empty() {

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Grace(fn(&mut Draft, Duration)),
     /// Numbers of users and groups of the host.
     Range(fn(&mut Draft, IdRange)),
+    /// Bits of permissions, in octal.
+    Mode(fn(&mut Draft, u32)),
     /// Whole seconds with a sign.
     Offset(fn(&mut Draft, i64)),
     Switch(fn(&mut Draft, bool)),
@@ -139,6 +141,7 @@ impl Key {
         match &self.kind {
             Kind::Extends | Kind::Text(_) => "TEXT",
             Kind::HostName(_) => "NAME",
+            Kind::Mode(_) => "MODE",
             Kind::Size(_) => "SIZE",
             Kind::Cores(_) => "CORES",
             Kind::Count(_) => "NUMBER",

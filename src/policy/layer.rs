@@ -15,7 +15,7 @@ use super::suggest::{did_you_mean, nearest};
 use super::syscalls;
 use super::value::{self, Scalar};
 use crate::platform::{
-    AllowRule, Control, LaunchPlan, Publish, capability_names, known_capability,
+    AllowRule, Bytes, Control, LaunchPlan, Publish, capability_names, known_capability,
 };
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -79,6 +79,12 @@ impl Spot<'_> {
     }
 }
 
+/// As much of `all` as `part` is of `whole`, in whole KiB.
+fn share(part: Bytes, whole: Bytes, all: Bytes) -> Bytes {
+    let exact = u128::from(part.0) * u128::from(all.0) / u128::from(whole.0.max(1));
+    Bytes(u64::try_from(exact).unwrap_or(all.0) & !0x3ff)
+}
+
 /// What an entry of a list is about: two entries of one layer about the same thing are a mistake.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Subject {
@@ -96,6 +102,8 @@ pub(super) struct Layer<'d> {
     /// Whether the policy is one that comes with Stockade: then nobody can mend it where it says `.`.
     shipped: bool,
     seen: HashMap<Subject, &'static Key>,
+    /// How much may be used by what the layers below say, and how many notes are theirs.
+    below: (Option<Bytes>, usize),
 }
 
 impl<'d> Layer<'d> {
@@ -106,7 +114,32 @@ impl<'d> Layer<'d> {
         shipped: bool,
     ) -> Self {
         draft.begin_layer();
-        Self { draft, findings, base, shipped, seen: HashMap::new() }
+        let below = (draft.policy.limits.memory, findings.notes.len());
+        Self { draft, findings, base, shipped, seen: HashMap::new(), below }
+    }
+
+    /// All of it is read. Where it says less `memory` and nothing of `memory_high`, that goes down in proportion: at what the
+    /// layers below say it would never act.
+    pub(super) fn end(self) {
+        let (before, first) = self.below;
+        let limits = &mut self.draft.policy.limits;
+        let (Some(before), Some(memory), Some(high)) = (before, limits.memory, limits.memory_high)
+        else {
+            return;
+        };
+        let notes = &self.findings.notes[first..];
+        let said = |path: &str| notes.iter().rfind(|note| note.key.path == path);
+        let high_key = keys::find("limits.memory_high");
+        let (Some(note), None, Some(key)) =
+            (said("limits.memory"), said("limits.memory_high"), high_key)
+        else {
+            return;
+        };
+        if high > memory && high <= before {
+            limits.memory_high = Some(share(high, before, memory));
+            let note = Note { key, entry: String::new(), place: note.place };
+            self.findings.notes.push(note);
+        }
     }
 
     /// Reads the whole of a file. `broken` are the parts where it isn't TOML: what is found there was guessed.
@@ -251,6 +284,7 @@ impl<'d> Layer<'d> {
             Kind::Grace(set) => set(self.draft, value::duration(scalar)?),
             Kind::Ids(set) => set(self.draft, value::ids(scalar)?),
             Kind::Ports(set) => set(self.draft, value::ports(scalar)?),
+            Kind::Mode(set) => set(self.draft, value::mode(scalar)?),
             Kind::Range(set) => set(self.draft, value::range(scalar)?),
             Kind::Offset(set) => set(self.draft, value::offset(scalar)?),
             Kind::Switch(set) => set(self.draft, value::switch(scalar)?),

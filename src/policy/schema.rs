@@ -78,6 +78,7 @@ fn schema_of(key: &Key) -> Value {
         Kind::Ids(_) => or_word(json!({ "type": "string", "pattern": IDS }), ALL),
         Kind::Time(_) => or_word(json!({ "type": "string", "pattern": TIME }), UNLIMITED),
         Kind::Grace(_) => json!({ "type": "string", "pattern": TIME }),
+        Kind::Mode(_) => json!({ "type": "string", "pattern": "^0?[0-7]{1,3}$" }),
         Kind::Range(_) => json!({ "type": "string", "pattern": RANGE }),
         Kind::Offset(_) => json!({ "type": "string", "pattern": OFFSET }),
         Kind::Switch(_) => json!({ "type": "boolean" }),

@@ -288,6 +288,15 @@ pub(crate) fn range(scalar: Scalar<'_>) -> Result<IdRange, String> {
     text.parse().map_err(|error| format!("{} {error}", quoted(&text)))
 }
 
+/// Bits of permissions as they are written everywhere: `"0660"`.
+pub(crate) fn mode(scalar: Scalar<'_>) -> Result<u32, String> {
+    let text = scalar.text()?;
+    let mode = u32::from_str_radix(&text, 8).ok();
+    let is_octal = text.chars().all(|c| c.is_digit(8));
+    mode.filter(|mode| *mode <= 0o777 && is_octal)
+        .ok_or_else(|| format!("{} is no mode (three digits from 0 to 7: \"0660\")", quoted(&text)))
+}
+
 /// A duration.
 pub(crate) fn duration(scalar: Scalar<'_>) -> Result<Duration, String> {
     let (text, _) =

@@ -141,6 +141,7 @@ fn overrides_have_the_last_word() {
         ["--proc", "none"],
         ["--sys", "none"],
         ["--workdir", "/usr"],
+        ["--umask", "027"],
         ["--net", "filtered"],
         ["--allow", "*.example.org:443"],
         ["--publish", "[::1]:8080:80"],
@@ -285,6 +286,11 @@ fn wrong_flags_are_told_like_wrong_files_all_at_once() {
     let ended = place.stockade(["policy", "explain", "worker", "--memory-high", "1GiB"]);
     let expected = "command line: --memory-high: `1GiB` is more than `limits.memory`, which is `256MiB`, so it would never act";
     assert_eq!(ended.problems(), [expected]);
+    // Said of less memory alone, it goes down with that.
+    let ended = place.stockade(["policy", "explain", "service", "--memory", "64MiB"]);
+    let high = ended.stdout.lines().find(|line| line.starts_with("limits.memory_high"));
+    let high: Vec<&str> = high.unwrap().split_whitespace().take(4).collect();
+    assert_eq!(high, ["limits.memory_high", "56MiB", "command", "line"], "{}", ended.stdout);
     let ended = place.stockade(["policy", "explain", "worker", "--memory", "1MiB", "--nonsense"]);
     assert_eq!(ended.problems(), ["unexpected argument '--nonsense' found"]);
 }
@@ -342,7 +348,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 72);
+    assert_eq!(keys, 73);
 }
 
 /// A JSON value as TOML; the two differ in tables.

@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stockade_child::{AccessRule, CLONE_NEWTIME, Op, PortRule};
 
+/// Permissions that new files don't get where nothing else is said: others read, and don't write.
+const USUAL_MASK: u32 = 0o022;
+
 /// One launch, ready to be cloned.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -402,7 +405,7 @@ impl Prepared {
         let rules = self.script.program.pop_if(|op| matches!(op, Op::AccessRules { .. }));
         let mut ops = vec![if plan.terminal { Op::ForegroundGroup } else { Op::NewSession }];
         ops.append(&mut self.script.program);
-        ops.push(Op::FileModeMask(0o022));
+        ops.push(Op::FileModeMask(plan.filesystem.umask.unwrap_or(USUAL_MASK)));
         let workdir = plan.filesystem.workdir.as_deref().unwrap_or(Path::new("/"));
         ops.push(Op::WorkingDirectory(self.script.text(workdir)?));
         if enforced(plan, Control::Capabilities) {

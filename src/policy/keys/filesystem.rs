@@ -199,4 +199,12 @@ pub(super) static KEYS: &[Key] = &[
                 .collect()
         },
     },
+    Key {
+        path: "filesystem.umask",
+        flag: "umask",
+        kind: Kind::Mode(|draft, mask| draft.policy.filesystem.umask = Some(mask)),
+        doc: "permissions that files don't get which the program makes (umask(2)); else `022`",
+        example: "\"027\"",
+        show: |draft| one(draft.policy.filesystem.umask.map(|mask| format!("{mask:03o}"))),
+    },
 ];

@@ -20,7 +20,7 @@ pub(super) static KEYS: &[Key] = &[
         path: "limits.memory_high",
         flag: "memory-high",
         kind: bytes(1 << 20, |draft, size| draft.policy.limits.memory_high = size),
-        doc: "memory above which the tree is slowed down and made to give some back",
+        doc: "memory above which the tree is slowed down and made to give some back; goes down with a `memory` that a later layer lowers alone",
         example: "\"200MiB\"",
         show: |draft| one(draft.policy.limits.memory_high),
     },

@@ -148,6 +148,12 @@ pub(super) static KEYS: &[Key] = &[
         example: "1000",
     },
     Key {
+        path: "umask",
+        kind: Kind::OfPolicy("filesystem", "umask"),
+        doc: "permissions that files don't get which it makes (umask(2)); short for `filesystem.umask`",
+        example: "\"027\"",
+    },
+    Key {
         path: "env_file",
         kind: Kind::EnvFiles,
         doc: "files of variables, `NAME=value` on each line; what `environment.set` says in the stack counts more",

@@ -107,10 +107,5 @@ fn read_name(value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
 /// Permissions as they are written everywhere: `"0660"`.
 fn read_mode(value: &Spanned<DeValue<'_>>) -> Result<u32, Wrong> {
     let wrong = |message: String| (Some(value.span()), message);
-    let text = Scalar::Toml(value.get_ref()).text().map_err(wrong)?;
-    let mode = u32::from_str_radix(&text, 8).ok();
-    let is_octal = text.chars().all(|c| c.is_digit(8));
-    mode.filter(|mode| *mode <= 0o777 && is_octal).ok_or_else(|| {
-        wrong(format!("{} is no mode (three digits from 0 to 7: \"0660\")", quoted(&text)))
-    })
+    value::mode(Scalar::Toml(value.get_ref())).map_err(wrong)
 }
