@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "real/apparmor.rs"]
+mod apparmor;
 #[path = "real/git.rs"]
 mod git;
 #[path = "real/java.rs"]

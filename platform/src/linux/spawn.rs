@@ -1,9 +1,9 @@
 //! The clone: one `clone3` into the quota group and all namespaces, the identity maps, and the wait for `exec`.
 
 use super::cgroup::{CLONE_INTO_CGROUP, Cgroup};
-use super::classic;
 use super::prepare::Prepared;
 use super::script::FILTERED;
+use super::{apparmor, classic};
 use crate::stdio::Terminal;
 use crate::{PlatformError, Stage};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -214,6 +214,11 @@ fn clone_failed(error: Errno) -> PlatformError {
         Errno::PERM => failed.with_hint(
             "a filter or container around this process, a chroot, or a security module forbids user namespaces: start it outside",
         ),
+        // Of all that looks at a new namespace, only security modules answer so.
+        Errno::ACCESS => failed.with_hint(format!(
+            "a security module forbids user namespaces to this program; for AppArmor: {}",
+            apparmor::remedy()
+        )),
         Errno::NOSPC | Errno::USERS => failed.with_hint(
             "no more namespaces of some kind are allowed: raise `user.max_*_namespaces` here and around a container (as root)",
         ),
