@@ -98,6 +98,9 @@ pub struct Running {
 /// How long what is under way may take when services have ended.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long to wait for a socket's lock: what a killed daemon was about to launch may hold it for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where a daemon of this user listens, unless it is told otherwise.
 pub fn usual_socket() -> PathBuf {
     RuntimeDir::place().join("daemon").join("api.sock")
@@ -139,7 +142,7 @@ impl Running {
                 "name a place that they can reach with `--socket`, such as `/run/stockade.sock`";
             return Err(Error::asked(message, hint));
         }
-        let lock = lock(&place, &path)?;
+        let lock = lock(&place, &path).await?;
         let stack = options.load()?;
         let (logs, journal) = options.state().await?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
@@ -235,16 +238,21 @@ fn place(path: &Path, usual: bool) -> Result<SocketPlace, Error> {
 }
 
 /// Keeps every other daemon away from this socket.
-fn lock(place: &SocketPlace, path: &Path) -> Result<File, Error> {
+async fn lock(place: &SocketPlace, path: &Path) -> Result<File, Error> {
     let name = LaunchPlan::readable(path);
     let failed = |error| Error::io(format!("failed to lock `{name}.lock`"), error);
     let file = place.lock_file().map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("another daemon listens at `{name}`");
-            Err(Error::asked(message, "`stockade down` ends it; `--socket` names another place"))
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= deadline => {
+                let message = format!("another daemon listens at `{name}`");
+                let hint = "`stockade down` ends it; `--socket` names another place";
+                return Err(Error::asked(message, hint));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

@@ -98,8 +98,11 @@ fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, state: &St
     let keeping = Keeping::new(script, state, slot, program);
     let (mut starter, mut sockets) = (script.control, state.sockets);
     let door = script.lasting.map_or(-1, |lasting| lasting.door);
-    if let Err(errno) = listener::hand_over(script.control, slot) {
-        fail(script, Phase::Init, 5, errno);
+    match listener::hand_over(script.control, slot) {
+        // The program runs by now. A next starter takes it over, and the listener with it.
+        Err(libc::EPIPE | libc::ECONNRESET) if keeping.is_some() => {}
+        Ok(()) => {}
+        Err(errno) => fail(script, Phase::Init, 5, errno),
     }
     // The program's own steps make the same calls, so where a filter around us forbids one, it has never run.
     let own = [starter, signals, sockets, door];
