@@ -29,6 +29,8 @@ mod python;
 mod redis;
 #[path = "real/site.rs"]
 mod site;
+#[path = "real/supervised.rs"]
+mod supervised;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// What nginx would be told on any machine, with the paths of a directory of one's own.
-const SETTINGS: &str = "
+pub(crate) const SETTINGS: &str = "
 daemon off;
 worker_processes 2;
 pid nginx.pid;
@@ -38,11 +38,11 @@ fn ask(port: u16, path: &str) -> Option<TcpStream> {
 }
 
 /// The body of an answer that says "200".
-fn page(port: u16, path: &str) -> Option<String> {
+pub(crate) fn page(port: u16, path: &str) -> Option<String> {
     let mut text = String::new();
     ask(port, path)?.read_to_string(&mut text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    (head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.0 200")).then(|| body.to_owned())
 }
 
 #[test]

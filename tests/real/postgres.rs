@@ -4,10 +4,10 @@ use crate::support::{Outcome, Scene, Started};
 use crate::{free_port, needs_programs, until};
 use nix::sys::signal::Signal;
 
-const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
+pub(crate) const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
 
 /// It asks for the name of its user.
-const USER: &str =
+pub(crate) const USER: &str =
     "filesystem.files = { '/etc/passwd' = \"postgres:x:1000:1000::/tmp:/bin/sh\\n\" }\n";
 
 /// Nothing was denied but large pages, which it tries to get for its shared memory, and gets along without.
@@ -28,7 +28,7 @@ fn server(scene: &Scene, name: &str, port: u16) -> Started {
 }
 
 /// What psql prints, behind walls of its own; `None` where no server answers.
-fn sql(port: u16, text: &str) -> Option<String> {
+pub(crate) fn sql(port: u16, text: &str) -> Option<String> {
     let scene = Scene::new();
     // The published port is one of this host, and psql asks no proxy.
     let (psql, port) = (format!("{PROGRAMS}/psql"), port.to_string());

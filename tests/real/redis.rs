@@ -6,6 +6,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+/// The answer to one command: the first line, and of a text that.
+pub(crate) fn answer(port: u16, command: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(stream, "{command}\r\n").ok()?;
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let first = lines.next()?;
+    if first.starts_with('$') { lines.next() } else { Some(first) }
+}
+
 /// A server on a published port, and a name to stop it by.
 struct Redis<'a> {
     scene: &'a Scene,
@@ -25,14 +35,8 @@ impl<'a> Redis<'a> {
         Self { scene, server, name, port }
     }
 
-    /// The answer to one command: the first line, and of a text that.
     fn answer(&self, command: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        write!(stream, "{command}\r\n").ok()?;
-        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-        let first = lines.next()?;
-        if first.starts_with('$') { lines.next() } else { Some(first) }
+        answer(self.port, command)
     }
 
     fn stop(self) -> Outcome {
