@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A future on the heap, so that the traits can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -116,6 +116,9 @@ pub trait Dialer: Send + Sync + Debug {
 pub trait View: Send + Sync + Debug {
     /// Whether there is something at an absolute path.
     fn exists(&self, path: PathBuf) -> BoxFuture<'static, std::io::Result<bool>>;
+
+    /// The content of a regular file, up to so many bytes.
+    fn read(&self, path: PathBuf, most: usize) -> BoxFuture<'static, std::io::Result<Vec<u8>>>;
 
     /// Connects to the stream socket at an absolute path (unix(7)).
     #[cfg(unix)]
@@ -234,6 +237,31 @@ pub trait Running: Send + Debug {
         Arc::default()
     }
 
+    /// Whose end is the tree's, now and later; never another than the program's where the platform has no such thing.
+    fn main(&self) -> watch::Receiver<MainProcess> {
+        watch::Sender::default().subscribe()
+    }
+
+    /// Names the process, as the sandbox counts, that comes after the program: at once where the program has ended and left others
+    /// ([`LaunchPlan::forks`]), else when it ends. Only a process that the program left behind can; what comes of it is told by
+    /// [`Self::main`].
+    ///
+    /// # Errors
+    /// When nothing can come after the program here.
+    fn name_main(&self, pid: u32) -> Result<(), PlatformError> {
+        let _stranger = pid;
+        Err(PlatformError::invalid("nothing can come after the program here"))
+    }
+
+    /// The same, of the only process that the program left behind; whether there is only one. If that ends with success and leaves
+    /// others, it wasn't it.
+    ///
+    /// # Errors
+    /// As [`Self::name_main`].
+    fn guess_main(&self) -> Result<bool, PlatformError> {
+        Err(PlatformError::invalid("nothing can come after the program here"))
+    }
+
     /// Its file system, to be looked at from outside while it runs; `None` where the platform can't.
     fn view(&self) -> Option<Arc<dyn View>> {
         None
@@ -281,6 +309,21 @@ pub trait Running: Send + Debug {
     fn stops(&self) -> Arc<Notify> {
         Arc::default()
     }
+}
+
+/// Whose end is a sandbox's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MainProcess {
+    /// The program's that was launched.
+    #[default]
+    Program,
+    /// Nobody knows: the program has ended with success and left others.
+    Unknown,
+    /// The same; and the process with this number, as the sandbox counts, was named and isn't one of those.
+    Refused(u32),
+    /// That of this process, as the sandbox counts.
+    Other(u32),
 }
 
 /// How a tree ended, as the platform saw it.

@@ -65,7 +65,7 @@ pub mod linux;
 
 pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use backend::{
-    Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, Running, Victim, View,
+    Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, MainProcess, Running, Victim, View,
 };
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;

@@ -56,6 +56,10 @@ pub struct LaunchPlan {
     pub watch: bool,
     /// Whether paths that are denied are told, which makes each system call that names a path slow.
     pub trace: bool,
+    /// Whether the program may end with success and leave its work to a process that it started, which is named then
+    /// ([`Running::name_main`](crate::Running::name_main)); it needs an init and processes of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub forks: bool,
     /// Whether it outlives its starter, and what a next one has to know then; it needs an init and processes of its own.
     #[serde(skip)]
     pub lasting: Option<Token>,
@@ -97,6 +101,7 @@ impl LaunchPlan {
             terminal: false,
             watch: false,
             trace: false,
+            forks: false,
             lasting: None,
             controls: BTreeMap::new(),
             accepted: BTreeSet::new(),

@@ -51,6 +51,7 @@ pub struct SandboxBuilder {
     pid_variables: Vec<OsString>,
     shown: Vec<Bind>,
     sockets: Vec<(String, File)>,
+    forks: bool,
     lasting: Option<Token>,
     backend: Option<Arc<dyn Backend>>,
 }
@@ -71,6 +72,7 @@ impl SandboxBuilder {
             pid_variables: Vec::new(),
             shown: Vec::new(),
             sockets: Vec::new(),
+            forks: false,
             lasting: None,
             backend: None,
         }
@@ -193,6 +195,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Whether its program may end with success and leave its work to a process that it started.
+    #[must_use]
+    pub(crate) fn forks(mut self, forks: bool) -> Self {
+        self.forks = forks;
+        self
+    }
+
     /// Has it outlive this process: another one that knows its id and this token may take it over then.
     #[must_use]
     pub(crate) fn lasting(mut self, token: Token) -> Self {
@@ -272,6 +281,7 @@ impl SandboxBuilder {
         plan.watch = self.watch;
         plan.trace = self.trace;
         plan.dialed = self.dialed;
+        plan.forks = self.forks;
         plan.lasting = self.lasting;
         self.add_to(&mut plan)?;
         Ok((backend, plan))

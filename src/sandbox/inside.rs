@@ -58,6 +58,14 @@ impl Inside {
         self.view()?.exists(path.into()).await
     }
 
+    /// The content of a regular file, as the program sees it, up to so many bytes.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be read.
+    pub async fn read(&self, path: impl Into<PathBuf>, most: usize) -> io::Result<Vec<u8>> {
+        self.view()?.read(path.into(), most).await
+    }
+
     /// Connects to the stream socket at an absolute path, as the program sees it.
     ///
     /// # Errors

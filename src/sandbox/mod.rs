@@ -20,8 +20,8 @@ use crate::network::Passage;
 use crate::output;
 use crate::platform::{
     BoxFuture, Control, Dialer, Ended, Enforcement, Event, Execution, Hits, HowEnded, InputPipe,
-    LaunchPlan, Limits, OomKill, OutputPipe, ProcessIdentity, Running, Signal, StdioSet, Terminal,
-    Usage, Wished, Witness,
+    LaunchPlan, Limits, MainProcess, OomKill, OutputPipe, ProcessIdentity, Running, Signal,
+    StdioSet, Terminal, Usage, Wished, Witness,
 };
 use crate::policy::Policy;
 use crate::report::{ExitReport, Intent, PolicyName};
@@ -134,6 +134,27 @@ impl Sandbox {
     }
 
     /// What tells its first process from every other; `None` where it doesn't outlive this process.
+    /// Whose end is its end, now and later.
+    pub(crate) fn main(&self) -> tokio::sync::watch::Receiver<MainProcess> {
+        self.running.main()
+    }
+
+    /// Names the process, as it counts itself, that comes after its program.
+    ///
+    /// # Errors
+    /// When nothing can come after the program.
+    pub(crate) fn name_main(&self, pid: u32) -> Result<(), Error> {
+        Ok(self.running.name_main(pid)?)
+    }
+
+    /// The same, of the only process that its program left behind; whether there is only one.
+    ///
+    /// # Errors
+    /// As [`Self::name_main`].
+    pub(crate) fn guess_main(&self) -> Result<bool, Error> {
+        Ok(self.running.guess_main()?)
+    }
+
     pub(crate) fn identity(&self) -> Option<ProcessIdentity> {
         self.running.identity()
     }

@@ -19,6 +19,7 @@ use crate::logs::InstanceLog;
 use crate::platform::{Backend, Signal, Usage};
 use crate::policy::Policy;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -103,6 +104,16 @@ impl ControllerBuilder {
             self.rules.started = Started::Ready;
         }
         self.rules.tells_reload = notify.tells_reload;
+        self
+    }
+
+    /// Its program ends with success when it has started, and leaves its work to a process that it started: the one that this file
+    /// names, as the program sees it, or that it names itself (`MAINPID`, sd_notify(3)), or the only one that is left.
+    #[must_use]
+    pub fn forking(mut self, pid_file: Option<PathBuf>) -> Self {
+        (self.launch.forks, self.launch.pid_file) = (true, pid_file);
+        self.launch.notify.probed = true;
+        (self.rules.started, self.rules.forks) = (Started::Ready, true);
         self
     }
 
@@ -198,6 +209,8 @@ impl Controller {
             on_violation: Measures::new(),
             notify: Notify::default(),
             sockets: Vec::new(),
+            forks: false,
+            pid_file: None,
             on_demand: false,
         };
         ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }

@@ -363,7 +363,15 @@ impl Lifecycle {
         chance: f64,
     ) -> Vec<Action> {
         match self.state.phase() {
-            Phase::Live => self.judge(rules, outcome, now, chance),
+            Phase::Live => {
+                // Its program may end before it has started; it itself may not.
+                let ends = rules.forks && self.state == State::Starting;
+                let outcome = match ends && rules.restart.statuses.is_success(&outcome) {
+                    true => Outcome::NoMainProcess,
+                    false => outcome,
+                };
+                self.judge(rules, outcome, now, chance)
+            }
             Phase::Ending => {
                 let outcome = if self.late { Outcome::StopTimedOut } else { outcome };
                 match std::mem::replace(&mut self.after, After::Rest) {

@@ -33,6 +33,8 @@ pub enum Outcome {
     Limit(Control),
     /// A forbidden system call ended it.
     Denied,
+    /// Its program ended and left nothing that goes on (`type = "forking"`).
+    NoMainProcess,
     /// It never ran, for this reason.
     NotLaunched(String),
     /// What it depends on, by its name, failed.
@@ -72,6 +74,7 @@ impl Outcome {
             Self::OutOfMemory => "oom_kill",
             Self::Limit(_) => "resource_limit",
             Self::Denied => "denied",
+            Self::NoMainProcess => "protocol",
             Self::NotLaunched(_) => "spawn_error",
             Self::Dependency(_) => "dependency",
             Self::Unobserved => "unobserved",
@@ -83,7 +86,10 @@ impl Outcome {
         match self {
             Self::Watchdog | Self::Liveness | Self::StartupProbe => Trouble::Health,
             Self::OutOfMemory | Self::Limit(_) => Trouble::Limit,
-            Self::NotLaunched(_) | Self::StartTimedOut | Self::Dependency(_) => Trouble::Start,
+            Self::NoMainProcess
+            | Self::NotLaunched(_)
+            | Self::StartTimedOut
+            | Self::Dependency(_) => Trouble::Start,
             Self::Exited(_)
             | Self::Signalled(_)
             | Self::StopTimedOut
@@ -108,6 +114,7 @@ impl fmt::Display for Outcome {
             Self::OutOfMemory => f.write_str("ran out of memory"),
             Self::Limit(control) => write!(f, "exceeded `{control}`"),
             Self::Denied => f.write_str("made a forbidden system call"),
+            Self::NoMainProcess => f.write_str("its program ended and left nothing that goes on"),
             Self::NotLaunched(reason) => write!(f, "not launched: {reason}"),
             Self::Dependency(name) => write!(f, "`{name}` failed, which it needs"),
             Self::Unobserved => f.write_str("nobody saw how it ended"),

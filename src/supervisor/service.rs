@@ -4,6 +4,7 @@
 mod heard;
 mod held;
 mod launch;
+mod main_process;
 mod resumed;
 mod status;
 mod told;
@@ -38,6 +39,7 @@ use tokio::time::{Instant, sleep_until};
 
 use held::{Held, released};
 pub(super) use launch::Launch;
+use main_process::{Search, sought};
 pub use status::Status;
 
 /// The actor. It ends, and its sandbox with it unless that is written down, when nobody can ask it for anything any more.
@@ -65,6 +67,8 @@ pub(super) struct Actor {
     /// When each of that was told last.
     told: BTreeMap<Trigger, Instant>,
     looks: Looks,
+    /// The search for its main process.
+    search: Option<Search>,
     ear: Option<Ear>,
     watchdog: Watchdog,
     reload: Reload,
@@ -161,6 +165,7 @@ impl Actor {
             events: None,
             told: BTreeMap::new(),
             looks,
+            search: None,
             ear: None,
             watchdog: Watchdog::default(),
             reload: Reload::default(),
@@ -245,6 +250,7 @@ impl Actor {
                 }
                 () = self.launch.gate.changed() => self.refresh(),
                 (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
+                sought = sought(&mut self.search) => self.take_sought(sought).await,
                 () = due(self.watchdog.due()) => self.miss_watchdog().await,
                 () = due(to_look) => self.look(),
                 () = said.news() => self.looks.listen(),
@@ -334,7 +340,7 @@ impl Actor {
         if let Some(run) = &mut self.run {
             run.detach(false);
         }
-        self.run = None;
+        (self.run, self.search) = (None, None);
         self.looks = Looks::new(&[]);
         let outcome = match report {
             Ok(report) => {
@@ -531,6 +537,7 @@ impl Actor {
                 run.process = sandbox.identity();
             }
         }
+        self.search = Some(Search::of(&sandbox));
         self.run = Some(sandbox);
     }
 }

@@ -3,6 +3,7 @@
 use crate::interpret::{self, State};
 use crate::lasting::Keeping;
 use crate::listener::{self, Slot};
+use crate::main_process::Main;
 use crate::{Message, Op, Phase, Script, second, sys};
 
 /// Exit code of a process that failed before it became the program.
@@ -33,7 +34,9 @@ pub fn run(script: &Script<'_>) -> ! {
         fail(script, Phase::Init, 0, errno);
     }
     // What it does at the program's end, to all but itself, must reach nobody else.
-    if script.lasting.is_some() && (sys::process_id() != 1 || !script.init) {
+    // And only there it inherits what the program leaves behind.
+    let must_be_first = script.lasting.is_some() || script.forks;
+    if must_be_first && (sys::process_id() != 1 || !script.init) {
         fail(script, Phase::Init, 6, libc::EINVAL);
     }
     if let Err((index, errno)) = interpret::all(script, script.setup, &mut state) {
@@ -95,7 +98,7 @@ pub(crate) fn become_program(script: &Script<'_>, mut state: State<'_>) -> ! {
 /// It holds no capability but those of the script, no stream of the program's (a reader must see the end of a pipe when the program closes it),
 /// and can't be signalled from inside.
 fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, state: &State<'_>) -> ! {
-    let keeping = Keeping::new(script, state, slot, program);
+    let keeping = Keeping::new(script, state, slot);
     let (mut starter, mut sockets) = (script.control, state.sockets);
     let door = script.lasting.map_or(-1, |lasting| lasting.door);
     match listener::hand_over(script.control, slot) {
@@ -112,9 +115,9 @@ fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, state: &St
     }
     // A program that failed before exec told so itself, before this.
     sys::send(script.control, Message::Started(program));
-    let mut ended = None;
+    let (mut main, mut ended) = (Main::new(program, script.forks), None);
     loop {
-        if let Some(status) = reap_all(starter, program, keeping.is_some()) {
+        if let Some(status) = reap_all(starter, &mut main, keeping.is_some()) {
             sys::send(starter, Message::Exited(status));
             match &keeping {
                 Some(keeping) => keeping.end_others(),
@@ -133,13 +136,11 @@ fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, state: &St
         }
         if from_starter {
             match (sys::receive(starter), &keeping) {
-                // The number of one that has ended may be another's by now.
-                (Some(Message::Signal(signal)), _) if ended.is_none() => sys::kill(program, signal),
-                (Some(Message::Continue), _) if ended.is_none() => {
-                    sys::kill(program.wrapping_neg(), libc::SIGCONT);
-                }
-                (Some(Message::Signal(_) | Message::Continue), _) => {}
-                (Some(Message::Go), Some(keeping)) => keeping.hand_over(starter, ended),
+                (Some(Message::Signal(signal)), _) => main.signal(signal),
+                (Some(Message::Continue), _) => main.resume(),
+                (Some(Message::Main(pid)), _) => tell(starter, main.name(pid, false)),
+                (Some(Message::Guess(pid)), _) => tell(starter, main.name(pid, true)),
+                (Some(Message::Go), Some(keeping)) => keeping.hand_over(starter, &main, ended),
                 (Some(Message::Noted), Some(_)) if ended.is_some() => sys::exit(0),
                 // The starter is gone. So everything is, unless a next one may come.
                 (_, Some(_)) => {
@@ -152,6 +153,12 @@ fn stay(script: &Script<'_>, program: i32, signals: i32, slot: &Slot, state: &St
         if visited && let Some(keeping) = &keeping {
             starter = keeping.admit();
         }
+    }
+}
+
+fn tell(starter: i32, answer: Option<Message>) {
+    if let Some(answer) = answer {
+        sys::send(starter, answer);
     }
 }
 
@@ -187,21 +194,34 @@ fn lock_down(own: &[i32], others: [&[i32]; 4], rights: u64) -> sys::Result<()> {
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
-/// Reaps whoever has ended; the program's wait status, when it has.
-fn reap_all(starter: i32, program: i32, lasting: bool) -> Option<i32> {
+/// Reaps whoever has ended; the wait status of the main process, when it has and nobody comes after it.
+fn reap_all(starter: i32, main: &mut Main, lasting: bool) -> Option<i32> {
     let mut ended = None;
     while let Some((pid, status)) = sys::reap() {
-        let stopped = status & 0xff == 0x7f;
-        if pid == program && !stopped {
-            ended = Some(status);
-            // Whoever is left goes with this process.
-            if !lasting {
-                return ended;
-            }
-        } else if pid == program && !lasting {
-            // Where nobody may be there to hear, nobody has a terminal either.
-            sys::send(starter, Message::Stopped((status >> 8) & 0xff));
+        if !main.is(pid) {
+            continue;
         }
+        if status & 0xff == 0x7f {
+            // Where nobody may be there to hear, nobody has a terminal either.
+            if !lasting {
+                sys::send(starter, Message::Stopped((status >> 8) & 0xff));
+            }
+            continue;
+        }
+        match main.end(status) {
+            Message::Exited(status) => {
+                ended = Some(status);
+                // Whoever is left goes with this process.
+                if !lasting {
+                    return ended;
+                }
+            }
+            goes_on => sys::send(starter, goes_on),
+        }
+    }
+    // What was left behind has ended too, and none of it was ever the main process.
+    if main.is_lost() {
+        ended = Some(0);
     }
     ended
 }

@@ -6,6 +6,7 @@
 
 use crate::interpret::State;
 use crate::listener::Slot;
+use crate::main_process::Main;
 use crate::{Message, Script, sys};
 
 /// How long somebody who connects may take to show the token, in milliseconds: nobody is reaped meanwhile.
@@ -18,20 +19,13 @@ pub(crate) struct Keeping<'a> {
     /// The proxy's listening socket, and where sockets can be asked for.
     handed_out: [i32; 2],
     listener: i32,
-    /// The program's process.
-    program: i32,
 }
 
 impl<'a> Keeping<'a> {
     /// Nothing of it where the starter takes the sandbox along.
-    pub(crate) fn new(
-        script: &'a Script<'a>,
-        state: &State<'_>,
-        slot: &Slot,
-        program: i32,
-    ) -> Option<Self> {
+    pub(crate) fn new(script: &'a Script<'a>, state: &State<'_>, slot: &Slot) -> Option<Self> {
         script.lasting?;
-        Some(Self { script, handed_out: state.handed_out, listener: slot.listener(), program })
+        Some(Self { script, handed_out: state.handed_out, listener: slot.listener() })
     }
 
     /// Everything that must stay open, in lists.
@@ -59,8 +53,8 @@ impl<'a> Keeping<'a> {
         -1
     }
 
-    /// Hands everything over, and tells how the program ended if it has. Whoever doesn't take it is gone.
-    pub(crate) fn hand_over(&self, starter: i32, ended: Option<i32>) {
+    /// Hands everything over, and tells which the main process is, or how that ended if it has. Whoever doesn't take it is gone.
+    pub(crate) fn hand_over(&self, starter: i32, main: &Main, ended: Option<i32>) {
         let give = |message, fd: i32| {
             if fd >= 0 {
                 // The other end is gone, which the next look at it shows.
@@ -76,9 +70,11 @@ impl<'a> Keeping<'a> {
             give(Message::Kept(place), *fd);
             place = place.wrapping_add(1);
         }
-        sys::send(starter, Message::Started(self.program));
+        sys::send(starter, Message::Started(main.pid()));
         if let Some(status) = ended {
             sys::send(starter, Message::Exited(status));
+        } else if main.is_unknown() {
+            sys::send(starter, Message::Left);
         }
     }
 

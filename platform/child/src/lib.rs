@@ -18,6 +18,7 @@ mod interpret;
 mod lasting;
 mod line;
 mod listener;
+mod main_process;
 mod message;
 mod script;
 mod second;

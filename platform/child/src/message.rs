@@ -63,6 +63,14 @@ pub enum Message {
     Kept(i32),
     /// From the starter: the end of the program is taken note of, so nothing keeps the first process any more.
     Noted,
+    /// From the starter: this process, as the first one counts, comes after the program. From there: it does.
+    Main(i32),
+    /// From the starter: the same, where nothing names it: if it ends with success and leaves others, it wasn't it.
+    Guess(i32),
+    /// From the first process: no child of its own has this number, so it can't be what comes after the program.
+    NotMain(i32),
+    /// From the first process: the program has ended with success and left others, by [`crate::Script::forks`].
+    Left,
 }
 
 impl Message {
@@ -91,6 +99,10 @@ impl Message {
             Self::Here => [15, 0, 0, 0],
             Self::Kept(place) => [16, place, 0, 0],
             Self::Noted => [17, 0, 0, 0],
+            Self::Main(pid) => [19, pid, 0, 0],
+            Self::Guess(pid) => [20, pid, 0, 0],
+            Self::NotMain(pid) => [21, pid, 0, 0],
+            Self::Left => [22, 0, 0, 0],
         }
     }
 
@@ -126,6 +138,10 @@ impl Message {
             15 => Self::Here,
             16 => Self::Kept(a),
             17 => Self::Noted,
+            19 => Self::Main(a),
+            20 => Self::Guess(a),
+            21 => Self::NotMain(a),
+            22 => Self::Left,
             _ => return None,
         })
     }

@@ -294,6 +294,8 @@ pub struct Script<'a> {
     pub classic: bool,
     /// Whether the first process stays as init.
     pub init: bool,
+    /// Whether the program may end with success and leave its work to a process that it started.
+    pub forks: bool,
     /// Capabilities that it keeps then; none, as a rule.
     pub init_rights: u64,
     /// Whether, as init, it outlives its starter, and with what.

@@ -569,6 +569,23 @@ pub(crate) fn reap() -> Option<(i32, i32)> {
     }
 }
 
+/// Whether a child with this number is there, or has ended and waits to be reaped.
+pub(crate) fn is_child(pid: i32) -> bool {
+    pid > 1 && looks_like_child(libc::P_PID, pid)
+}
+
+/// Whether any child is there.
+pub(crate) fn has_children() -> bool {
+    looks_like_child(libc::P_ALL, 0)
+}
+
+/// waitid(2), which reaps nobody here, fails where there is no such child.
+fn looks_like_child(kind: libc::idtype_t, pid: i32) -> bool {
+    let options = int(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+    // SAFETY: no pointers; nothing is asked of the child.
+    unsafe { call(Sysno::waitid, [kind as usize, int(pid), 0, options, 0, 0]) }.is_ok()
+}
+
 pub(crate) fn kill(pid: i32, signal: i32) {
     // A program that is gone already is not an error, and there is nobody else to tell.
     // SAFETY: no pointers.

@@ -117,6 +117,7 @@ impl Backend for LinuxBackend {
         let caller = Caller::find();
         let (ids, claim) = Ids::take(plan, &caller)?;
         let mut prepared = Prepared::new(plan, &caller, ids, kept.as_mut())?;
+        prepared.script.forks = inherits(plan)?;
         let is_given_sockets = !stdio.passed.is_empty();
         let mut streams = Streams::open(stdio)?;
         streams.add_to(&mut prepared.script, plan.terminal);
@@ -195,6 +196,20 @@ impl Backend for LinuxBackend {
     }
 }
 
+/// Whether Stockade's init is the first process of a namespace.
+fn is_first(plan: &LaunchPlan) -> bool {
+    plan.init && plan.controls.get(&Control::Processes) == Some(&Decision::Enforce)
+}
+
+/// Whether the first process goes on with what the program leaves behind.
+fn inherits(plan: &LaunchPlan) -> Result<bool, PlatformError> {
+    if plan.forks && !is_first(plan) {
+        let reason = "only an init that is the first of its processes sees the end of what a program leaves behind";
+        return Err(PlatformError::unsupported(Control::Processes, reason));
+    }
+    Ok(plan.forks)
+}
+
 /// What a sandbox takes along that outlives its starter.
 fn luggage(
     plan: &LaunchPlan,
@@ -204,7 +219,7 @@ fn luggage(
 ) -> Result<Option<Luggage>, PlatformError> {
     let Some(token) = plan.lasting else { return Ok(None) };
     // Its end is the end of all of it only as the first process of a namespace of its own.
-    if !plan.init || plan.controls.get(&Control::Processes) != Some(&Decision::Enforce) {
+    if !is_first(plan) {
         let reason = "only with an init and processes of its own can a sandbox outlive its starter";
         return Err(PlatformError::unsupported(Control::Processes, reason));
     }

@@ -232,6 +232,13 @@ pub(crate) fn first_child(pid: u32) -> Option<u32> {
     pids.first().copied()
 }
 
+/// The numbers of a process in each namespace from this one's to its own (proc_pid_status(5), `NStgid`).
+pub(crate) fn numbers(pid: u32) -> Option<Vec<i32>> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NStgid:"))?;
+    line.split_ascii_whitespace().map(|number| number.parse().ok()).collect()
+}
+
 /// Adds the children of all threads of a process to `pids` (proc_tid_children(5)).
 pub(crate) fn children(pid: u32, pids: &mut Vec<u32>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -8,27 +8,27 @@ use super::kept::Kept;
 use super::lasting::Lasting;
 use super::listener::{Listener, Program};
 use super::prepare::{Prepared, Walls};
-use super::processes::{Sampler, first_child, started_at};
+use super::processes::{Sampler, children, first_child, numbers, started_at};
 use super::spawn::{self, Spawned, Untold};
 use super::streams::Streams;
 use super::view::Sight;
 use super::window::Window;
 use crate::{
     BoxFuture, Control, Decision, Denials, Ended, Enforcement, Execution, Hits, HowEnded,
-    LaunchPlan, NetworkUsage, OomKill, PlatformError, Process, ProcessIdentity, Running, Signal,
-    StdioSet, Usage, View, Watcher, Wishes, Witness,
+    LaunchPlan, MainProcess, NetworkUsage, OomKill, PlatformError, Process, ProcessIdentity,
+    Running, Signal, StdioSet, Usage, View, Watcher, Wishes, Witness,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 use stockade_child::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What there is of a sandbox for a next starter.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub(crate) struct LinuxRunning {
     filtered: bool,
     /// What answers denied system calls, where they are told.
     listener: Option<Listener>,
+    /// Whose end is the sandbox's.
+    main: watch::Sender<MainProcess>,
     denials: Arc<Denials>,
     wishes: Arc<Wishes>,
     /// What there is of it for a next starter, where it outlives this one.
@@ -135,7 +137,7 @@ impl LinuxRunning {
         let listener = spawned.listener.ok().zip(filter).map(|(listener, filter)| {
             // The program's process as the namespace counts, or as the host does where there is none.
             let inner = plan.controls.get(&Control::Processes) == Some(&Decision::Enforce);
-            let program = Program { inner, pid: spawned.program };
+            let program = Program { inner, pid: Arc::new(AtomicI32::new(spawned.program)) };
             let wishes = plan.watch.then(|| wishes.clone());
             let looks = (wishes, sight);
             let denials = denials.clone();
@@ -151,6 +153,7 @@ impl LinuxRunning {
             alone,
             filtered: plan.controls.get(&Control::Syscalls) == Some(&Decision::Enforce),
             listener: listener.transpose()?,
+            main: watch::Sender::default(),
             denials,
             wishes,
             outliving: None,
@@ -204,6 +207,11 @@ impl LinuxRunning {
         let asked = Asked { filter, sight: None, heard: Some(heard) };
         let mut running = Self::new(spawned, plan, None, None, Vec::new(), asked)?;
         running.walls = Some(walls);
+        if let Ok(number @ 1..) = u32::try_from(program)
+            && plan.program_pid() != Some(number)
+        {
+            running.main.send_replace(MainProcess::Other(number));
+        }
         // Until everything is here, it isn't to end for what fails.
         running.detached = true;
         if let Some(group) = &identity.group {
@@ -256,6 +264,16 @@ impl LinuxRunning {
                 self.note(how);
             }
             Ok((Some(Message::Stopped(_)), _)) => self.stops.notify_one(),
+            Ok((Some(Message::Left), _)) => _ = self.main.send_replace(MainProcess::Unknown),
+            Ok((Some(Message::Main(pid)), _)) => {
+                if let Some(listener) = &self.listener {
+                    listener.follow(pid);
+                }
+                self.main.send_replace(MainProcess::Other(pid.unsigned_abs()));
+            }
+            Ok((Some(Message::NotMain(pid)), _)) => {
+                self.main.send_replace(MainProcess::Refused(pid.unsigned_abs()));
+            }
             Ok((Some(_), _)) => {}
             Ok((None, _)) => self.control_closed = true,
             Err(Errno::AGAIN) => return None,
@@ -378,6 +396,18 @@ impl LinuxRunning {
         self.claim = None;
         self.ended = Some(ended.clone());
         Ok(ended)
+    }
+
+    /// Tells the first process who may come after the program. One that is gone needs nobody.
+    fn propose(&self, message: Message) -> Result<(), PlatformError> {
+        if !self.init {
+            let why = "without Stockade's init nothing can come after the program";
+            return Err(PlatformError::invalid(why));
+        }
+        match spawn::send(self.control.get_ref().as_fd(), message) {
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(PlatformError::system("failed to name the main process", error)),
+        }
     }
 
     /// Changes what the writable directories may hold.
@@ -605,6 +635,26 @@ impl Running for LinuxRunning {
         // Where it can't be kept, it can't be looked at either.
         let pidfd = rustix::io::fcntl_dupfd_cloexec(self.pidfd.get_ref(), 3).ok()?;
         Some(Arc::new(Window::new(pidfd, self.pid, self.init)))
+    }
+
+    fn main(&self) -> watch::Receiver<MainProcess> {
+        self.main.subscribe()
+    }
+
+    fn name_main(&self, pid: u32) -> Result<(), PlatformError> {
+        let pid = i32::try_from(pid).unwrap_or(0);
+        self.propose(Message::Main(pid))
+    }
+
+    fn guess_main(&self) -> Result<bool, PlatformError> {
+        let mut all = Vec::new();
+        // A process that is gone in between isn't left.
+        children(self.pid, &mut all).unwrap_or(());
+        let [only] = all[..] else { return Ok(false) };
+        let Some(number) = numbers(only).and_then(|all| all.last().copied()) else {
+            return Ok(false);
+        };
+        self.propose(Message::Guess(number)).map(|()| true)
     }
 
     fn enforcement(&self) -> &[Enforcement] {

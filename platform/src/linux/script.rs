@@ -34,6 +34,8 @@ pub(crate) struct OwnedScript {
     /// Whether everything is mounted with mount(2) alone.
     pub(crate) classic: bool,
     pub(crate) init: bool,
+    /// Whether the program may leave its work to another process.
+    pub(crate) forks: bool,
     /// Capabilities that the first process keeps as init.
     pub(crate) init_rights: u64,
     /// What the first process keeps, where it outlives its starter.
@@ -160,6 +162,7 @@ impl OwnedScript {
             peer,
             classic: self.classic,
             init: self.init,
+            forks: self.forks,
             init_rights: self.init_rights,
             lasting: self.lasting.as_ref().map(|lasting| Lasting {
                 door: lasting.door,
@@ -259,7 +262,7 @@ impl OwnedScript {
                     "watch for the end of children",
                     "drop init's rights",
                     "hand over what tells of denied system calls",
-                    "outlive the starter, as the first of its processes",
+                    "be the first of its processes",
                 ];
                 let step = step.get(place).copied().unwrap_or("an unknown step");
                 PlatformError::launch(Stage::Setup, format!("launch failed at `{step}`"), cause())

@@ -1,15 +1,15 @@
 //! A sandbox's file system, looked at from outside: by the root of its program, as `/proc` has it.
 //!
-//! The program chose what stands there, so nothing is opened for reading, no symlink leads out of that root, and none of
-//! `/proc`'s own links is followed. Nor is a look made on the caller's thread: a file system may take its time.
+//! The program chose what stands there, so nothing but a regular file is opened for reading, no symlink leads out of that root,
+//! and none of `/proc`'s own links is followed. Nor is a look made on the caller's thread: a file system may take its time.
 
 use super::processes::first_child;
 use crate::{BoxFuture, View};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixStream;
@@ -77,6 +77,23 @@ impl View for Window {
                 Err(error) => Err(error),
             }
         })
+    }
+
+    fn read(&self, path: PathBuf, most: usize) -> BoxFuture<'static, io::Result<Vec<u8>>> {
+        let place = self.0.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let found = place.open(&path)?;
+            // Looked at before it is opened: a device or a pipe would hear of it, or wait.
+            if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile {
+                return Err(io::Error::other("it is no regular file"));
+            }
+            let same = format!("/proc/self/fd/{}", found.as_raw_fd());
+            let mut text = Vec::new();
+            let most = u64::try_from(most).unwrap_or(u64::MAX);
+            std::fs::File::open(same)?.take(most).read_to_end(&mut text)?;
+            Ok(text)
+        });
+        Box::pin(async { reading.await.map_err(io::Error::other)? })
     }
 
     fn connect(&self, path: PathBuf) -> BoxFuture<'static, io::Result<UnixStream>> {

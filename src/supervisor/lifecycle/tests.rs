@@ -78,6 +78,26 @@ fn more_time_is_given_to_who_asks_in_time_and_never_less() {
 }
 
 #[test]
+fn one_whose_program_ends_and_leaves_nothing_has_not_started() {
+    let rules = Rules { started: Started::Ready, forks: true, ..Rules::default() };
+    for (outcome, last) in [
+        (Outcome::Exited(0), Outcome::NoMainProcess),
+        (Outcome::Signalled(15), Outcome::NoMainProcess),
+        (Outcome::Exited(3), Outcome::Exited(3)),
+    ] {
+        let mut scene = Scene::running(rules.clone());
+        assert_eq!((scene.life.state(), scene.life.deadline()), (State::Starting, Some(at(60))));
+        scene.happens(Happening::Ended(outcome));
+        assert_eq!((scene.life.state(), scene.life.last()), (State::Backoff, Some(&last)));
+    }
+    // From when its main process is known it ends as any other.
+    let mut scene = Scene::running(rules);
+    scene.happens(Happening::Ready);
+    scene.happens(Happening::Ended(Outcome::Exited(0)));
+    assert_eq!(scene.life.state(), State::Completed);
+}
+
+#[test]
 fn it_starts_runs_and_stops() {
     let mut scene = Scene::new(Rules::default());
     scene.event(Event::Start);
@@ -467,15 +487,19 @@ fn rules() -> impl Strategy<Value = Rules> {
     let time = || prop::option::of((1_u64..100).prop_map(Duration::from_secs));
     let exhausted =
         prop::sample::select(vec![OnExhausted::Fail, OnExhausted::Delay, OnExhausted::Escalate]);
-    (started, policy, time(), time(), 0_u64..40, exhausted, any::<bool>()).prop_map(
-        |(started, policy, start_timeout, run_timeout, grace, on_exhausted, probed)| Rules {
-            started,
-            probed,
-            tells_reload: probed,
-            start_timeout,
-            run_timeout,
-            grace: Duration::from_secs(grace),
-            restart: Restart { policy, on_exhausted, ..Restart::default() },
+    let switches = (any::<bool>(), any::<bool>());
+    (started, policy, time(), time(), 0_u64..40, exhausted, switches).prop_map(
+        |(started, policy, start_timeout, run_timeout, grace, on_exhausted, (probed, forks))| {
+            Rules {
+                started,
+                probed,
+                tells_reload: probed,
+                forks,
+                start_timeout,
+                run_timeout,
+                grace: Duration::from_secs(grace),
+                restart: Restart { policy, on_exhausted, ..Restart::default() },
+            }
         },
     )
 }
@@ -638,7 +662,14 @@ impl World {
                 self.over(Happening::NotLaunched("no such file".to_owned()))
             }
             // What stands still can be killed by others, too.
-            Doing::End(how) if launched => self.over(Happening::Ended(ended(how))),
+            Doing::End(how) if launched => {
+                let life = &self.scene.life;
+                let starts = self.scene.rules.forks && life.state() == State::Starting;
+                self.over(Happening::Ended(ended(how)))?;
+                let life = &self.scene.life;
+                prop_assert!(!starts || life.state() != State::Completed, "done with nothing left");
+                Ok(())
+            }
             Doing::Say(what) if launched && (!deaf || what > 2) => self.happens(said(what)),
             Doing::Late(before, what) => {
                 let Some(old) = self.scene.life.generation().0.checked_sub(before) else {

@@ -125,6 +125,8 @@ pub struct Rules {
     pub probed: bool,
     /// Whether it says itself when it has read its settings anew; else it has as soon as it was asked to.
     pub tells_reload: bool,
+    /// Whether its program may end with success as soon as it has started, and leaves its work to another process.
+    pub forks: bool,
     /// How it is started again.
     pub restart: Restart,
     /// How long starting and reloading may take; `None` for as long as they want.
@@ -141,6 +143,7 @@ impl Default for Rules {
             started: Started::default(),
             probed: false,
             tells_reload: false,
+            forks: false,
             restart: Restart::default(),
             start_timeout: Some(Duration::from_secs(60)),
             run_timeout: None,

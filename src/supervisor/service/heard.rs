@@ -21,6 +21,11 @@ impl Actor {
         if let Some(told) = notice.status.or(errno) {
             self.status.send_modify(|status| status.told = Some(told));
         }
+        if let (Some(pid), Some(run)) = (notice.main_pid, &self.run)
+            && let Err(error) = run.name_main(pid)
+        {
+            self.failed(&error);
+        }
         let now = Instant::now();
         if let Some(period) = notice.watchdog {
             self.watchdog.change(period, now);

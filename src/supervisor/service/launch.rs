@@ -15,6 +15,7 @@ use crate::supervisor::stack::Service;
 use crate::supervisor::violation::Measures;
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What is launched, each time.
@@ -34,6 +35,10 @@ pub(in crate::supervisor) struct Launch {
     pub(in crate::supervisor) notify: Notify,
     pub(in crate::supervisor) sockets: Vec<ServiceSocket>,
     pub(in crate::supervisor) on_demand: bool,
+    /// Whether its program leaves its work to another process.
+    pub(in crate::supervisor) forks: bool,
+    /// Which says which one, as the program sees it.
+    pub(in crate::supervisor) pid_file: Option<PathBuf>,
 }
 
 impl Launch {
@@ -59,6 +64,8 @@ impl Launch {
             notify: service.notify,
             sockets: service.sockets.clone(),
             on_demand: service.on_demand && !service.sockets.is_empty(),
+            forks: service.rules.forks,
+            pid_file: service.pid_file.clone(),
         }
     }
 
@@ -68,7 +75,7 @@ impl Launch {
         ear: Option<&Ear>,
         passed: Vec<(String, File)>,
     ) -> Result<Sandbox, Error> {
-        let mut builder = self.sandbox(run).pass(passed);
+        let mut builder = self.sandbox(run).pass(passed).forks(self.forks);
         if let Some(socket) = ear.map(Ear::socket) {
             builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
         }

@@ -101,19 +101,29 @@ impl Service {
             on_violation,
             replicas,
             notify,
+            pid_file,
             sockets,
             on_demand,
             labels,
             logging,
         } = self;
-        let Rules { started, probed, tells_reload, restart, start_timeout, run_timeout, grace } =
-            rules;
+        let Rules {
+            started,
+            probed,
+            tells_reload,
+            forks,
+            restart,
+            start_timeout,
+            run_timeout,
+            grace,
+        } = rules;
         let parts = [
             ("description", *description == next.description),
             ("command", *command == next.command),
             ("policy", policy.digest() == next.policy.digest()),
             ("enabled", *enabled == next.enabled),
-            ("type", *started == next.rules.started),
+            ("type", (*started, *forks) == (next.rules.started, next.rules.forks)),
+            ("pid_file", *pid_file == next.pid_file),
             ("startup_probe", probes.startup == next.probes.startup),
             (
                 "readiness_probe",

@@ -6,6 +6,7 @@ use crate::supervisor::{
     ExitStatus, Hook, OnExhausted, Purpose, Restart, RestartPolicy, Started, Trigger,
 };
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One key of a service.
@@ -24,6 +25,8 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) enum Kind {
     Line(fn(&mut Service, &str)),
+    /// An absolute path inside.
+    PathInside(fn(&mut Service, PathBuf)),
     /// A program and its arguments.
     Command,
     /// The policy under which it runs.
@@ -103,8 +106,12 @@ fn restart(service: &mut Service) -> &mut Restart {
     &mut service.rules.restart
 }
 
+fn starts(service: &mut Service, started: Started, forks: bool) {
+    (service.rules.started, service.rules.forks) = (started, forks);
+}
+
 fn says_when_ready(service: &mut Service, also_of_reloads: bool) {
-    service.rules.started = Started::Ready;
+    starts(service, Started::Ready, false);
     service.rules.tells_reload = also_of_reloads;
     (service.notify.heard, service.notify.tells_reload) = (true, also_of_reloads);
 }
@@ -186,15 +193,23 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         path: "type",
         kind: Kind::Choice(&[
-            Choice { word: "simple", set: |service| service.rules.started = Started::Executed },
-            Choice { word: "exec", set: |service| service.rules.started = Started::Executed },
+            Choice { word: "simple", set: |service| starts(service, Started::Executed, false) },
+            Choice { word: "exec", set: |service| starts(service, Started::Executed, false) },
             Choice { word: "notify", set: |service| says_when_ready(service, false) },
             Choice { word: "notify-reload", set: |service| says_when_ready(service, true) },
-            Choice { word: "oneshot", set: |service| service.rules.started = Started::Ended },
+            Choice { word: "forking", set: |service| starts(service, Started::Ready, true) },
+            Choice { word: "oneshot", set: |service| starts(service, Started::Ended, false) },
         ]),
         doc: "what counts as started: that its program is executed (`simple`, `exec`), that it says so (`notify`, sd_notify(3); \
-              `notify-reload` also of reloads), or for a job that it has ended (`oneshot`)",
+              `notify-reload` also of reloads), that its program has ended and left its main process (`forking`), or for a job that it has ended (`oneshot`)",
         example: "\"simple\"",
+    },
+    Key {
+        path: "pid_file",
+        kind: Kind::PathInside(|service, path| service.pid_file = Some(path)),
+        doc: "the file that names the main process of a `forking` one, as it sees it; without it that is the one it names itself \
+              (`MAINPID`, sd_notify(3)), or the only one that is left",
+        example: "\"/tmp/server.pid\"",
     },
     Key {
         path: "depends_on",

@@ -32,6 +32,7 @@ use crate::platform::Signal;
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What must be true of a service before another one is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +120,8 @@ pub struct Service {
     pub replicas: Option<u32>,
     /// What it says of itself.
     pub notify: Notify,
+    /// The file that names its main process, as it sees it, where its program leaves its work to that.
+    pub pid_file: Option<PathBuf>,
     /// What is bound for it.
     pub sockets: Vec<ServiceSocket>,
     /// Whether it is started only when somebody wants something of its sockets.
@@ -139,7 +142,9 @@ impl Service {
     fn settle(&mut self) {
         self.rules.probed = self.probes.readiness.is_some();
         let is_told = |probe: &ServiceProbe| matches!(probe.check, Check::Notify(_));
-        self.notify.probed = self.probes.all().any(|(_, probe)| is_told(probe));
+        let is_waited_for = self.probes.all().any(|(_, probe)| is_told(probe));
+        // It may name its main process.
+        self.notify.probed = is_waited_for || self.rules.forks;
         if self.probes.startup.is_some() && self.rules.started == Started::Executed {
             self.rules.started = Started::Ready;
         }
@@ -162,6 +167,7 @@ impl Service {
             on_violation: Measures::new(),
             replicas: None,
             notify: Notify::default(),
+            pid_file: None,
             sockets: Vec::new(),
             on_demand: false,
             labels: BTreeMap::new(),

@@ -456,6 +456,10 @@ impl<'a> Reader<'a> {
                 let message = "a job is done when it ends: a probe would tell nothing of it";
                 self.problem(&draft.at, &format!("services.{name}"), message.into());
             }
+            if draft.service.pid_file.is_some() && !draft.service.rules.forks {
+                let message = "only a `forking` service leaves its work to another process";
+                self.problem(&draft.at, &format!("services.{name}.pid_file"), message.into());
+            }
             for (needed, spot) in &draft.needs {
                 if let Some(other) = drafts.get(needed) {
                     let need = draft.service.depends_on.get(needed);

@@ -87,6 +87,7 @@ fn keys_of(section: &str) -> Map<String, Value> {
 
 fn schema_of(key: &Key) -> Value {
     let mut schema = match &key.kind {
+        Kind::PathInside(_) => json!({ "type": "string", "pattern": "^/" }),
         Kind::Line(_) | Kind::Policy | Kind::Signal(_) => json!({ "type": "string" }),
         Kind::Measure(_) => json!({ "enum": Measure::ALL.map(|(word, _)| word) }),
         Kind::Command | Kind::Hook(_) | Kind::ReloadCommand => {

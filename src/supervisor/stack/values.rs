@@ -23,6 +23,11 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
     let here = |message: String| (None, message);
     match &key.kind {
         Kind::Line(set) => set(service, &value::line(scalar).map_err(here)?),
+        Kind::PathInside(set) => {
+            let text = scalar.text().map_err(here)?;
+            value::place_inside(&text).map_err(here)?;
+            set(service, text.into_owned().into());
+        }
         Kind::Switch(set) => set(service, value::switch(scalar).map_err(here)?),
         Kind::Duration(set) => set(service, value::duration(scalar).map_err(here)?),
         Kind::Time(set) => set(service, value::time(scalar).map_err(here)?),

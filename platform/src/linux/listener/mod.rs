@@ -27,7 +27,7 @@ use std::fs::File;
 use std::future::pending;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -60,17 +60,19 @@ const TELLING: &[(&str, &[u8])] = &[
 ];
 
 /// Which process is the program's own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Program {
     /// Whether its number is one of the sandbox's own, below the caller's.
     pub(crate) inner: bool,
-    pub(crate) pid: i32,
+    /// Another one where the program leaves its work to that.
+    pub(crate) pid: Arc<AtomicI32>,
 }
 
 /// The task that answers. Without it, denied calls fail all the same.
 #[derive(Debug)]
 pub(crate) struct Listener {
     task: JoinHandle<()>,
+    program: Program,
     ended_program: Arc<AtomicBool>,
 }
 
@@ -100,7 +102,7 @@ impl Listener {
         let desk = Desk {
             filter,
             telling: telling(syscalls),
-            program,
+            program: program.clone(),
             denials,
             ended_program: ended_program.clone(),
             condemned: VecDeque::new(),
@@ -108,7 +110,14 @@ impl Listener {
             trace: sight.map(Trace::new),
             heard,
         };
-        Ok(Self { task: tokio::spawn(listen(listener, desk)), ended_program })
+        Ok(Self { task: tokio::spawn(listen(listener, desk)), program, ended_program })
+    }
+
+    /// From now on this process is the program's own.
+    pub(crate) fn follow(&self, pid: i32) {
+        self.program.pid.store(pid, Ordering::Release);
+        // What became of the one before no longer matters.
+        self.ended_program.store(false, Ordering::Release);
     }
 
     /// Whether this signal, which ended the program, was sent for a denied call.
@@ -286,7 +295,7 @@ impl Desk {
         if !notice::is_waiting(listener, notice.id) {
             return Ok(());
         }
-        if process.is(self.program) {
+        if process.is(&self.program) {
             self.ended_program.store(true, Ordering::Release);
         }
         if !process.takes(libc::SIGSYS) {

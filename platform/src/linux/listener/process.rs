@@ -3,6 +3,7 @@
 use super::Program;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::sync::atomic::Ordering;
 
 /// One process, known by its descriptor.
 #[derive(Debug)]
@@ -31,8 +32,9 @@ impl Condemned {
     }
 
     /// Whether it is the program's own process.
-    pub(super) fn is(&self, program: Program) -> bool {
-        self.status.numbers.get(usize::from(program.inner)) == Some(&program.pid)
+    pub(super) fn is(&self, program: &Program) -> bool {
+        let pid = program.pid.load(Ordering::Acquire);
+        self.status.numbers.get(usize::from(program.inner)) == Some(&pid)
     }
 
     /// Whether this signal would end it. The first process of a namespace takes only what it asked for.
