@@ -110,3 +110,23 @@ async fn a_command_inside_tells_whether_it_is_ready_and_has_it_read_its_settings
     assert_eq!(line(&mut lines).await, "reloaded");
     team.kill().await.unwrap();
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_enters_just_when_all_is_killed_holds_nothing_up() {
+    let scene = Scene::new();
+    let (team, _lines) = start(
+        &scene,
+        "sleep 1000",
+        "hooks.post_start = [\"/bin/true\"]\nstop.grace_period = \"0s\"\nrestart.policy = \"no\"",
+    );
+    let it = team.service("it").unwrap();
+    // At another moment of the hook's way in each time.
+    for turn in 0..40 {
+        wait(&team, |status| status.state == State::Running).await;
+        tokio::time::sleep(Duration::from_micros(turn * 100)).await;
+        let killing = tokio::time::timeout(Duration::from_secs(60), it.kill());
+        killing.await.unwrap_or_else(|_| panic!("{turn}: {:?}", it.status())).unwrap();
+        it.start().await.unwrap();
+    }
+    team.kill().await.unwrap();
+}

@@ -12,10 +12,12 @@ use super::prepare::Prepared;
 use super::processes::children;
 use super::spawn::{self, Cloned, Guard};
 use crate::{Execution, HowEnded, Keeper, PlatformError, Signal, Stage, Wish};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stockade_child::Message;
@@ -162,27 +164,45 @@ pub(crate) fn enter(
         spawn::clone_into(prepared, part.as_ref(), ends, stockade_child::enter)?;
     drop(theirs);
     // It only goes ahead, and is never what runs the program.
-    let _ahead = Guard { pidfd, armed: true };
+    let ahead = Guard { pidfd, armed: true };
     if let Some(part) = &part {
         spawn::check_place(part, pid)?;
     }
     spawn::send(ours.as_fd(), Message::Go)
         .map_err(|error| PlatformError::system("failed to start the child", error))?;
+    let (pid, pidfd, failure) = match hear(ours.as_fd(), prepared) {
+        Ok(heard) => heard,
+        Err(error) => {
+            drop(ahead);
+            if let Some(part) = &part {
+                reap_untold(part);
+            }
+            return Err(error);
+        }
+    };
+    let pidfd = Arc::new(pidfd);
+    let is_let_in = entered.add(&pidfd);
+    let inside = Inside { pid, pidfd, part, entered, kept: false };
+    match failure {
+        Some(failure) => Err(failure),
+        None if is_let_in => Ok(inside),
+        None => Err(PlatformError::invalid("the sandbox has ended")),
+    }
+}
+
+/// What is told of the program's process, and why it failed, if it has.
+fn hear(
+    ours: BorrowedFd<'_>,
+    prepared: &Prepared,
+) -> Result<(u32, OwnedFd, Option<PlatformError>), PlatformError> {
     let mut failure = None;
     loop {
-        match spawn::receive(ours.as_fd(), RecvFlags::empty()) {
+        match spawn::receive(ours, RecvFlags::empty()) {
             Ok((Some(Message::Failed { phase, index, errno }), _)) => {
                 failure = Some(prepared.script.failure(phase, index, errno));
             }
             Ok((Some(Message::Started(pid)), Some(pidfd))) => {
-                let (pid, pidfd) = (u32::try_from(pid).unwrap_or(0), Arc::new(pidfd));
-                let is_let_in = entered.add(&pidfd);
-                let inside = Inside { pid, pidfd, part, entered, kept: false };
-                return match failure {
-                    Some(failure) => Err(failure),
-                    None if is_let_in => Ok(inside),
-                    None => Err(PlatformError::invalid("the sandbox has ended")),
-                };
+                return Ok((u32::try_from(pid).unwrap_or(0), pidfd, failure));
             }
             Ok((Some(_), _)) => {}
             Ok((None, _)) => return Err(failure.unwrap_or_else(died)),
@@ -192,6 +212,32 @@ pub(crate) fn enter(
             }
         }
     }
+}
+
+/// Reaps the program's process where the one that went ahead was killed, with the whole cgroup, before it told of it: dead and not
+/// reaped, it would keep the sandbox's namespace, and so its first process, from ever being gone. It is a child of this process
+/// in a cgroup that is its own.
+fn reap_untold(part: &Cgroup) {
+    let mut all = Vec::new();
+    // What can't be listed is told by nobody else either.
+    children(std::process::id(), &mut all).unwrap_or(());
+    for pid in all {
+        let place = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let Some(number) = number.filter(|_| stands_in(&place, part.path())) else { continue };
+        if let Ok(pidfd) = pidfd_open(number, PidfdFlags::empty()) {
+            kill(&pidfd).unwrap_or(());
+            spawn::reap(pidfd.as_fd()).unwrap_or(());
+        }
+    }
+}
+
+/// Whether `/proc/PID/cgroup` is that of a process in this cgroup, whatever the root is from which it is told (cgroups(7)).
+fn stands_in(place: &str, group: &Path) -> bool {
+    let mut last = group.iter().rev().filter_map(OsStr::to_str);
+    let (Some(own), Some(sandbox)) = (last.next(), last.next()) else { return false };
+    let end = format!("/{sandbox}/{own}");
+    place.lines().any(|line| line.starts_with("0::") && line.ends_with(&end))
 }
 
 fn died() -> PlatformError {
