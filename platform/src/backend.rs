@@ -1,7 +1,7 @@
 //! What every platform answers.
 
 use crate::plan::readable;
-use crate::{Adoption, ProcessIdentity, Witness};
+use crate::{Adoption, Attachment, ProcessIdentity, Witness};
 use crate::{
     Bytes, Changes, Control, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet,
     Support, Usage,
@@ -76,6 +76,21 @@ pub trait Backend: Send + Sync + Debug {
     ) -> Result<Adoption, PlatformError> {
         let _nothing_lasts = (plan, known);
         Ok(Adoption::Gone)
+    }
+
+    /// Attaches to a process that somebody else started: there are no walls around it, it is left alone when this is dropped, and
+    /// nobody can tell how it ended. Where one is `known`, it must be that one; `None` where that is gone. Must be called inside
+    /// a tokio runtime, as [`Self::launch`].
+    ///
+    /// # Errors
+    /// When there is no such process, or it can't be told which one is meant.
+    fn attach(
+        &self,
+        to: &Attachment,
+        known: Option<&ProcessIdentity>,
+    ) -> Result<Option<Box<dyn Running>>, PlatformError> {
+        let _strangers = (to, known);
+        Err(PlatformError::invalid("processes of others can't be watched here"))
     }
 }
 

@@ -13,6 +13,7 @@
 //! The words of one platform (control groups, namespaces, job objects) stay inside its backend.
 
 mod adoption;
+mod attachment;
 mod backend;
 mod changes;
 pub mod console;
@@ -64,6 +65,7 @@ pub mod fake;
 pub mod linux;
 
 pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
+pub use attachment::{Attachment, Whom};
 pub use backend::{
     Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, MainProcess, Running, Victim, View,
 };

@@ -2,6 +2,7 @@
 
 use super::{daemon, output, remote, up};
 use crate::error::Error;
+use crate::platform::Whom;
 use crate::supervisor::{Stack, stack_schema};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hyper::Method;
@@ -92,12 +93,28 @@ fn change(change: &Value) -> String {
     format!("{}: {what}", change["service"].as_str().unwrap_or("?"))
 }
 
+/// Which process of somebody else's it is.
+fn attached(whom: &Whom) -> String {
+    match whom {
+        Whom::Pid(pid) => format!("attached to process {pid}"),
+        Whom::PidFile(path) => {
+            format!("attached to the process in {}", crate::platform::LaunchPlan::readable(path))
+        }
+        Whom::Name(name) => format!("attached to the process named {name}"),
+        _ => "attached".to_owned(),
+    }
+}
+
 fn shown(stack: &Stack) -> String {
     let mut text = String::new();
     for name in stack.order() {
         let Some(service) = stack.services.get(name) else { continue };
         let words: Vec<String> =
             service.command.iter().map(crate::platform::LaunchPlan::readable).collect();
+        let words = match &service.attach {
+            Some(attach) => vec![attached(&attach.whom)],
+            None => words,
+        };
         let enabled = if service.enabled { "" } else { " (disabled)" };
         text += &format!("{name}{enabled}: {} [{}]\n", words.join(" "), service.policy.name);
         for (needed, need) in &service.depends_on {

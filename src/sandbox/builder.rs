@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::events::News;
 use crate::network::{Passage, Published};
 use crate::platform::{
-    self, Adoption, Backend, Bind, Control, Decision, Hits, LaunchPlan, Launched, Probe,
-    ProcessIdentity, Stdio, StdioSet, Token, Usage,
+    self, Adoption, Attachment, Backend, Bind, Control, Decision, Hits, LaunchPlan, Launched,
+    Probe, ProcessIdentity, Stdio, StdioSet, Token, Usage,
 };
 use crate::policy::Policy;
 use crate::{output, plan};
@@ -230,6 +230,28 @@ impl SandboxBuilder {
         Ok(sandbox)
     }
 
+    /// Attaches to a process that somebody else started: nothing of the policy is in force around it. `None` where it isn't the one
+    /// that is known.
+    ///
+    /// # Errors
+    /// As [`Backend::attach`](crate::platform::Backend::attach).
+    pub(crate) fn attach(
+        mut self,
+        to: &Attachment,
+        known: Option<&ProcessIdentity>,
+    ) -> Result<Option<Sandbox>, Error> {
+        let backend = self.take_backend()?;
+        let Some(running) = backend.attach(to, known)? else { return Ok(None) };
+        let id = self.id.take().unwrap_or_else(|| plan::new_id(self.name.as_deref(), None));
+        let plan = LaunchPlan::new(id, Vec::new());
+        let (stdin, stdout, stderr, terminal) = (None, None, None, None);
+        let gate = platform::Gate::default();
+        let launched = Launched { running, stdin, stdout, stderr, terminal, gate };
+        let memo = Memo::begun(jiff::Timestamp::now());
+        let published = Published::bind(&plan)?;
+        self.sandbox(plan, launched, (published, None), &memo, Instant::now()).map(Some)
+    }
+
     /// Takes over one that was launched by another process with the same id and token. The policy should be the same, too:
     /// what stands in it of limits and rules that this process holds is what counts from now on.
     ///
@@ -264,10 +286,7 @@ impl SandboxBuilder {
     }
 
     fn plan(&mut self) -> Result<(Arc<dyn Backend>, LaunchPlan), Error> {
-        let backend = match self.backend.take() {
-            Some(backend) => backend,
-            None => Arc::from(platform::native()?),
-        };
+        let backend = self.take_backend()?;
         let program = self.command.first().map(OsString::as_os_str);
         let id = self.id.take().unwrap_or_else(|| plan::new_id(self.name.as_deref(), program));
         let request = plan::LaunchRequest {
@@ -285,6 +304,13 @@ impl SandboxBuilder {
         plan.lasting = self.lasting;
         self.add_to(&mut plan)?;
         Ok((backend, plan))
+    }
+
+    fn take_backend(&mut self) -> Result<Arc<dyn Backend>, Error> {
+        Ok(match self.backend.take() {
+            Some(backend) => backend,
+            None => Arc::from(platform::native()?),
+        })
     }
 
     /// What the caller wishes beyond the policy.

@@ -211,6 +211,7 @@ impl Controller {
             sockets: Vec::new(),
             forks: false,
             pid_file: None,
+            attach: None,
             on_demand: false,
         };
         ControllerBuilder { rules: Rules::default(), launch, capture: KEPT, log: None }

@@ -342,7 +342,8 @@ impl Lifecycle {
         self.launched = true;
         match self.state {
             State::Starting if rules.started == Started::Executed => {
-                self.run(rules, now, "its program is executed")
+                let why = if rules.attached { "attached" } else { "its program is executed" };
+                self.run(rules, now, why)
             }
             // What was decided while it was launched is done now.
             State::Stopping => {
@@ -401,7 +402,8 @@ impl Lifecycle {
             self.attempts.reset();
         }
         if !restart.wants(&outcome) {
-            return if restart.statuses.is_success(&outcome) {
+            let done = rules.attached && outcome == Outcome::Unobserved;
+            return if done || restart.statuses.is_success(&outcome) {
                 let why = outcome.to_string();
                 self.last = Some(outcome);
                 self.enter(State::Completed, None, &why);

@@ -398,6 +398,14 @@ impl Actor {
 
     /// Does what is to be done. What is known at once is what comes back.
     async fn carry_out(&mut self, action: Action) -> Option<Event> {
+        if matches!(action, Action::Ask | Action::Kill)
+            && self.run.is_some()
+            && self.launch.lets_go()
+        {
+            (self.run, self.search, self.looks) = (None, None, Looks::new(&[]));
+            let gone = Happening::Ended(Outcome::Unobserved);
+            return Some(Event::Of(self.life.generation(), gone));
+        }
         let done = match (action, &mut self.run) {
             (Action::CheckDependencies, _) => {
                 if let Some(next) = self.next.take() {

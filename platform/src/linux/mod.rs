@@ -5,6 +5,7 @@
 
 mod adopt;
 mod apparmor;
+mod attached;
 mod capabilities;
 mod cgroup;
 mod changes;
@@ -35,7 +36,7 @@ mod text;
 mod view;
 mod window;
 
-use crate::{Adoption, ProcessIdentity};
+use crate::{Adoption, Attachment, ProcessIdentity, Running};
 use crate::{Backend, Changes, LaunchPlan, Launched, PlatformError, Probe, StdioSet, Support};
 use crate::{Control, Decision, Dialer, Enforcement, Gate, Overlay, State};
 use cgroup::{Cgroup, LIMITS, NoTree, Tree};
@@ -185,6 +186,15 @@ impl Backend for LinuxBackend {
         let running = Box::new(running);
         let (stdin, stdout, stderr) = streams.into_pipes()?;
         Ok(Launched { running, stdin, stdout, stderr, terminal, gate })
+    }
+
+    fn attach(
+        &self,
+        to: &Attachment,
+        known: Option<&ProcessIdentity>,
+    ) -> Result<Option<Box<dyn Running>>, PlatformError> {
+        let attached = attached::attach(to, known)?;
+        Ok(attached.map(|attached| Box::new(attached) as Box<dyn Running>))
     }
 
     fn adopt(

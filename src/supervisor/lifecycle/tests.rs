@@ -495,6 +495,7 @@ fn rules() -> impl Strategy<Value = Rules> {
                 probed,
                 tells_reload: probed,
                 forks,
+                attached: false,
                 start_timeout,
                 run_timeout,
                 grace: Duration::from_secs(grace),

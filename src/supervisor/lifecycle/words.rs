@@ -127,6 +127,8 @@ pub struct Rules {
     pub tells_reload: bool,
     /// Whether its program may end with success as soon as it has started, and leaves its work to another process.
     pub forks: bool,
+    /// Whether it is a process that somebody else started, so that nobody can tell how it ends.
+    pub attached: bool,
     /// How it is started again.
     pub restart: Restart,
     /// How long starting and reloading may take; `None` for as long as they want.
@@ -144,6 +146,7 @@ impl Default for Rules {
             probed: false,
             tells_reload: false,
             forks: false,
+            attached: false,
             restart: Restart::default(),
             start_timeout: Some(Duration::from_secs(60)),
             run_timeout: None,

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::plan::new_id;
-use crate::platform::{Backend, Signal, Stdio};
+use crate::platform::{Attachment, Backend, Signal, Stdio, Whom};
 use crate::policy::Policy;
 use crate::sandbox::{Adopted, Sandbox, SandboxBuilder};
 use crate::supervisor::dialogue::{Ear, Notify};
@@ -39,6 +39,8 @@ pub(in crate::supervisor) struct Launch {
     pub(in crate::supervisor) forks: bool,
     /// Which says which one, as the program sees it.
     pub(in crate::supervisor) pid_file: Option<PathBuf>,
+    /// The process of somebody else's that it is.
+    pub(in crate::supervisor) attach: Option<Attachment>,
 }
 
 impl Launch {
@@ -66,6 +68,7 @@ impl Launch {
             on_demand: service.on_demand && !service.sockets.is_empty(),
             forks: service.rules.forks,
             pid_file: service.pid_file.clone(),
+            attach: service.attach.clone(),
         }
     }
 
@@ -75,6 +78,10 @@ impl Launch {
         ear: Option<&Ear>,
         passed: Vec<(String, File)>,
     ) -> Result<Sandbox, Error> {
+        if let Some(attach) = &self.attach {
+            let gone = || Error::asked("the process is gone", "");
+            return self.sandbox(None).attach(attach, None)?.ok_or_else(gone);
+        }
         let mut builder = self.sandbox(run).pass(passed).forks(self.forks);
         if let Some(socket) = ear.map(Ear::socket) {
             builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
@@ -88,7 +95,23 @@ impl Launch {
 
     /// Takes over a run of the supervisor before.
     pub(super) fn adopt(&self, run: &Run) -> Result<Adopted, Error> {
+        if let Some(attach) = &self.attach {
+            let known = run.process.as_ref();
+            let found = known.map(|known| self.sandbox(None).attach(attach, Some(known)));
+            let found = found.transpose()?.flatten();
+            return Ok(found.map_or(Adopted::Gone, |it| Adopted::Taken(Box::new(it))));
+        }
         self.sandbox(Some(run)).adopt(run.process.as_ref())
+    }
+
+    /// Whether it is left alone instead of being ended.
+    pub(super) fn lets_go(&self) -> bool {
+        self.attach.as_ref().is_some_and(|attach| !attach.stop)
+    }
+
+    /// Whether it is known by a number alone, which is another's one day.
+    pub(super) fn is_by_number(&self) -> bool {
+        self.attach.as_ref().is_some_and(|attach| matches!(attach.whom, Whom::Pid(_)))
     }
 
     /// A run that is about to begin, and may outlive this supervisor.

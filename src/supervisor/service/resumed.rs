@@ -54,7 +54,9 @@ impl Actor {
             actions.extend(actor.life.step(&actor.rules, event, now, chance()));
         };
         let stays = record.stopped && self.rules.restart.policy == RestartPolicy::UnlessStopped;
-        if afresh && enabled && !stays {
+        // Nobody knows whose its number is by now.
+        let is_known = !self.launch.is_by_number() || is_there;
+        if afresh && enabled && !stays && is_known {
             step(self, Event::Start);
         }
         let policy = self.launch.policy.digest();

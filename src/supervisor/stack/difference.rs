@@ -102,6 +102,7 @@ impl Service {
             replicas,
             notify,
             pid_file,
+            attach,
             sockets,
             on_demand,
             labels,
@@ -112,6 +113,7 @@ impl Service {
             probed,
             tells_reload,
             forks,
+            attached,
             restart,
             start_timeout,
             run_timeout,
@@ -124,6 +126,7 @@ impl Service {
             ("enabled", *enabled == next.enabled),
             ("type", (*started, *forks) == (next.rules.started, next.rules.forks)),
             ("pid_file", *pid_file == next.pid_file),
+            ("attach", (*attached, attach) == (next.rules.attached, &next.attach)),
             ("startup_probe", probes.startup == next.probes.startup),
             (
                 "readiness_probe",

@@ -49,6 +49,8 @@ pub(super) enum Kind {
     Measure(Trigger),
     /// What is bound for it.
     Sockets,
+    /// The process of somebody else's that it is.
+    Attach,
     /// How its lines are kept; `logging` has its keys.
     Logging,
     Switch(fn(&mut Service, bool)),
@@ -77,6 +79,10 @@ const MOST_STORED: u32 = 512;
 
 /// Tables of a service that hold keys of its own; those of its policy are the policy's.
 pub(super) const SECTIONS: [&str; 5] = ["restart", "stop", "reload", "hooks", "on_violation"];
+
+/// The keys that a service has which is attached to: all others are about starting a program, or about its walls.
+pub(super) const OF_ATTACHED: [&str; 6] =
+    ["attach", "description", "labels", "enabled", "depends_on", "stop"];
 
 impl Key {
     /// The table that it is in; empty for the service itself.
@@ -210,6 +216,13 @@ pub(super) static KEYS: &[Key] = &[
         doc: "the file that names the main process of a `forking` one, as it sees it; without it that is the one it names itself \
               (`MAINPID`, sd_notify(3)), or the only one that is left",
         example: "\"/tmp/server.pid\"",
+    },
+    Key {
+        path: "attach",
+        kind: Kind::Attach,
+        doc: "a process that somebody else started, instead of a `command`: the one with this `pid`, whose number stands in this \
+              `pid_file`, or the only one with this `name`; it is watched, and sent nothing unless `stop` is true",
+        example: "{ pid_file = \"/run/db.pid\", stop = false }",
     },
     Key {
         path: "depends_on",

@@ -25,10 +25,11 @@ pub use schema::stack_schema;
 
 use super::hook::Hooks;
 use super::lifecycle::{Rules, Started};
+use super::restart::RestartPolicy;
 use super::violation::Measures;
 use super::{Notify, ServiceSocket};
 use crate::logs::Logging;
-use crate::platform::Signal;
+use crate::platform::{Attachment, Signal};
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -122,6 +123,8 @@ pub struct Service {
     pub notify: Notify,
     /// The file that names its main process, as it sees it, where its program leaves its work to that.
     pub pid_file: Option<PathBuf>,
+    /// The process that it is, where somebody else started that.
+    pub attach: Option<Attachment>,
     /// What is bound for it.
     pub sockets: Vec<ServiceSocket>,
     /// Whether it is started only when somebody wants something of its sockets.
@@ -140,6 +143,11 @@ impl Service {
 
     /// What follows from all that is said of it.
     fn settle(&mut self) {
+        self.rules.attached = self.attach.is_some();
+        if self.rules.attached {
+            // Nobody here could start it again.
+            self.rules.restart.policy = RestartPolicy::No;
+        }
         self.rules.probed = self.probes.readiness.is_some();
         let is_told = |probe: &ServiceProbe| matches!(probe.check, Check::Notify(_));
         let is_waited_for = self.probes.all().any(|(_, probe)| is_told(probe));
@@ -168,6 +176,7 @@ impl Service {
             replicas: None,
             notify: Notify::default(),
             pid_file: None,
+            attach: None,
             sockets: Vec::new(),
             on_demand: false,
             labels: BTreeMap::new(),

@@ -276,9 +276,12 @@ impl<'a> Reader<'a> {
             let mut layers = self.defaults(file);
             layers.push(Layer { file, path: &path, table: entries });
             let Some(draft) = self.draft(&layers, at.clone()) else { continue };
-            let says = |layer: &Layer<'_>| layer.table.contains_key("command");
+            let says = |layer: &Layer<'_>| {
+                layer.table.contains_key("command") || layer.table.contains_key("attach")
+            };
             if draft.service.command.is_empty() && !layers.iter().any(says) {
-                self.problem(&at, &path, "it has no `command`".into());
+                let message = "it has no `command`, and doesn't `attach` to a process";
+                self.problem(&at, &path, message.into());
             }
             drafts.insert(word.to_owned(), draft);
         }
@@ -286,12 +289,24 @@ impl<'a> Reader<'a> {
 
     /// What these tables come to, the later ones put over the earlier.
     fn draft(&mut self, layers: &[Layer<'_>], at: Spot) -> Option<Draft> {
-        let policy = self.policy(layers)?;
+        let own = layers.last()?;
+        let attaches = own.table.contains_key("attach");
+        let policy = if attaches { self.no_policy()? } else { self.policy(layers)? };
         let service = Service::under(policy);
         let mut draft = Draft { service, at, needs: Vec::new(), env_files: Vec::new() };
         for layer in layers {
             for (name, value) in layer.table {
                 let word = name.get_ref().as_ref();
+                if attaches && !keys::OF_ATTACHED.contains(&word) {
+                    // What counts for the others needn't for this one.
+                    if layer.path == own.path && !word.starts_with("x-") {
+                        let spot = Spot { file: layer.file, span: name.span() };
+                        let message =
+                            "it isn't Stockade's to start, so this has no meaning beside `attach`";
+                        self.problem(&spot, &format!("{}.{word}", layer.path), message.into());
+                    }
+                    continue;
+                }
                 match value.get_ref() {
                     DeValue::Table(entries) if keys::SECTIONS.contains(&word) => {
                         for (name, value) in entries {
@@ -303,9 +318,24 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        self.environment(layers, &mut draft);
+        if !attaches {
+            self.environment(layers, &mut draft);
+        }
+        let is_left_alone = draft.service.attach.as_ref().is_some_and(|attach| !attach.stop);
+        if is_left_alone && let Some(value) = own.table.get("stop") {
+            let message = "it is never asked to end (write `stop = true` in `attach`)";
+            self.problem(&spot(own.file, value), &format!("{}.stop", own.path), message.into());
+        }
         draft.service.settle();
         Some(draft)
+    }
+
+    /// What stands for the policy of a process around which there are no walls.
+    fn no_policy(&self) -> Option<policy::Policy> {
+        let directory = self.directory;
+        let mut policy = policy::load_under(OsStr::new("base"), directory, &[], directory).ok()?;
+        policy.name = "none".to_owned();
+        Some(policy)
     }
 
     /// The policy of a service, with the tables that are put over it.

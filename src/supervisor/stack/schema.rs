@@ -124,6 +124,19 @@ fn schema_of(key: &Key) -> Value {
         Kind::Probe(_) => probes::schema(TIME),
         Kind::Logging => super::logging::schema(),
         Kind::Labels => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Attach => json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "pid": { "type": "integer", "minimum": 2 },
+                "pid_file": { "type": "string" },
+                "name": { "type": "string", "minLength": 1, "maxLength": 15 },
+                "stop": { "type": "boolean" },
+            },
+            "oneOf": [
+                { "required": ["pid"] }, { "required": ["pid_file"] }, { "required": ["name"] },
+            ],
+        }),
         Kind::Sockets => json!({
             "type": "array",
             "items": {

@@ -3,7 +3,7 @@
 use super::keys::{Key, Kind};
 use super::sockets::sockets;
 use super::{Condition, Need, Service};
-use crate::platform::Signal;
+use crate::platform::{Attachment, Signal, Whom};
 use crate::policy::problem::quoted;
 use crate::policy::suggest::did_you_mean;
 use crate::policy::value::{self, Scalar};
@@ -55,6 +55,7 @@ pub(super) fn put(key: &Key, given: &DeValue<'_>, service: &mut Service) -> Resu
         }
         Kind::Logging => super::logging::put(given, &mut service.logging)?,
         Kind::Labels => service.labels = labels(key, given)?,
+        Kind::Attach => service.attach = Some(attachment(key, given)?),
         Kind::Sockets => service.sockets = sockets(key, given)?,
         // Read with the policy.
         Kind::Policy | Kind::OfPolicy(..) => {}
@@ -72,6 +73,54 @@ pub(super) fn list<'v>(
         DeValue::Array(entries) => Ok(entries.iter()),
         other => Err((None, value::wrong_shape(&format!("a list such as {example}"), other))),
     }
+}
+
+/// A process of somebody else's, named in one way.
+fn attachment(key: &Key, given: &DeValue<'_>) -> Result<Attachment, Wrong> {
+    const WORDS: [&str; 4] = ["pid", "pid_file", "name", "stop"];
+    let DeValue::Table(table) = given else {
+        let what = format!("a table such as {}", key.example);
+        return Err((None, value::wrong_shape(&what, given)));
+    };
+    let (mut whom, mut stop) = (None, false);
+    for (name, value) in table {
+        let wrong = |message: String| (Some(value.span()), message);
+        let scalar = Scalar::Toml(value.get_ref());
+        let found = match name.get_ref().as_ref() {
+            "pid" => Whom::Pid(value::whole(scalar, 2, 1 << 22).map_err(wrong)?),
+            "pid_file" => {
+                let text = scalar.text().map_err(wrong)?;
+                if !text.starts_with('/') || text.contains('\0') {
+                    return Err(wrong(format!("{} is not an absolute path", quoted(&text))));
+                }
+                Whom::PidFile(text.into_owned().into())
+            }
+            "name" => {
+                let text = scalar.text().map_err(wrong)?;
+                // The kernel keeps no more of a name (proc_pid_comm(5)).
+                if !(1..=15).contains(&text.len()) || text.contains(['\0', '\n']) {
+                    let what = "no name of a process (1 to 15 bytes, as `ps -o comm` shows it)";
+                    return Err(wrong(format!("{} is {what}", quoted(&text))));
+                }
+                Whom::Name(text.into_owned())
+            }
+            "stop" => {
+                stop = value::switch(scalar).map_err(wrong)?;
+                continue;
+            }
+            other => {
+                let near = did_you_mean(other, WORDS);
+                let message = format!("{} is not a key of `attach`{near}", quoted(other));
+                return Err((Some(name.span()), message));
+            }
+        };
+        if whom.replace(found).is_some() {
+            let message = "it names two processes (write `pid`, `pid_file` or `name`)";
+            return Err((Some(name.span()), message.to_owned()));
+        }
+    }
+    let nobody = || (None, "it names no process (write `pid`, `pid_file` or `name`)".to_owned());
+    Ok(Attachment { whom: whom.ok_or_else(nobody)?, stop })
 }
 
 /// A program and its arguments.
