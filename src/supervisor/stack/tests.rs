@@ -89,7 +89,7 @@ stop = { signal = \"SIGFOO\" }",
     .unwrap_err();
     insta::assert_snapshot!(wrong, @"
     stockade.toml:1:1: `nmae` is not a key of a stack (did you mean `name`?)
-    stockade.toml:2:11: services.web: it has no `command`
+    stockade.toml:2:11: services.web: it has no `command`, and doesn't `attach` to a process
     stockade.toml:3:1: services.web: `comand` is not a key of a service (did you mean `command`?)
     stockade.toml:4:10: services.web.policy: `wroker` is not a shipped policy (did you mean `worker`?)
     stockade.toml:6:11: services.api.command: no shell reads this (write a list, each word in quotes)
@@ -97,7 +97,7 @@ stop = { signal = \"SIGFOO\" }",
     stockade.toml:8:13: services.api: `restart.polcy` is not a key of a service (did you mean `policy`?)
     stockade.toml:8:35: services.api.restart.delay: `5 minutes` is not a duration (write `5m`)
     stockade.toml:10:11: services: `a b` is no name for a service (at most 48 letters, digits, `-` and `_`)
-    stockade.toml:11:11: services.job: it has no `command`
+    stockade.toml:11:11: services.job: it has no `command`, and doesn't `attach` to a process
     stockade.toml:13:19: services.job.stop.signal: `SIGFOO` is no signal (there are HUP, INT, QUIT, TERM, KILL, USR1, USR2, WINCH, STOP, CONT)
     stockade.toml:9:21: limits.memory: `64` is not a size (write `512MiB`)
     ");
@@ -340,6 +340,6 @@ startup_probe = {}",
     stockade.toml:10:18: services.job.liveness_probe: expected a table such as { http_get = { port = 80 } }, found a string
     stockade.toml:11:11: services.log: a job is done when it ends: a probe would tell nothing of it
     stockade.toml:14:27: services.log.liveness_probe: `x` is not an absolute path
-    stockade.toml:16:17: services.log.startup_probe: it has no check (write one of `exec`, `http_get`, `tcp_socket`, `grpc`, `unix_socket`, `file`)
+    stockade.toml:16:17: services.log.startup_probe: it has no check (write one of `exec`, `http_get`, `tcp_socket`, `grpc`, `unix_socket`, `file`, `log_line`, `notify`)
     ");
 }
