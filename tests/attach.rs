@@ -248,3 +248,12 @@ fn what_is_about_starting_a_program_has_no_meaning_there() {
     let path = scene.file("stockade.toml", text);
     Stack::load(Path::new(&path), scene.path()).unwrap();
 }
+
+#[test]
+fn it_is_shown_as_what_it_is() {
+    let scene = Scene::new();
+    scene.file("stockade.toml", "[services.it]\nattach = { pid = 5 }\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
+    let shown = command.current_dir(scene.path()).args(["config", "show"]).output().unwrap();
+    assert_eq!(String::from_utf8(shown.stdout).unwrap(), "it: attached to process 5 [none]\n");
+}

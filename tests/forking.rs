@@ -28,9 +28,14 @@ def daemon(work):
 def wait_for(path):
     while not os.path.exists(path): time.sleep(0.02)
 def serve():
+    # What Python hears between a fork and here is lost.
+    open('/tmp/serves', 'w').close()
     while True: time.sleep(0.02)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
 ";
+
+/// It is ready when it serves.
+const SERVES: &str = "readiness_probe = { file = \"/tmp/serves\", period = \"20ms\", timeout = \"20s\", failure_threshold = 10000 }";
 
 /// The only service of a stack, with this Python program and these lines.
 fn stack(scene: &Scene, program: &str, lines: &str) -> Stack {
@@ -82,7 +87,7 @@ open('/tmp/gone', 'w').close()";
 #[tokio::test(flavor = "current_thread")]
 async fn the_only_process_that_is_left_is_taken_where_nothing_names_one() {
     let scene = Scene::new();
-    let team = start(&scene, "daemon(serve)", "type = \"forking\"");
+    let team = start(&scene, "daemon(serve)", &format!("type = \"forking\"\n{SERVES}"));
     wait(&team, |status| status.ready).await;
     let status = team.service("it").unwrap().stop().await.unwrap();
     assert_eq!(status.last, Some(Outcome::Exited(9)));
@@ -156,6 +161,17 @@ async fn a_program_that_leaves_nothing_has_not_started() {
         let status = wait(&team, |status| status.state == State::Failed).await;
         assert_eq!(status.last, Some(Outcome::NoMainProcess), "{program}");
     }
+    // Whoever ends last of those of whom none was known tells how.
+    let lines = "type = \"forking\"\npid_file = \"/tmp/it.pid\"";
+    let program = "
+def work():
+    # The program's own process.
+    while os.path.exists('/proc/2'): time.sleep(0.02)
+    os._exit(7)
+daemon(work)";
+    let team = start(&scene, program, lines);
+    let status = wait(&team, |status| status.state == State::Failed).await;
+    assert_eq!(status.last, Some(Outcome::Exited(7)));
     let team = start(&scene, "daemon(serve); sys.exit(3)", "type = \"forking\"");
     let status = wait(&team, |status| status.state == State::Failed).await;
     assert_eq!(status.last, Some(Outcome::Exited(3)));
@@ -172,6 +188,7 @@ say(f'MAINPID={child}\\nREADY=1')
 wait_for('/tmp/go')
 sys.exit(4)";
     let lines = "type = \"notify\"\nreload.command = [\"/bin/touch\", \"/tmp/go\"]";
+    let lines = &format!("{lines}\n{SERVES}");
     for lives in [false, true] {
         let team = start(&scene, program, lines);
         let status = wait(&team, |status| status.ready).await;

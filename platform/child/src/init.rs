@@ -196,9 +196,10 @@ fn lock_down(own: &[i32], others: [&[i32]; 4], rights: u64) -> sys::Result<()> {
 
 /// Reaps whoever has ended; the wait status of the main process, when it has and nobody comes after it.
 fn reap_all(starter: i32, main: &mut Main, lasting: bool) -> Option<i32> {
-    let mut ended = None;
+    let (mut ended, mut last) = (None, 0);
     while let Some((pid, status)) = sys::reap() {
         if !main.is(pid) {
+            last = status;
             continue;
         }
         if status & 0xff == 0x7f {
@@ -219,9 +220,9 @@ fn reap_all(starter: i32, main: &mut Main, lasting: bool) -> Option<i32> {
             goes_on => sys::send(starter, goes_on),
         }
     }
-    // What was left behind has ended too, and none of it was ever the main process.
+    // What was left behind has ended too, and nobody knew which of it was the main process: the last of it was.
     if main.is_lost() {
-        ended = Some(0);
+        ended = Some(last);
     }
     ended
 }

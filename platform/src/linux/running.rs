@@ -404,7 +404,7 @@ impl LinuxRunning {
             let why = "without Stockade's init nothing can come after the program";
             return Err(PlatformError::invalid(why));
         }
-        match spawn::send(self.control.get_ref().as_fd(), message) {
+        match spawn::offer(self.control.get_ref().as_fd(), message) {
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Ok(()),
             Err(error) => Err(PlatformError::system("failed to name the main process", error)),
         }

@@ -406,11 +406,22 @@ fn decoded(bytes: &[u8; Message::LEN], length: usize) -> Option<Message> {
 
 /// Sends a message to the sandbox's first process.
 pub(crate) fn send(control: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
+    rustix::net::send(control, &bytes_of(message), SendFlags::NOSIGNAL).map(drop)
+}
+
+/// The same, and fails with `AGAIN` where there is no room: what a program can ask for must not make anybody wait for it, least of all
+/// while it stands still.
+pub(crate) fn offer(control: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::send(control, &bytes_of(message), flags).map(drop)
+}
+
+fn bytes_of(message: Message) -> [u8; Message::LEN] {
     let mut bytes = [0u8; Message::LEN];
     for (to, from) in bytes.chunks_exact_mut(4).zip(message.encode()) {
         to.copy_from_slice(&from.to_ne_bytes());
     }
-    rustix::net::send(control, &bytes, SendFlags::NOSIGNAL).map(drop)
+    bytes
 }
 
 /// The next message and a descriptor that came along; no message when the other end is gone.
