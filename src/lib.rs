@@ -4,6 +4,7 @@
 //! it: how it ended, what it used, and what was really in force.
 #![forbid(unsafe_code)]
 
+pub mod alerts;
 pub mod audit;
 #[doc(hidden)]
 pub mod cli;

@@ -63,8 +63,10 @@ fn apply(matches: &ArgMatches) -> Result<u8, Error> {
         let dry_run = matches.get_flag("dry-run");
         let body = json!({ "dry_run": dry_run });
         let answer = client.ask(Method::POST, "/v1/stack/apply", Some(&body)).await?.accepted()?;
-        let changes: Vec<String> =
-            answer["changes"].as_array().into_iter().flatten().map(change).collect();
+        let list = |name: &str| answer[name].as_array().into_iter().flatten();
+        let alerts = list("alerts").filter_map(Value::as_str);
+        let alerts = alerts.map(|table| format!("[{table}]: changed as it runs (alerts)"));
+        let changes: Vec<String> = list("changes").map(change).chain(alerts).collect();
         if matches.get_flag("json") {
             output::result(answer)?;
         } else if changes.is_empty() {
@@ -127,6 +129,24 @@ fn shown(stack: &Stack) -> String {
             let every = format!("every {:?}", probe.probe.period);
             text += &format!("    {purpose} by {}, {every}\n", probe.check.told());
         }
+    }
+    for (name, rule) in &stack.alerts.rules {
+        let about = match rule.services.join(", ") {
+            all if all.is_empty() => "all services".to_owned(),
+            names => names,
+        };
+        let labels = rule.matching.iter().map(|(name, value)| format!(" with {name}={value}"));
+        let about = about + &labels.collect::<String>();
+        let hold =
+            if rule.hold.is_zero() { String::new() } else { format!(" for {:?}", rule.hold) };
+        let told = match rule.receivers.join(", ") {
+            nobody if nobody.is_empty() => "nobody is told".to_owned(),
+            names => format!("tells {names}"),
+        };
+        text += &format!("alert {name}: {}{hold}, of {about}; {told}\n", rule.when.word());
+    }
+    for (name, receiver) in &stack.alerts.receivers {
+        text += &format!("receiver of alerts {name}: {}\n", receiver.way.word());
     }
     text
 }

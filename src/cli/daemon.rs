@@ -196,7 +196,9 @@ async fn apply(applying: impl Future<Output = Result<Vec<Difference>, Error>>) {
     match applying.await {
         Ok(changes) => {
             let number = changes.len();
-            output::note(format_args!("stockade: the stack file is applied: {number} changes"));
+            output::note(format_args!(
+                "stockade: the stack file is applied: {number} changes of services"
+            ));
         }
         Err(error) => {
             output::failure(&error);

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand; `output` is the only place that prints.
 
+mod alerts;
 mod ask;
 mod audit;
 mod bars;
@@ -44,6 +45,7 @@ fn command() -> Command {
         .subcommand(daemon::command())
         .subcommands(services::commands())
         .subcommand(logs::command())
+        .subcommand(alerts::command())
         .subcommand(config::command())
         .subcommand(policy::command())
         .subcommand(doctor::command())
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Some(("up", matches)) => up::run(matches),
         Some(("daemon", matches)) => daemon::run(matches),
         Some(("logs", matches)) => logs::run(matches),
+        Some(("alerts", matches)) => alerts::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("policy", matches)) => policy::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),

@@ -325,6 +325,14 @@ fn events(matches: &ArgMatches) -> Result<u8, Error> {
                     let at = data["at"].as_str().unwrap_or("?");
                     output::result(format_args!("{at} {}", change(&data)))?;
                 }
+                "alert" => {
+                    let text = |name: &str| output::plain(data[name].as_str().unwrap_or("?"));
+                    let (at, alert, state) = (text("at"), text("alert"), text("state"));
+                    output::result(format_args!(
+                        "{at} alert {alert}: {state}: {}",
+                        text("summary")
+                    ))?;
+                }
                 "lost" => output::note(format_args!(
                     "stockade: {} changes were lost: this is read too slowly",
                     data["count"]

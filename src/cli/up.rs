@@ -2,6 +2,7 @@
 
 use super::logs;
 use super::{output, run};
+use crate::alerts::{Alerts, Turn, Turned};
 use crate::error::Error;
 use crate::logs::Logs;
 use crate::platform::IncomingSignals;
@@ -10,6 +11,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
+use tokio::sync::broadcast;
 
 const AFTER: &str = "\
 Each service runs in its own sandbox, after what it depends on, and is started again as its `restart` says. What they write comes to \
@@ -20,6 +23,9 @@ them. Services end with it, however it ends.
 Exit codes: 0, or 1 when a service has failed; 125 when Stockade failed or the stack file is wrong.
 
 Example: stockade up --file stockade.toml";
+
+/// How long those who are told of alerts have for the last.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The stack file where none is named.
 const USUAL: &str = "stockade.toml";
@@ -62,10 +68,16 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
             Some(logs) => Supervisor::start_logged(&stack, logs.clone(), None, None)?,
             None => Supervisor::start(&stack),
         };
-        let mut teller = Teller::new(&supervisor);
+        let alerts = Alerts::open(state.map(Path::new))?;
+        let turns = alerts.turns();
+        supervisor.alert(&alerts);
+        let mut teller = Teller::new(&supervisor, turns);
         let ended = keep(&supervisor, &mut signals, &mut lines, &mut teller).await;
+        // How it ended counts too.
+        supervisor.look_for_alerts();
         // What was written last has still to be read, and what happened last to be told.
         let failures = teller.close(&supervisor);
+        alerts.close(FAREWELL).await;
         drop(supervisor);
         while let Some(line) = lines.next().await {
             teller.line(&line)?;
@@ -99,7 +111,8 @@ async fn keep(
                 work = Box::pin(supervisor.stop());
             }
             Some(line) = lines.next() => teller.line(&line)?,
-            () = teller.changed() => teller.tell(supervisor),
+            () = changed(&mut teller.changes) => teller.tell(supervisor),
+            Ok(turned) = teller.turns.recv() => Teller::alert(&turned),
             signal = signals.next() => match signal {
                 Signal::Interrupt | Signal::Terminate | Signal::Hangup | Signal::Quit => {
                     if stopping && !killing {
@@ -118,18 +131,27 @@ async fn keep(
     }
 }
 
+/// Something has changed.
+async fn changed(changes: &mut tokio::sync::mpsc::Receiver<()>) {
+    if changes.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Tells what becomes of services.
 struct Teller {
     /// As wide as the longest name.
     width: usize,
     told: BTreeMap<String, (State, u64)>,
     changes: tokio::sync::mpsc::Receiver<()>,
+    /// What becomes of alerts.
+    turns: broadcast::Receiver<Turned>,
     /// Who waits for changes; they hold on to the services.
     watching: tokio::task::JoinSet<()>,
 }
 
 impl Teller {
-    fn new(supervisor: &Supervisor) -> Self {
+    fn new(supervisor: &Supervisor, turns: broadcast::Receiver<Turned>) -> Self {
         let width = supervisor.names().iter().map(String::len).max().unwrap_or(0);
         let (sender, changes) = tokio::sync::mpsc::channel(1);
         let mut watching = tokio::task::JoinSet::new();
@@ -146,13 +168,7 @@ impl Teller {
                 }
             });
         }
-        Self { width, told: BTreeMap::new(), changes, watching }
-    }
-
-    async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
+        Self { width, told: BTreeMap::new(), changes, turns, watching }
     }
 
     fn line(&self, line: &Line) -> Result<(), Error> {
@@ -173,9 +189,21 @@ impl Teller {
         }
     }
 
+    /// Tells of those that fire, and when that is over.
+    fn alert(turned: &Turned) {
+        if turned.turn != Turn::Pending {
+            let (rule, state) = (&turned.rule, turned.turn.word());
+            let summary = output::plain(&turned.summary);
+            output::note(format_args!("stockade: alert {rule}: {state}: {summary}"));
+        }
+    }
+
     /// Tells the last, and whether a service has failed.
     fn close(&mut self, supervisor: &Supervisor) -> bool {
         self.tell(supervisor);
+        while let Ok(turned) = self.turns.try_recv() {
+            Self::alert(&turned);
+        }
         self.changes.close();
         self.watching.abort_all();
         self.told.values().any(|(state, _)| *state == State::Failed)

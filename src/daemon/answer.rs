@@ -10,7 +10,9 @@ use super::route::{Call, LONGEST_WAIT, Route, Verb};
 use super::server::{Content, json, stream, whole};
 use super::view::{DifferenceView, ServiceView};
 use super::{Daemon, Peer};
+use crate::alerts::NAME;
 use crate::error::Error;
+use crate::logs::InstanceLog;
 use crate::platform::{LaunchPlan, Signal, parse_duration};
 use crate::supervisor::{Controller, DifferenceKind, Replicas, State, Status};
 use hyper::{Response, StatusCode};
@@ -19,9 +21,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-type Answered = Result<Response<Content>, Problem>;
+pub(super) type Answered = Result<Response<Content>, Problem>;
 type Queries = BTreeMap<&'static str, String>;
 
 /// How long somebody waits who doesn't say.
@@ -51,6 +53,11 @@ impl Daemon {
             }
             Call::Events => self.events(queries),
             Call::Logs => self.logs(queries).await,
+            Call::Alerts => ok(&self.alerts()?),
+            Call::TestAlerts => self.test_alerts(peer, body).await,
+            Call::Silences => ok(&json!({ "silences": form(&self.alerts.silences())? })),
+            Call::Silence => self.silence(peer, body).await,
+            Call::Unsilence => self.unsilence(peer, chosen).await,
             Call::Dependencies => ok(&json!({ "services": self.needs() })),
             Call::Stack => ok(&self.stack()),
             Call::Apply => self.apply(peer, body).await,
@@ -68,7 +75,8 @@ impl Daemon {
             Call::Status => ok(&self.status()),
             Call::Metrics => {
                 let kind = "text/plain; version=0.0.4; charset=utf-8";
-                Ok(whole(StatusCode::OK, kind, metric::text(&self.seen().await)))
+                let (seen, of_the_whole) = (self.seen().await, self.whole().await);
+                Ok(whole(StatusCode::OK, kind, metric::text(&seen, &of_the_whole)))
             }
             Call::Live => Ok(whole(StatusCode::NO_CONTENT, "text/plain", "")),
             Call::Ready => match self.unready().as_slice() {
@@ -114,14 +122,51 @@ impl Daemon {
 
     /// What is known of each service.
     async fn seen(&self) -> Vec<metric::Seen> {
-        let mut all = Vec::new();
+        let (mut all, stack) = (Vec::new(), self.supervisor.stack());
         for name in self.supervisor.names() {
             let Some(controller) = self.supervisor.service(&name) else { continue };
             // What can't be found out has no figure.
-            let usage = controller.usage().await.unwrap_or_default();
-            all.push(metric::Seen { name, status: controller.status(), usage });
+            let usage = controller.figures().await.unwrap_or_default();
+            let (status, lines) = (controller.status(), controller.log().map(InstanceLog::counts));
+            let service = stack.services.get(&name);
+            let memory_limit = service.and_then(|service| service.memory_limit());
+            all.push(metric::Seen { name, status, usage, memory_limit, lines });
         }
         all
+    }
+
+    /// What is known beside that.
+    async fn whole(&self) -> metric::Whole {
+        let written = self.supervisor.written();
+        let replicas = written
+            .services
+            .keys()
+            .filter_map(|name| Some((name.clone(), self.supervisor.replicas(name).ok()?)));
+        let (events, adopted) = self.supervisor.totals();
+        let mut alerts = BTreeMap::new();
+        for rule in written.alerts.rules.keys() {
+            for state in ["firing", "pending"] {
+                alerts.insert((rule.clone(), state), 0);
+            }
+        }
+        for alert in self.alerts.list() {
+            let rule = alert.labels.get(NAME).cloned().unwrap_or_default();
+            if let Some(count) = alerts.get_mut(&(rule, alert.state)) {
+                *count += 1;
+            }
+        }
+        let began = Instant::now();
+        // It does nothing but wait for its turn.
+        tokio::spawn(async {}).await.unwrap_or(());
+        metric::Whole {
+            replicas: replicas.collect(),
+            events,
+            adopted,
+            lag: began.elapsed(),
+            alerts,
+            silences: u64::try_from(self.alerts.silences().len()).unwrap_or(u64::MAX),
+            receivers: self.alerts.receivers(),
+        }
     }
 
     /// Those that are wanted and can't be used.
@@ -285,6 +330,7 @@ impl Daemon {
             Some(_) => return Err(Problem::request("`dry_run` must be true or false")),
         };
         let stack = self.options.load().map_err(|error| Problem::of(&error))?;
+        let alerts = self.supervisor.written().alert_differences(&stack);
         let differences = if dry_run {
             self.supervisor.differences(&stack)
         } else {
@@ -301,7 +347,7 @@ impl Daemon {
             applying.await.map_err(broken)??
         };
         let changes: Vec<DifferenceView> = differences.iter().map(DifferenceView::new).collect();
-        ok(&json!({ "applied": !dry_run, "changes": form(&changes)? }))
+        ok(&json!({ "applied": !dry_run, "changes": form(&changes)?, "alerts": alerts }))
     }
 
     fn status(&self) -> Value {
@@ -394,18 +440,18 @@ pub(super) fn shut_down(daemon: &Arc<Daemon>, at_once: bool) -> Option<u64> {
     })
 }
 
-fn ok(body: &Value) -> Answered {
+pub(super) fn ok(body: &Value) -> Answered {
     Ok(json(StatusCode::OK, body))
 }
 
-fn form(value: &impl Serialize) -> Result<Value, Problem> {
+pub(super) fn form(value: &impl Serialize) -> Result<Value, Problem> {
     serde_json::to_value(value).map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to show it: {error}"))
     })
 }
 
 /// The fields of a body, which are some of these.
-fn fields<'v>(
+pub(super) fn fields<'v>(
     body: &'v Value,
     known: &[&str],
 ) -> Result<std::borrow::Cow<'v, serde_json::Map<String, Value>>, Problem> {

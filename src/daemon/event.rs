@@ -1,15 +1,16 @@
-//! The stream of what happens: server-sent events, first how everything is, then each change.
+//! The stream of what happens: server-sent events, first how everything is, then each change, and each turn of an alert.
 
 use super::Daemon;
 use super::server::{UNREAD, ends};
 use super::view::{ServiceView, time};
+use crate::alerts::Turned;
 use crate::supervisor::{Notice, Notices};
 use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{broadcast, mpsc};
 
 /// Where nothing happens, something is said all the same, so that a reader that is gone is noticed.
 const PULSE: Duration = Duration::from_secs(15);
@@ -18,8 +19,8 @@ const PULSE: Duration = Duration::from_secs(15);
 pub(super) fn stream(daemon: Arc<Daemon>, only: Option<String>) -> mpsc::Receiver<Bytes> {
     let (parts, stream) = mpsc::channel(UNREAD);
     // From here on nothing is missed: what happens while the snapshot is made comes after it.
-    let notices = daemon.supervisor.notices();
-    tokio::spawn(async move { tell(&daemon, only.as_deref(), notices, &parts).await });
+    let (notices, turns) = (daemon.supervisor.notices(), daemon.alerts.turns());
+    tokio::spawn(async move { tell(&daemon, only.as_deref(), notices, turns, &parts).await });
     stream
 }
 
@@ -27,6 +28,7 @@ async fn tell(
     daemon: &Daemon,
     only: Option<&str>,
     mut notices: Notices,
+    mut turns: broadcast::Receiver<Turned>,
     parts: &mpsc::Sender<Bytes>,
 ) -> Option<()> {
     let snapshot = || part("snapshot", None, &json!({ "services": daemon.views(only) }));
@@ -35,6 +37,15 @@ async fn tell(
     loop {
         let next = tokio::select! {
             next = tokio::time::timeout(PULSE, notices.next()) => next,
+            turn = turns.recv() => {
+                // Those that were missed still stand in `/v1/alerts`, unless they are over.
+                if let Ok(turn) = turn
+                    && only.is_none_or(|only| only == turn.service)
+                {
+                    parts.send(alert(&turn)).await.ok()?;
+                }
+                continue;
+            }
             () = parts.closed() => return None,
             () = ends(&mut ending) => return None,
         };
@@ -60,6 +71,17 @@ fn change(daemon: &Daemon, notice: &Notice) -> Bytes {
     let view = ServiceView::new(&notice.service, service, &notice.status);
     let data = json!({ "at": time(Some(notice.at)), "service": view });
     part("change", Some(notice.number), &data)
+}
+
+fn alert(turned: &Turned) -> Bytes {
+    let data = json!({
+        "at": time(Some(SystemTime::now())),
+        "alert": turned.rule,
+        "state": turned.turn.word(),
+        "service": turned.service,
+        "summary": turned.summary,
+    });
+    part("alert", None, &data)
 }
 
 /// One event (HTML Standard, section 9.2). JSON has no line breaks of its own.

@@ -44,6 +44,9 @@ impl Daemon {
             Call::Apply => "apply",
             Call::Shutdown => "shutdown",
             Call::Reexec => "reexec",
+            Call::TestAlerts => "test-alerts",
+            Call::Silence => "silence",
+            Call::Unsilence => "unsilence",
             _ => return,
         };
         // It is refused whether that can be written down or not.

@@ -5,6 +5,7 @@
 //! them, `operation` has what takes its time, `event` the stream of what happens, `view` the forms that people see. `client` is
 //! the other side, for the command line.
 
+mod alerts;
 mod answer;
 pub mod client;
 mod event;
@@ -22,6 +23,7 @@ mod view;
 
 pub use role::{Grant, Role};
 
+use crate::alerts::Alerts;
 use crate::audit::AuditLog;
 use crate::error::Error;
 use crate::logs::Logs;
@@ -62,6 +64,7 @@ pub(crate) struct Daemon {
     logs: Directory,
     options: Options,
     operations: Operations,
+    alerts: Alerts,
     grants: Vec<Grant>,
     /// Its own user.
     user: u32,
@@ -107,8 +110,8 @@ pub fn usual_socket() -> PathBuf {
 }
 
 impl Options {
-    /// Opens its state: what services write, and what the next daemon needs.
-    async fn state(&self) -> Result<(Logs, Journal), Error> {
+    /// Opens its state: what services write, what the next daemon needs, and alerts.
+    async fn state(&self) -> Result<(Logs, Journal, Alerts), Error> {
         let missing = || {
             let message =
                 "there is no place for the daemon's state: neither XDG_STATE_HOME nor HOME is set";
@@ -120,7 +123,7 @@ impl Options {
         Directory::make(&path).map_err(failed)?;
         // First, since it waits for what a killed daemon was about to launch: that may hold both.
         let journal = Journal::open(&path).await?;
-        Ok((Logs::open(&path)?, journal))
+        Ok((Logs::open(&path)?, journal, Alerts::open(Some(&path))?))
     }
 
     fn load(&self) -> Result<Stack, Error> {
@@ -144,7 +147,7 @@ impl Running {
         }
         let lock = lock(&place, &path).await?;
         let stack = options.load()?;
-        let (logs, journal) = options.state().await?;
+        let (logs, journal, alerts) = options.state().await?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
         // Whoever may connect is asked who they are in any case.
         let mode = if options.grants.is_empty() { 0o600 } else { 0o666 };
@@ -154,12 +157,14 @@ impl Running {
         let (listener, socket) = place.listen(mode).map_err(failed)?;
         let (supervisor, lines) =
             Supervisor::start_logged(&stack, logs.clone(), Some(journal), None)?;
+        supervisor.alert(&alerts);
         let daemon = Arc::new(Daemon {
             supervisor,
             logs: logs.files(),
             grants: options.grants.clone(),
             options,
             operations: Operations::default(),
+            alerts,
             user: own_user(),
             audit,
             seats: Arc::default(),
@@ -209,6 +214,8 @@ impl Running {
         // A panic there has printed itself.
         serving.await.unwrap_or(());
         let again = daemon.again.load(Ordering::Relaxed);
+        // What isn't told by then is told by the next daemon.
+        daemon.alerts.close(if again { Duration::ZERO } else { SILENCE }).await;
         drop((daemon, socket));
         let silence = async { while lines.next().await.is_some() {} };
         // What is under way holds on to services; what it writes then is kept by the next daemon.

@@ -70,6 +70,8 @@ fn body(body: Body) -> Option<Value> {
         Body::Signal => (true, "SignalRequest"),
         Body::Scale => (true, "ScaleRequest"),
         Body::Apply => (false, "ApplyRequest"),
+        Body::Silence => (true, "SilenceRequest"),
+        Body::TestAlerts => (false, "TestAlertsRequest"),
     };
     let content = json!({ "application/json": { "schema": reference(schema) } });
     Some(json!({ "required": required, "content": content }))
@@ -151,7 +153,46 @@ fn schemas() -> Value {
         "service": text(), "change": { "enum": ["added", "removed", "changed"] },
         "keys": many(text()), "restart": { "type": "boolean" },
     }));
+    let alert = object(&json!({
+        "fingerprint": text(), "state": { "enum": ["pending", "firing", "resolved"] },
+        "labels": each(text()), "annotations": each(text()),
+        "starts_at": maybe("string"), "ends_at": maybe("string"), "silenced_by": maybe("integer"),
+    }));
+    let receiver = object(&json!({
+        "name": text(), "type": { "enum": ["webhook", "command", "file"] },
+        "sent": count(), "failed": count(), "dropped": count(), "error": maybe("string"),
+    }));
+    let matcher = object(&json!({
+        "name": text(), "value": text(), "is_regex": { "type": "boolean" },
+    }));
     json!({
+        "Alerts": object(&json!({
+            "alerts": many(alert), "receivers": many(receiver), "trouble": maybe("string"),
+        })),
+        "AlertTest": object(&json!({ "name": text(), "error": maybe("string") })),
+        "Silence": object(&json!({
+            "id": count(), "matchers": many(matcher), "from": moment(), "until": moment(),
+            "reason": text(), "by": text(),
+        })),
+        "SilenceRequest": {
+            "type": "object",
+            "properties": {
+                "matchers": {
+                    "type": "array",
+                    "items": { "type": "string", "examples": ["alertname=down", "service=~web|db"] },
+                },
+                "for": { "type": "string", "pattern": TIME, "description": "for how long; or `until`" },
+                "until": moment(),
+                "reason": text(),
+            },
+            "required": ["matchers", "reason"],
+            "additionalProperties": false,
+        },
+        "TestAlertsRequest": {
+            "type": "object",
+            "properties": { "receiver": text() },
+            "additionalProperties": false,
+        },
         "Service": service,
         "Awaited": object(&json!({ "met": { "type": "boolean" }, "service": reference("Service") })),
         "Operation": object(&json!({
@@ -163,7 +204,9 @@ fn schemas() -> Value {
         "Stack": object(&json!({
             "name": text(), "file": text(), "services": many(text()), "replicas": each(replicas),
         })),
-        "Applied": object(&json!({ "applied": { "type": "boolean" }, "changes": many(change) })),
+        "Applied": object(&json!({
+            "applied": { "type": "boolean" }, "changes": many(change), "alerts": many(text()),
+        })),
         "Daemon": object(&json!({
             "version": text(), "pid": count(), "uptime_s": { "type": "number" },
             "services": count(), "ending": { "type": "boolean" },

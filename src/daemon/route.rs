@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 pub(super) enum Method {
     Get,
     Post,
+    Delete,
 }
 
 impl Method {
@@ -15,6 +16,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -48,6 +50,11 @@ pub(super) enum Call {
     Operation,
     Events,
     Logs,
+    Alerts,
+    TestAlerts,
+    Silences,
+    Silence,
+    Unsilence,
     Dependencies,
     Stack,
     Apply,
@@ -117,6 +124,10 @@ pub(super) enum Body {
     Scale,
     /// An object with `dry_run`, or nothing.
     Apply,
+    /// An object with what a silence is about, until when, and why.
+    Silence,
+    /// An object with `receiver`, or nothing.
+    TestAlerts,
 }
 
 /// What is answered where nothing is wrong.
@@ -263,7 +274,7 @@ pub(super) static ROUTES: &[Route] = &[
             "/v1/events",
             Call::Events,
             Answer::Text("text/event-stream"),
-            "A stream: `snapshot` with all services, then each `change` of one; `lost` with a count for a reader that is too slow, followed by another snapshot",
+            "A stream: `snapshot` with all services, then each `change` of one; `alert` where one turns; `lost` with a count for a reader that is too slow, followed by another snapshot",
         )
     },
     Route {
@@ -301,6 +312,45 @@ pub(super) static ROUTES: &[Route] = &[
             Answer::Text("application/x-ndjson"),
             "What services wrote, in the order of time: one JSON object a line",
         )
+    },
+    get(
+        "/v1/alerts",
+        Call::Alerts,
+        Answer::One("Alerts"),
+        "Alerts that are pending or fire, and who is told of them",
+    ),
+    Route {
+        method: Method::Post,
+        role: Role::Operate,
+        body: Body::TestAlerts,
+        ..get(
+            "/v1/alerts/test",
+            Call::TestAlerts,
+            Answer::List("receivers", "AlertTest"),
+            "Tell receivers of an alert that is none, and what came of it",
+        )
+    },
+    get(
+        "/v1/silences",
+        Call::Silences,
+        Answer::List("silences", "Silence"),
+        "Silences that last, the oldest first",
+    ),
+    Route {
+        method: Method::Post,
+        role: Role::Operate,
+        body: Body::Silence,
+        ..get(
+            "/v1/silences",
+            Call::Silence,
+            Answer::One("Silence"),
+            "Have nobody told of some alerts for a while",
+        )
+    },
+    Route {
+        method: Method::Delete,
+        role: Role::Operate,
+        ..get("/v1/silences/{id}", Call::Unsilence, Answer::Health, "End a silence")
     },
     get(
         "/v1/dependencies",

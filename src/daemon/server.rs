@@ -248,7 +248,9 @@ async fn met(
     let queries = queries.map_err(Problem::request)?;
     let body = match route.body {
         Body::Nothing => Value::Null,
-        Body::Signal | Body::Scale | Body::Apply => read(request.into_body()).await?,
+        Body::Signal | Body::Scale | Body::Apply | Body::Silence | Body::TestAlerts => {
+            read(request.into_body()).await?
+        }
     };
     daemon.meet(peer, route, chosen.as_deref().unwrap_or(""), &queries, &body).await
 }

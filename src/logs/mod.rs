@@ -30,6 +30,7 @@ pub use query::{Query, moment};
 pub use reader::{Next, Reader};
 pub use record::{Level, Lost, Record, Stream};
 pub use settings::{Driver, Logging, RateLimit, Rotation};
+pub(crate) use targets::post;
 pub use targets::{Form, Syslog, Target, Url};
 
 use crate::error::Error;

@@ -248,6 +248,11 @@ impl Sandbox {
         Ok(usage)
     }
 
+    /// How often it came to its limits so far.
+    pub(crate) fn hits(&self) -> Result<Hits, Error> {
+        Ok(self.running.hits()?)
+    }
+
     /// Asks the program to end, and ends the whole tree when the grace is over.
     ///
     /// # Errors

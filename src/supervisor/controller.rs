@@ -16,7 +16,7 @@ use super::stack::Service;
 use super::violation::Measures;
 use crate::error::Error;
 use crate::logs::InstanceLog;
-use crate::platform::{Backend, Signal, Usage};
+use crate::platform::{Backend, Hits, Signal, Usage};
 use crate::policy::Policy;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -369,6 +369,11 @@ impl Controller {
     /// # Errors
     /// When a source that the platform has can't be read, or as [`Self::wait_for`].
     pub async fn usage(&self) -> Result<Option<Usage>, Error> {
+        Ok(self.figures().await?.map(|(usage, _)| usage))
+    }
+
+    /// The same, with how often it came to its limits.
+    pub(crate) async fn figures(&self) -> Result<Option<(Usage, Hits)>, Error> {
         let (reply, answer) = oneshot::channel();
         self.request(Ask::Usage(reply)).await?;
         answer.await.map_err(|_| gone())

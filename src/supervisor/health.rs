@@ -144,6 +144,8 @@ pub(super) struct Looks {
     /// What the last look said that failed.
     trouble: Option<String>,
     said: Said,
+    /// The last look: for what, whether it succeeded, and how long it took.
+    last: Option<(Purpose, bool, Duration)>,
 }
 
 #[derive(Debug)]
@@ -187,6 +189,7 @@ impl Looks {
             working: JoinSet::new(),
             trouble: None,
             said: Said::new(looks.iter().filter_map(|look| look.check.line())),
+            last: None,
         }
     }
 
@@ -268,6 +271,7 @@ impl Looks {
             // From beginning to beginning; where a look took longer, at once.
             let pause = if one.again { Duration::ZERO } else { one.look.probe.period };
             (one.turn, one.again) = (Turn::Due(began + pause), false);
+            self.last = Some((one.look.purpose, result.is_ok(), began.elapsed()));
         }
         let verdict = one.tally.count(&one.look.probe, result.is_ok());
         one.last_error = result.err();
@@ -275,6 +279,11 @@ impl Looks {
             self.trouble.clone_from(&one.last_error);
         }
         verdict.map(|verdict| (one.look.purpose, verdict))
+    }
+
+    /// The last look, once: for what, whether it succeeded, and how long it took.
+    pub(super) fn take_last(&mut self) -> Option<(Purpose, bool, Duration)> {
+        self.last.take()
     }
 
     /// What is known by now.

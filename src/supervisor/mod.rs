@@ -5,7 +5,7 @@
 //! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says; `gate`
 //! waits for what it depends on; `dialogue` hears what the program says of itself in the words of `notice`, `sockets` and
 //! `fd_store` have what is passed to it; `capture` and `lines` have its output. `controller` is the way in for programs that
-//! supervise one other, `team` for the services of a stack; `news` tells others what becomes of them. What the next
+//! supervise one other, `team` for the services of a stack; `news` tells others what becomes of them, `lookout` looks at them for alerts. What the next
 //! supervisor needs to go on with all of it is written down: `journal` is the file, `record` what stands in it of a service,
 //! `diary` when; `orphans` are runs that no service has any more, and `reexec` puts another build in place.
 
@@ -22,6 +22,7 @@ mod hook;
 mod journal;
 mod lifecycle;
 mod lines;
+mod lookout;
 mod news;
 mod notice;
 mod orphans;
@@ -51,7 +52,7 @@ pub use lifecycle::{
     Action, Event, Generation, Happening, Lifecycle, Reaction, Rules, Started, State,
 };
 pub use lines::{Line, Lines};
-pub use news::{Counts, News, Notice, Notices};
+pub use news::{Counts, LOOK_BOUNDS, LookCounts, News, Notice, Notices};
 pub use outcome::{ExitStatus, ExitStatuses, Outcome, Trouble};
 pub use probe::{Probe, Purpose};
 pub use reexec::reexec;

@@ -2,10 +2,12 @@
 
 use super::lifecycle::Lifecycle;
 use super::outcome::{Outcome, Trouble};
+use super::probe::Purpose;
 use super::service::Status;
+use super::violation::Trigger;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 /// How far a listener may fall behind, in notices.
@@ -50,17 +52,41 @@ pub struct News {
 
 /// Where the notices of all services go. They are numbered in the order in which they are told.
 #[derive(Clone, Debug)]
-pub(super) struct Board(Arc<Mutex<(u64, broadcast::Sender<Notice>)>>);
+pub(super) struct Board(Arc<Mutex<Told>>);
+
+#[derive(Debug)]
+struct Told {
+    /// The number of the last notice.
+    last: u64,
+    /// Runs that were taken over.
+    adopted: u64,
+    sender: broadcast::Sender<Notice>,
+}
 
 impl Default for Board {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new((0, broadcast::Sender::new(KEPT)))))
+        let sender = broadcast::Sender::new(KEPT);
+        Self(Arc::new(Mutex::new(Told { last: 0, adopted: 0, sender })))
     }
 }
 
 impl Board {
     pub(super) fn listen(&self) -> Notices {
-        Notices(self.0.lock().unwrap_or_else(PoisonError::into_inner).1.subscribe())
+        Notices(self.told().sender.subscribe())
+    }
+
+    /// How many notices there were so far.
+    pub(super) fn notices(&self) -> u64 {
+        self.told().last
+    }
+
+    /// How many runs were taken over.
+    pub(super) fn adopted(&self) -> u64 {
+        self.told().adopted
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn of(&self, service: &str) -> News {
@@ -69,13 +95,17 @@ impl Board {
 }
 
 impl News {
+    /// A run of the supervisor before was taken over.
+    pub(super) fn adopted(&self) {
+        self.board.told().adopted += 1;
+    }
+
     pub(super) fn tell(&self, status: Status) {
-        let mut board = self.board.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, sender) = &mut *board;
-        *last += 1;
-        let (number, at, service) = (*last, SystemTime::now(), self.service.clone());
+        let mut board = self.board.told();
+        board.last += 1;
+        let (number, at, service) = (board.last, SystemTime::now(), self.service.clone());
         // Without listeners it is said to nobody.
-        sender.send(Notice { number, at, service, status }).map(drop).unwrap_or(());
+        board.sender.send(Notice { number, at, service, status }).map(drop).unwrap_or(());
     }
 }
 
@@ -89,6 +119,29 @@ pub struct Counts {
     pub asked: u64,
     /// Ends, by [`Outcome::word`].
     pub exits: BTreeMap<&'static str, u64>,
+    /// Times that it came to a limit for which [`Measure::Alert`](super::Measure::Alert) is what is done.
+    pub hits: BTreeMap<Trigger, u64>,
+    /// What its probes found.
+    pub looks: BTreeMap<Purpose, LookCounts>,
+}
+
+/// The bounds of the spans in which the times of looks are counted, in seconds: those that Prometheus' libraries use.
+pub const LOOK_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The looks of one probe, since it is supervised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookCounts {
+    /// Whether the last one succeeded.
+    pub success: bool,
+    /// All.
+    pub looks: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// How long all of them took.
+    pub time: Duration,
+    /// How many took no longer than each of [`LOOK_BOUNDS`], and longer than the one before it.
+    pub spans: [u64; LOOK_BOUNDS.len()],
 }
 
 impl Counts {
@@ -98,6 +151,19 @@ impl Counts {
             Some(trouble) => *self.restarts.entry(trouble).or_default() += 1,
             None if life.generation().0 > 1 => self.asked += 1,
             None => {}
+        }
+    }
+
+    /// Somebody has looked at it.
+    pub(super) fn looked(&mut self, purpose: Purpose, success: bool, time: Duration) {
+        let counts = self.looks.entry(purpose).or_default();
+        counts.success = success;
+        counts.looks += 1;
+        counts.failures += u64::from(!success);
+        counts.time += time;
+        let span = LOOK_BOUNDS.iter().position(|bound| time.as_secs_f64() <= *bound);
+        if let Some(span) = span.and_then(|at| counts.spans.get_mut(at)) {
+            *span += 1;
         }
     }
 

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::logs::Stream;
 use crate::plan::new_id;
-use crate::platform::{BoxFuture, ClockOffsets, Signal, Usage, monotonic_clock};
+use crate::platform::{BoxFuture, ClockOffsets, Hits, Signal, Usage, monotonic_clock};
 use crate::report::ExitReport;
 use crate::sandbox::Sandbox;
 use std::collections::{BTreeMap, VecDeque};
@@ -100,8 +100,8 @@ pub(super) enum Ask {
     /// Send this to its program, and to nothing where none runs.
     Signal(Signal),
     Change(Box<Change>),
-    /// Tell what its present run uses; nothing where none runs.
-    Usage(oneshot::Sender<Option<Usage>>),
+    /// Tell what its present run uses and how often it came to limits; nothing where none runs.
+    Usage(oneshot::Sender<Option<(Usage, Hits)>>),
 }
 
 /// How it is kept running from now on.
@@ -255,6 +255,7 @@ impl Actor {
                 () = due(to_look) => self.look(),
                 () = said.news() => self.looks.listen(),
                 verdict = self.looks.looked() => {
+                    self.count_look();
                     self.tell_trouble();
                     let before = self.status.borrow().health;
                     let now = self.looks.health();
@@ -290,7 +291,8 @@ impl Actor {
             }
             Ask::Change(change) => self.change(*change).await,
             Ask::Usage(reply) => {
-                let usage = self.run.as_mut().map(Sandbox::usage).transpose()?;
+                let look = |run: &mut Sandbox| Ok::<_, Error>((run.usage()?, run.hits()?));
+                let usage = self.run.as_mut().map(look).transpose()?;
                 // Who asked may no longer want to know.
                 reply.send(usage).unwrap_or_default();
             }

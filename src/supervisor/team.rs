@@ -6,10 +6,12 @@ use super::gate::Needed;
 use super::group;
 use super::journal::Journal;
 use super::lines::{Line, Lines, Teller, lines};
+use super::lookout::{self, Sampler};
 use super::news::{Board, Notices};
 use super::orphans;
 use super::service::{Change, Launch, Status};
 use super::stack::{Difference, Service, Stack};
+use crate::alerts::Alerts;
 use crate::error::Error;
 use crate::logs::{Driver, InstanceLog, Logs};
 use crate::platform::Backend;
@@ -29,9 +31,11 @@ pub struct Supervisor {
     journal: Option<Journal>,
     lines: mpsc::Sender<Line>,
     board: Board,
-    team: Mutex<Team>,
+    team: Arc<Mutex<Team>>,
     /// What follows from groups.
     watch: Mutex<JoinSet<()>>,
+    /// Where alerts are decided, and who looks for that.
+    alerts: Mutex<Option<(Alerts, JoinSet<()>)>>,
     /// Held by whoever puts another stack into force: one after the other.
     applying: tokio::sync::Mutex<()>,
 }
@@ -50,12 +54,12 @@ pub struct Replicas {
 
 /// What is in force.
 #[derive(Clone, Debug)]
-struct Team {
+pub(super) struct Team {
     /// As it was given.
     written: Arc<Stack>,
     /// With the instances of each service in its place.
-    stack: Arc<Stack>,
-    services: BTreeMap<String, Controller>,
+    pub(super) stack: Arc<Stack>,
+    pub(super) services: BTreeMap<String, Controller>,
 }
 
 /// What a service needs, and where that can be seen.
@@ -138,8 +142,9 @@ impl Supervisor {
             logs,
             lines: sender,
             board: Board::default(),
-            team: Mutex::new(team),
+            team: Arc::new(Mutex::new(team)),
             watch: Mutex::default(),
+            alerts: Mutex::default(),
             applying: tokio::sync::Mutex::default(),
         };
         for name in stack.order() {
@@ -149,6 +154,34 @@ impl Supervisor {
         }
         supervisor.watch_groups();
         (supervisor, lines)
+    }
+
+    /// Has alerts decided of its services, by the rules of the stack that is in force. Must be called inside a tokio runtime.
+    pub fn alert(&self, alerts: &Alerts) {
+        alerts.follow(&self.written().alerts);
+        // What is counted is counted from here on.
+        let team = Arc::downgrade(&self.team);
+        lookout::look(&team, alerts, &Sampler::default());
+        let mut looking = JoinSet::new();
+        looking.spawn(lookout::look_out(team, alerts.clone()));
+        *self.alerts() = Some((alerts.clone(), looking));
+    }
+
+    /// Decides alerts now, and not only with the next second.
+    pub fn look_for_alerts(&self) {
+        let alerts = self.alerts().as_ref().map(|(alerts, _)| alerts.clone());
+        if let Some(alerts) = alerts {
+            lookout::look(&Arc::downgrade(&self.team), &alerts, &Sampler::default());
+        }
+    }
+
+    fn alerts(&self) -> MutexGuard<'_, Option<(Alerts, JoinSet<()>)>> {
+        self.alerts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many notices there were so far, and how many runs were taken over from the supervisor before.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.board.notices(), self.board.adopted())
     }
 
     fn watch_groups(&self) {
@@ -292,6 +325,9 @@ impl Supervisor {
             }
         }
         self.watch_groups();
+        if let Some((alerts, _)) = &*self.alerts() {
+            alerts.follow(&self.written().alerts);
+        }
         Ok(differences)
     }
 

@@ -37,6 +37,11 @@ impl Trigger {
         ("io_pressure", Self::IoPressure),
     ];
 
+    /// As it is written in a stack file.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, trigger)| *trigger == self).map_or("", |(word, _)| word)
+    }
+
     /// What an event of a sandbox is, where it is any of these.
     pub(super) fn of(event: &Event) -> Option<Self> {
         match event {
@@ -82,7 +87,7 @@ impl Trigger {
 pub enum Measure {
     /// It is noted in the service's status.
     Log,
-    /// The same, and everybody who listens is told.
+    /// The same, everybody who listens is told, and it is counted for alerts.
     Alert,
     /// The same, and its share of CPU time is halved until its next run.
     Throttle,

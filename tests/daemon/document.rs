@@ -99,9 +99,22 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
     each.collect()
 }
 
+/// What fires when something has failed, and somebody who is told.
+const ALERTS: &str = "\
+[alerts.down]
+when = \"failed\"
+[alert_receivers.file]
+type = \"file\"
+path = \"alerts.jsonl\"
+";
+
 #[test]
 fn every_route_of_the_document_answers_as_it_says() {
-    let stack = [steady("web", ""), service("job", "exit 3", "restart = { policy = \"no\" }")];
+    let stack = [
+        steady("web", ""),
+        service("job", "exit 3", "restart = { policy = \"no\" }"),
+        ALERTS.to_owned(),
+    ];
     let daemon = Daemon::new(&stack.concat());
     daemon.said(&["wait", "web"]);
     daemon.said(&["wait", "--for", "stopped", "job"]);
@@ -123,6 +136,9 @@ fn every_route_of_the_document_answers_as_it_says() {
         let body = match path.rsplit('/').next() {
             Some("signal") => "{\"signal\":\"CONT\"}",
             Some("scale") => "{\"replicas\":1}",
+            Some("silences") => {
+                "{\"matchers\":[\"alertname=down\"],\"for\":\"1h\",\"reason\":\"work\"}"
+            }
             _ => "",
         };
         let (status, body) = daemon.request(&method, &place, body);
@@ -237,7 +253,8 @@ fn beginning(daemon: &Daemon, place: &str) -> (u16, String) {
 fn figures_are_as_prometheus_wants_them() {
     let stack = [
         steady("web", "depends_on = [\"job\"]\nenabled = false"),
-        steady("runs", ""),
+        steady("runs", "readiness_probe = { exec = \"true\", period = \"20ms\" }"),
+        ALERTS.to_owned(),
         service(
             "job",
             "exit 3",
@@ -254,6 +271,11 @@ fn figures_are_as_prometheus_wants_them() {
         "stockade_service_state{service=\"web\",state=\"disabled\"} 1",
         "stockade_service_up{service=\"job\"} 0",
         "stockade_service_exits_total{service=\"job\",result=\"exit_code\"} 3",
+        "stockade_service_replicas{service=\"runs\",kind=\"desired\"} 1",
+        "stockade_probe_success{service=\"runs\",probe=\"readiness\"} 1",
+        "stockade_log_dropped_total{service=\"runs\"} 0",
+        "stockade_alert_notifications_dropped_total{receiver=\"file\"} 0",
+        "stockade_supervisor_adopted_total 0",
     ] {
         assert!(text.lines().any(|told| told == line), "{line}\n{text}");
     }
@@ -262,9 +284,24 @@ fn figures_are_as_prometheus_wants_them() {
         text.contains("stockade_cpu_usage_seconds_total{service=\"runs\",mode=\"user\"} "),
         "{text}"
     );
+    histogram(&text);
     lint(&text);
     promtool(&text);
     daemon.said(&["down"]);
+}
+
+/// Times of looks: each span holds all that is shorter, and the last one all.
+fn histogram(text: &str) {
+    let of = |part: &str| {
+        let start = format!("stockade_probe_duration_seconds_{part}{{service=\"runs\"");
+        let lines = text.lines().filter(move |line| line.starts_with(&start));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+    };
+    let spans: Vec<f64> = of("bucket").collect();
+    assert!(spans.len() > 5 && spans.is_sorted(), "{spans:?}");
+    let looks: Vec<f64> = of("count").collect();
+    assert_eq!((looks.len(), spans.last()), (1, looks.last()));
+    assert!(looks[0] >= 1.0 && of("sum").all(|time| time > 0.0));
 }
 
 /// The rules of Prometheus' own linter (promlint) that text can be held against.
@@ -277,7 +314,7 @@ fn lint(text: &str) {
             continue;
         }
         if line.starts_with("# TYPE ") {
-            assert!(["counter", "gauge"].contains(&words[3]), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&words[3]), "{line}");
             assert_eq!(kinds.insert(words[2], words[3]), None, "{line}");
             continue;
         }
@@ -285,6 +322,9 @@ fn lint(text: &str) {
         value.parse::<f64>().unwrap();
         assert!(seen.insert(series), "twice: {series}");
         let name = series.split('{').next().unwrap();
+        let parts = ["_bucket", "_sum", "_count"].iter();
+        let mut whole = parts.filter_map(|part| name.strip_suffix(part));
+        let name = whole.find(|whole| kinds.get(whole) == Some(&"histogram")).unwrap_or(name);
         let is_counter = kinds[name] == "counter";
         assert!(helped.contains(name), "{line}");
         assert_eq!(name.ends_with("_total"), is_counter, "{line}");

@@ -50,8 +50,8 @@ impl Http {
     }
 }
 
-/// Sends a body, and gives the status of the answer.
-async fn post(url: &Url, body: &[u8]) -> io::Result<u16> {
+/// Sends a body of JSON, and gives the status of the answer.
+pub(crate) async fn post(url: &Url, body: &[u8]) -> io::Result<u16> {
     let mut stream = TcpStream::connect(&url.authority).await?;
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: stockade\r\nContent-Type: application/json\r\n\

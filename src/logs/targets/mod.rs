@@ -10,6 +10,7 @@ mod journald;
 mod sender;
 mod syslog;
 
+pub(crate) use http::post;
 pub(super) use sender::Sender;
 
 use super::record::Record;
@@ -67,7 +68,12 @@ impl Url {
     /// # Errors
     /// When it isn't a plain `http` URL.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let example = "write `http://127.0.0.1:3100/loki/api/v1/push`";
+        Self::parse_like(text, "http://127.0.0.1:3100/loki/api/v1/push")
+    }
+
+    /// The same, where this is one that people may write.
+    pub(crate) fn parse_like(text: &str, example: &str) -> Result<Self, String> {
+        let example = format!("write `{example}`");
         if text.starts_with("https://") {
             return Err(format!(
                 "HTTPS isn't spoken here; let an agent on this host do that ({example})"

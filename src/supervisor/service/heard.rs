@@ -88,6 +88,7 @@ impl Actor {
         }
         self.tell_error(told);
         if measure == Measure::Alert {
+            self.status.send_modify(|status| *status.counts.hits.entry(trigger).or_default() += 1);
             self.announce();
         }
     }

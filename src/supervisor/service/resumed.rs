@@ -85,6 +85,9 @@ impl Actor {
         match self.launch.adopt(run) {
             Ok(Adopted::Taken(sandbox)) => {
                 self.supervise(*sandbox);
+                if let Some(news) = &self.news {
+                    news.adopted();
+                }
                 Left::Run
             }
             Ok(Adopted::Gone) => left_of(Some(run)),

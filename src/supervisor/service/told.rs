@@ -21,6 +21,15 @@ impl Actor {
         });
     }
 
+    /// Counts the last look, which alone is no news.
+    pub(super) fn count_look(&mut self) {
+        let Some((purpose, success, time)) = self.looks.take_last() else { return };
+        self.status.send_if_modified(|status| {
+            status.counts.looked(purpose, success, time);
+            false
+        });
+    }
+
     /// Why it is where it is, with what it says itself and what of that is others' doing.
     pub(super) fn why(&self, told: Option<&str>) -> String {
         let why = self.life.why();

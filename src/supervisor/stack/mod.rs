@@ -1,7 +1,8 @@
 //! A stack: services, and what they need of each other. `read` has what a stack file says, `keys` what it can say, `values` what
-//! that means, `logging` and `targets` what it says of lines; `files` has the files of a stack, with `variables` put in, and
+//! that means, `logging` and `targets` what it says of lines, `alerts` of alerts; `files` has the files of a stack, with `variables` put in, and
 //! `env_file` those of variables for a service; `difference` has what another stack changes.
 
+mod alerts;
 mod difference;
 mod env_file;
 mod files;
@@ -29,7 +30,7 @@ use super::restart::RestartPolicy;
 use super::violation::Measures;
 use super::{Notify, ServiceSocket};
 use crate::logs::Logging;
-use crate::platform::{Attachment, Signal};
+use crate::platform::{Attachment, Bytes, Signal};
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -136,6 +137,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// How much memory it may have, where it is launched under its policy.
+    pub(crate) fn memory_limit(&self) -> Option<Bytes> {
+        self.policy.limits.memory.filter(|_| self.attach.is_none())
+    }
+
     /// Whether it is done when it has ended.
     pub fn is_job(&self) -> bool {
         self.rules.started == Started::Ended
@@ -227,6 +233,8 @@ pub struct Stack {
     pub services: BTreeMap<String, Service>,
     /// Groups of services, by their names.
     pub groups: BTreeMap<String, Group>,
+    /// What of them fires alerts, and who is told.
+    pub alerts: crate::alerts::Settings,
 }
 
 impl Stack {

@@ -3,10 +3,12 @@
 //! What `[defaults]` says counts for the services of its file, and of those that it includes; what is said nearer to a service
 //! counts more. An included file is a stack file like any other.
 
+use super::alerts::{self, ReceiverDraft, RuleDraft, WayDraft};
 use super::files::{self, File};
 use super::keys::{self, Key, Kind};
 use super::values::{self, Wrong};
 use super::{Condition, Group, Service, Stack, env_file, groups, probes, targets};
+use crate::alerts::{Receiver, Settings, Way};
 use crate::logs::Target;
 use crate::platform::LaunchPlan;
 use crate::policy::problem::{PolicyError, Problem, Problems, quoted};
@@ -77,6 +79,9 @@ struct Layer<'t> {
 /// A group, and where each of its members stands.
 type Found = (Group, Vec<(String, Spot)>);
 
+/// Rules or receivers of alerts as far as they are read, and where each stands.
+type Alerting<T> = BTreeMap<String, (Option<T>, Spot)>;
+
 /// A service as far as it is read, with where things stand.
 struct Draft {
     service: Service,
@@ -91,6 +96,7 @@ impl<'a> Reader<'a> {
         let (mut name, mut drafts) = (None, BTreeMap::new());
         let mut log_targets = BTreeMap::new();
         let mut groups = BTreeMap::new();
+        let (mut rules, mut receivers) = (BTreeMap::new(), BTreeMap::new());
         for (file, table) in self.tables.iter().enumerate() {
             for (key, value) in table {
                 match (key.get_ref().as_ref(), value.get_ref()) {
@@ -110,9 +116,15 @@ impl<'a> Reader<'a> {
                             self.group(file, name.get_ref(), value, &mut groups);
                         }
                     }
-                    (word @ ("services" | "defaults" | "groups" | "log_targets"), other)
-                        if !matches!(other, DeValue::Table(_)) =>
-                    {
+                    ("alerts", DeValue::Table(table)) => self.rules(file, table, &mut rules),
+                    ("alert_receivers", DeValue::Table(table)) => {
+                        self.receivers(file, table, &mut receivers);
+                    }
+                    (
+                        word @ ("services" | "defaults" | "groups" | "log_targets" | "alerts"
+                        | "alert_receivers"),
+                        other,
+                    ) if !matches!(other, DeValue::Table(_)) => {
                         let message = value::wrong_shape("a table", other);
                         self.problem(&spot(file, value), word, message);
                     }
@@ -136,9 +148,11 @@ impl<'a> Reader<'a> {
         self.look_for_targets(&mut drafts, &log_targets);
         self.look_at_the_whole(&drafts);
         self.look_at_groups(&groups, &drafts);
-        let services = drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect();
+        let services: BTreeMap<String, Service> =
+            drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect();
+        let alerts = self.alerts(rules, receivers, &services);
         let groups = groups.into_iter().map(|(name, (group, _))| (name, group)).collect();
-        self.problems.or(Stack { name: name.unwrap_or_default(), services, groups })
+        self.problems.or(Stack { name: name.unwrap_or_default(), services, groups, alerts })
     }
 
     fn group(
@@ -232,6 +246,133 @@ impl<'a> Reader<'a> {
                 let message = format!("there is no log target {}{near}", quoted(word));
                 let path = format!("services.{name}.logging.targets");
                 self.problem(&draft.at, &path, message);
+            }
+        }
+    }
+
+    fn rules(&mut self, file: usize, table: &DeTable<'_>, all: &mut Alerting<RuleDraft>) {
+        for (name, value) in table {
+            let read = |entries: &DeTable<'_>, wrong: &mut Vec<Wrong>| {
+                Some(alerts::rule(entries, name.span(), wrong))
+            };
+            self.named(file, "alerts", (name, value), all, read);
+        }
+    }
+
+    fn receivers(&mut self, file: usize, table: &DeTable<'_>, all: &mut Alerting<ReceiverDraft>) {
+        let directory = self.files.get(file).map(|file| file.source.directory.clone());
+        let directory = directory.unwrap_or_default();
+        for (name, value) in table {
+            let read = |entries: &DeTable<'_>, wrong: &mut Vec<Wrong>| {
+                alerts::receiver(entries, name.span(), &directory, wrong)
+            };
+            self.named(file, "alert_receivers", (name, value), all, read);
+        }
+    }
+
+    /// An entry of a table of alerts.
+    fn named<T>(
+        &mut self,
+        file: usize,
+        section: &str,
+        (name, value): (&Spanned<impl AsRef<str>>, &Spanned<DeValue<'_>>),
+        all: &mut Alerting<T>,
+        read: impl FnOnce(&DeTable<'_>, &mut Vec<Wrong>) -> Option<T>,
+    ) {
+        let word = name.get_ref().as_ref();
+        let (path, at) = (format!("{section}.{word}"), Spot { file, span: name.span() });
+        if let Err(message) = alerts::name(word, all.len()) {
+            return self.problem(&at, section, message);
+        }
+        if all.contains_key(word) {
+            return self.problem(&at, &path, "it stands in another file too".to_owned());
+        }
+        let DeValue::Table(entries) = value.get_ref() else {
+            let message = value::wrong_shape("a table", value.get_ref());
+            return self.problem(&spot(file, value), &path, message);
+        };
+        let mut wrong = Vec::new();
+        let draft = read(entries, &mut wrong);
+        for (span, message) in wrong {
+            let span = span.unwrap_or_else(|| value.span());
+            self.problem(&Spot { file, span }, &path, message);
+        }
+        // What is wrong is there all the same, for those that name it.
+        all.insert(word.to_owned(), (draft, at));
+    }
+
+    /// What alerts come to, once everything that they name is known.
+    fn alerts(
+        &mut self,
+        rules: Alerting<RuleDraft>,
+        receivers: Alerting<ReceiverDraft>,
+        services: &BTreeMap<String, Service>,
+    ) -> Settings {
+        let mut all = BTreeMap::new();
+        for (name, (draft, at)) in rules {
+            let Some(RuleDraft { rule, services: named, receivers: told, is_whole }) = draft else {
+                continue;
+            };
+            let path = format!("alerts.{name}");
+            let mut exist = true;
+            for (service, span) in named.iter().filter(|(name, _)| !services.contains_key(name)) {
+                exist = false;
+                let near = did_you_mean(service, services.keys().map(String::as_str));
+                let message = format!("there is no service {}{near}", quoted(service));
+                let spot = Spot { file: at.file, span: span.clone() };
+                self.problem(&spot, &format!("{path}.services"), message);
+            }
+            for (receiver, span) in told.iter().filter(|(name, _)| !receivers.contains_key(name)) {
+                let near = did_you_mean(receiver, receivers.keys().map(String::as_str));
+                let message = format!("there is no receiver of alerts {}{near}", quoted(receiver));
+                let spot = Spot { file: at.file, span: span.clone() };
+                self.problem(&spot, &format!("{path}.receivers"), message);
+            }
+            if let Some(why) = alerts::never(&rule, services).filter(|_| exist && is_whole) {
+                self.problem(&at, &path, why);
+            }
+            all.insert(name, rule);
+        }
+        let mut told = BTreeMap::new();
+        for (name, (draft, at)) in receivers {
+            let Some(ReceiverDraft { way, send_resolved }) = draft else { continue };
+            let way = match way {
+                WayDraft::Whole(way) => Some(way),
+                WayDraft::Command { command, policy, timeout } => {
+                    let named = policy.as_ref().map_or(USUAL_POLICY, |(word, _)| word);
+                    let span = policy.as_ref().map(|(_, span)| span.clone());
+                    let spot = Spot { file: at.file, span: span.unwrap_or(at.span) };
+                    let path = format!("alert_receivers.{name}.policy");
+                    self.policy_of(named, &spot, &path).map(|policy| Way::Command {
+                        command,
+                        policy: Box::new(policy),
+                        timeout,
+                    })
+                }
+            };
+            if let Some(way) = way {
+                told.insert(name, Receiver { way, send_resolved });
+            }
+        }
+        alerts::settled(all, told)
+    }
+
+    /// The policy of this name, where nothing is put over it.
+    fn policy_of(&mut self, word: &str, spot: &Spot, path: &str) -> Option<policy::Policy> {
+        let directory = self.directory;
+        let beside = self.files.get(spot.file).map_or(directory, |file| &file.source.directory);
+        match policy::load_under(OsStr::new(word), beside, &[], directory) {
+            Ok(policy) => Some(policy),
+            Err(error) => {
+                for problem in error.problems() {
+                    // A name that doesn't exist stands in this file.
+                    if problem.position().is_none() && problem.origin() == "policy" {
+                        self.problem(spot, path, problem.message().to_owned());
+                    } else {
+                        self.problems.add(|| problem.clone());
+                    }
+                }
+                None
             }
         }
     }

@@ -32,7 +32,7 @@ impl Stack {
         for group in groups.values_mut() {
             group.members = group.members.iter().flat_map(|name| self.instances(name)).collect();
         }
-        Self { name: self.name.clone(), services, groups }
+        Self { name: self.name.clone(), services, groups, alerts: self.alerts.clone() }
     }
 
     fn needs(&self, needs: &BTreeMap<String, Need>) -> BTreeMap<String, Need> {

@@ -27,6 +27,7 @@ pub fn stack_schema() -> Value {
         service.insert(section.to_owned(), policy["properties"][section].clone());
     }
     let defaults = table(service);
+    let (alerts, alert_receivers) = super::alerts::schemas(TIME);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Stockade stack",
@@ -44,6 +45,8 @@ pub fn stack_schema() -> Value {
             },
             "defaults": described(defaults.clone(), "what counts for each service that doesn't say otherwise"),
             "log_targets": super::targets::schema(),
+            "alerts": alerts,
+            "alert_receivers": alert_receivers,
             "groups": {
                 "type": "object",
                 "description": "services that are started again together",
@@ -63,8 +66,16 @@ pub fn stack_schema() -> Value {
 }
 
 /// The keys of a stack.
-pub(super) const WORDS: [&str; 6] =
-    ["name", "include", "defaults", "services", "groups", "log_targets"];
+pub(super) const WORDS: [&str; 8] = [
+    "name",
+    "include",
+    "defaults",
+    "services",
+    "groups",
+    "log_targets",
+    "alerts",
+    "alert_receivers",
+];
 
 fn described(mut schema: Value, text: &str) -> Value {
     schema["description"] = text.into();
