@@ -54,7 +54,8 @@ fn hook(webhook: &Webhook) -> String {
 
 fn started(scene: &Scene) -> (Child, BufReader<ChildStderr>) {
     let (socket, state) = (scene.at("api.sock"), scene.at("state"));
-    let mut command = stockade(scene, &["daemon", "--socket", &socket, "--state", &state]);
+    let arguments = ["daemon", "--socket", &socket, "--state", &state, "--audit", "audit.jsonl"];
+    let mut command = stockade(scene, &arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -208,7 +209,19 @@ fn what_fails_is_told_field_by_field_and_then_that_it_is_over() {
     {
         assert!(daemon.figure(line), "{line}");
     }
+    let mut events = stockade(&daemon.scene, &["events", "--json"]);
+    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["event"], "snapshot");
     daemon.said(&["reset", "bad"]);
+    let turned = support::guarded(events.id(), || {
+        std::iter::repeat_with(next).find(|event| event["event"] == "alert").unwrap()
+    });
+    let told = (&turned["alert"], &turned["state"], &turned["service"]);
+    assert_eq!(told, (&"down".into(), &"resolved".into(), &"bad".into()));
+    events.kill().unwrap();
+    events.wait().unwrap();
     let resolved = webhook.next();
     assert_eq!(
         (&resolved["status"], &resolved["groupKey"]),
@@ -263,6 +276,10 @@ fn in_a_silence_nobody_is_told_and_afterwards_they_are() {
     );
     let told = daemon.refused(&["alerts", "unsilence", "1"], 125);
     assert!(told.contains("there is no silence `1`, or no longer"), "{told}");
+    let audit = std::fs::read_to_string(daemon.scene.at("audit.jsonl")).unwrap();
+    for verb in ["silence", "test-alerts", "unsilence"] {
+        assert!(audit.contains(&format!("\"verb\":\"{verb}\"")), "{verb}: {audit}");
+    }
     for (arguments, why) in [
         (
             ["service", "1h", "x"],
@@ -372,10 +389,11 @@ while True:
 
 #[test]
 fn a_limit_that_is_reached_fires_where_on_violation_says_alert() {
-    for control in ["limits.pids", "limits.memory"] {
-        if let Some(why) = lacks(control) {
-            skip!("pids and memory: {why}");
-        }
+    if let Some(why) = lacks("limits.pids") {
+        skip!("pids: {why}");
+    }
+    if let Some(why) = lacks("limits.memory") {
+        skip!("memory: {why}");
     }
     let hungry = "x = bytearray(24 << 20); import time; time.sleep(1000)";
     let stack = format!(

@@ -335,7 +335,13 @@ impl fmt::Debug for Alerts {
 impl Shared {
     /// What a receiver has to be told next.
     fn batch(&self, name: &str, receiver: &Receiver) -> Option<Batch> {
-        self.inner().book.batch(name, receiver, Time::now())
+        let mut batch = self.inner().book.batch(name, receiver, Time::now())?;
+        // A command that fails for one is run again for that one alone.
+        if matches!(receiver.way, Way::Command { .. }) {
+            batch.alerts.retain(|alert| alert.is_news);
+            batch.alerts.truncate(1);
+        }
+        Some(batch)
     }
 
     fn is_untold(&self) -> bool {
