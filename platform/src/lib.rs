@@ -63,6 +63,8 @@ pub mod fake;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+pub mod posix;
 
 pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
 pub use attachment::{Attachment, Whom};
@@ -134,8 +136,35 @@ pub fn native() -> Result<Box<dyn Backend>, PlatformError> {
     {
         Ok(Box::new(linux::LinuxBackend::new()))
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_os = "macos")]
+    {
+        Ok(Box::new(posix::PosixBackend::new()))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
     {
         Err(PlatformError::unsupported_platform(std::env::consts::OS))
+    }
+}
+
+/// The names that [`named`] knows on this platform, the one of [`native`] first.
+pub const BACKENDS: &[&str] = if cfg!(target_os = "linux") {
+    &["linux", "posix"]
+} else if cfg!(target_os = "macos") {
+    &["posix"]
+} else {
+    &[]
+};
+
+/// A backend by its name.
+///
+/// # Errors
+/// When this platform has none of this name.
+pub fn named(name: &str) -> Result<Box<dyn Backend>, PlatformError> {
+    match name {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        "posix" => Ok(Box::new(posix::PosixBackend::new())),
+        _ if BACKENDS.first() == Some(&name) => native(),
+        _ => Err(PlatformError::invalid(format!("there is no backend `{name}` here"))
+            .with_hint(format!("there are: {}", BACKENDS.join(", ")))),
     }
 }

@@ -1,9 +1,9 @@
 //! `stockade doctor`: what this host can enforce, and the exact command that mends what it can't.
 
-use super::output;
+use super::{backend, output};
 use crate::error::Error;
 use crate::plan::{LaunchRequest, compile};
-use crate::platform::{Availability, Control, Fact, Probe, Support, native};
+use crate::platform::{Availability, Control, Fact, Probe, Support};
 use crate::policy::Policy;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::Serialize;
@@ -39,6 +39,7 @@ pub(super) fn command() -> Command {
         .about("Tell what this host can enforce, and how to mend what it can't")
         .after_help(AFTER)
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"))
+        .arg(backend::flag())
         .arg(
             Arg::new("apparmor-profile")
                 .long("apparmor-profile")
@@ -51,14 +52,14 @@ pub(super) fn command() -> Command {
 /// Looks, prints, and gives the exit code.
 pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     if matches.get_flag("apparmor-profile") {
-        let profile = native()?.profile();
+        let profile = backend::chosen(matches)?.profile();
         let none = || std::io::Error::from(std::io::ErrorKind::Unsupported);
         let profile =
             profile.ok_or_else(|| Error::io("there is no profile for this platform", none()))?;
         output::result(profile.trim_end())?;
         return Ok(0);
     }
-    let support = native()?.support(Probe::Thorough);
+    let support = backend::chosen(matches)?.support(Probe::Thorough);
     let verdict = Verdict::new(&Policy::shipped(MEASURE)?, &support);
     if matches.get_flag("json") {
         let all = Examination { version: 1, support: &support, verdict: &verdict };

@@ -3,6 +3,7 @@
 mod alerts;
 mod ask;
 mod audit;
+mod backend;
 mod bars;
 mod config;
 mod daemon;

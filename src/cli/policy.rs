@@ -1,9 +1,9 @@
 //! `stockade policy`: check policies, list and explain them, and describe their form; `judge` has the rest.
 
-use super::{FAILED, judge, learn, output, overrides};
+use super::{FAILED, backend, judge, learn, output, overrides};
 use crate::error::Error;
 use crate::plan::{LaunchRequest, compile, new_id};
-use crate::platform::{LaunchPlan, Probe, native};
+use crate::platform::{LaunchPlan, Probe};
 use crate::policy::{self, CallRuling, Explained, ExplainedCall, Policy};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::Serialize;
@@ -74,6 +74,7 @@ fn explain_command() -> Command {
         .about("Show what a policy means: its values and where they come from, the launch plan, the operations")
         .arg(stage)
         .arg(json_flag())
+        .arg(backend::flag())
         .args(overrides::flags())
         .arg(word("policy", "NAME|FILE").help("A shipped policy, or a policy file"))
         .arg(program)
@@ -192,7 +193,7 @@ fn explain(matches: &ArgMatches) -> Result<u8, Error> {
         working_directory: Some(directory),
         terminal: false,
     };
-    let backend = native()?;
+    let backend = backend::chosen(matches)?;
     let plan = compile(&policy, &backend.support(Probe::Quick), request)?;
     if stage == "plan" {
         if json {

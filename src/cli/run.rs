@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::watch::{self, Watch};
-use super::{output, overrides};
+use super::{backend, output, overrides};
 use crate::audit::{AuditLog, Subject};
 use crate::error::Error;
 use crate::events::Events;
@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
+use std::sync::Arc;
 
 const AFTER: &str = "\
 Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 137 when another
@@ -93,6 +94,7 @@ pub(super) fn command() -> Command {
             'v',
             "Print a summary to standard error, also when that is no terminal",
         ))
+        .arg(backend::flag())
         .args(overrides::flags())
         .arg(
             Arg::new("command")
@@ -129,6 +131,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let shown = Shown { tty: matches.get_flag("tty"), watch: matches.get_flag("watch") };
     let id = new_id(label, command.first().map(OsString::as_os_str));
     let mut builder = Sandbox::builder(policy).command(command.clone()).id(id.clone());
+    builder = builder.backend(Arc::from(backend::chosen(matches)?));
     if matches.get_flag("trace-denials") {
         builder = builder.trace_denials();
     }

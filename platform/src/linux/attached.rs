@@ -4,7 +4,6 @@
 //! process hasn't ended, the number is that one's. From there on only the descriptor is used.
 
 use super::processes::{Sampler, numbers, started_at};
-use super::running::number;
 use crate::{
     Attachment, BoxFuture, Ended, Enforcement, HowEnded, LaunchPlan, PlatformError, Process,
     ProcessIdentity, Running, Signal, Usage, Whom,
@@ -219,7 +218,7 @@ impl Running for Attached {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), PlatformError> {
-        self.send(number(signal))
+        self.send(signal.number())
     }
 
     fn kill(&self) -> Result<(), PlatformError> {

@@ -271,7 +271,7 @@ impl Inside {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Errno> {
-        let number = super::running::number(signal);
+        let number = signal.number();
         let named = rustix::process::Signal::from_named_raw(number).ok_or(Errno::INVAL)?;
         gone_is_well(pidfd_send_signal(&*self.pidfd, named))
     }

@@ -25,7 +25,7 @@ mod listener;
 mod mounts;
 mod ownership;
 mod prepare;
-mod processes;
+pub(crate) mod processes;
 mod reaped;
 mod running;
 mod script;

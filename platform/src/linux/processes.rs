@@ -35,12 +35,12 @@ pub(crate) struct Sampler {
 
 /// What one process, or all together, use now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
+pub(crate) struct Sum {
     /// Bytes of memory that no file backs.
-    memory: u64,
-    threads: u64,
-    user: Duration,
-    system: Duration,
+    pub(crate) memory: u64,
+    pub(crate) threads: u64,
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
 }
 
 impl Sampler {
@@ -148,7 +148,7 @@ impl Sampler {
 }
 
 impl Sum {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.memory += other.memory;
         self.threads += other.threads;
         self.user += other.user;
@@ -180,7 +180,7 @@ fn failed(error: Errno) -> PlatformError {
 }
 
 /// The use of one process; nothing when it is gone.
-fn one(pid: u32, times: bool) -> Result<Sum> {
+pub(crate) fn one(pid: u32, times: bool) -> Result<Sum> {
     let mut buffer = [0; TEXT];
     let mut sum = Sum::default();
     match read_file(&Name::new(pid, "/status"), &mut buffer) {

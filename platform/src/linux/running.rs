@@ -439,7 +439,7 @@ impl Running for LinuxRunning {
         if self.reaped.is_some() {
             return Ok(());
         }
-        let number = number(signal);
+        let number = signal.number();
         let failed = |error: Errno| {
             PlatformError::system(format!("failed to send {signal} to the program"), error)
         };
@@ -667,23 +667,6 @@ impl Running for LinuxRunning {
 
     fn stops(&self) -> Arc<Notify> {
         self.stops.clone()
-    }
-}
-
-/// The number of a signal here.
-pub(crate) fn number(signal: Signal) -> i32 {
-    match signal {
-        Signal::Hangup => libc::SIGHUP,
-        Signal::Interrupt => libc::SIGINT,
-        Signal::Quit => libc::SIGQUIT,
-        Signal::Terminate => libc::SIGTERM,
-        Signal::Kill => libc::SIGKILL,
-        Signal::User1 => libc::SIGUSR1,
-        Signal::User2 => libc::SIGUSR2,
-        Signal::WindowChange => libc::SIGWINCH,
-        Signal::Stop => libc::SIGSTOP,
-        Signal::Continue => libc::SIGCONT,
-        Signal::Other(number) => number,
     }
 }
 

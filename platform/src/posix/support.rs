@@ -1,0 +1,91 @@
+//! What this backend can do for each control. Pure: it is the same on every Unix, but for who asks.
+
+use crate::{Availability, Control, Fact, Support};
+
+/// What can be done for a caller who is root, or who isn't.
+pub(super) fn support(root: bool) -> Support {
+    let controls = Control::all().map(|control| (control, availability(control, root))).collect();
+    let facts = vec![Fact::bad(
+        "backend",
+        "posix",
+        "there are no walls: what the program may do as this user, it may do",
+        "",
+    )];
+    Support { backend: "posix".into(), controls, facts }
+}
+
+fn availability(control: Control, root: bool) -> Availability {
+    let unavailable =
+        |reason: &str| Availability::Unavailable { reason: reason.into(), remedy: String::new() };
+    let degraded = |how: &str, reason: &str| Availability::Degraded {
+        how: how.into(),
+        reason: reason.into(),
+        remedy: String::new(),
+    };
+    match control {
+        Control::OpenFiles
+        | Control::FileSize
+        | Control::CoreSize
+        | Control::Stack
+        | Control::LockedMemory
+        | Control::Output
+        | Control::WallTime
+        | Control::CpuTime
+        | Control::Descriptors => Availability::Enforced,
+        Control::Nice if root => degraded("root may lower it again", "the program is root"),
+        Control::Nice => Availability::Enforced,
+        Control::Memory => degraded(WATCHED_MEMORY, NO_TREE),
+        Control::Pids => degraded(WATCHED_PIDS, NO_TREE),
+        Control::Lifetime => degraded(SEEN, NO_TREE),
+        Control::User | Control::Capabilities if root => {
+            unavailable("the program is root, as the caller is")
+        }
+        Control::User | Control::Capabilities => Availability::Enforced,
+        limit if limit.is_limit() => unavailable("no system call of POSIX sets it for a tree"),
+        _ => unavailable("the posix backend has no walls"),
+    }
+}
+
+/// How a control is held that no process carries.
+pub(super) fn how(control: Control) -> &'static str {
+    match control {
+        Control::Output => "counted and cut on its way",
+        Control::WallTime => "a clock of Stockade's",
+        Control::Descriptors => "closed when the program is executed",
+        Control::Nice => "setpriority",
+        Control::User => "the caller's own, which isn't root",
+        Control::Capabilities => "the caller has none",
+        _ => "",
+    }
+}
+
+const NO_TREE: &str = "POSIX has limits for processes and users, and none for a tree";
+const WATCHED_MEMORY: &str = "watched: Stockade adds up the memory of the tree and ends the sandbox when it is over; RLIMIT_AS holds \
+                              each process, where the system lets it";
+const WATCHED_PIDS: &str = "watched: Stockade counts the tree and ends the sandbox when it is over; RLIMIT_NPROC holds all of the \
+                            user's processes, unless that is root";
+const SEEN: &str = "every process of the session, and every one that was seen to descend from it, is killed at the end; nobody \
+                    does that where Stockade itself is killed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wall_is_promised_and_every_other_answer_has_its_reason() {
+        for control in Control::all() {
+            for root in [true, false] {
+                match availability(control, root) {
+                    Availability::Enforced => {
+                        let own = [Control::Descriptors, Control::User, Control::Capabilities];
+                        assert!(control.is_limit() || own.contains(&control), "{control}");
+                    }
+                    Availability::Degraded { how, reason, .. } => {
+                        assert!(!how.is_empty() && !reason.is_empty(), "{control}");
+                    }
+                    Availability::Unavailable { reason, .. } => assert!(!reason.is_empty()),
+                }
+            }
+        }
+    }
+}
