@@ -22,6 +22,7 @@ mod ports;
 pub mod report;
 mod sandbox;
 pub mod supervisor;
+mod tls;
 
 #[cfg(fuzzing)]
 pub use network::fuzz::proxy_requests;

@@ -8,6 +8,8 @@ mod support;
 mod clients;
 #[path = "daemon/document.rs"]
 mod document;
+#[path = "daemon/network.rs"]
+mod network;
 #[path = "daemon/requests.rs"]
 mod requests;
 
@@ -24,6 +26,8 @@ struct Daemon {
     scene: Scene,
     child: Child,
     stderr: BufReader<ChildStderr>,
+    /// Where it listens on the network, if it does.
+    address: String,
 }
 
 /// What a daemon left.
@@ -78,17 +82,30 @@ impl Daemon {
     fn with(stack: &str, flags: &[&str]) -> Self {
         let scene = Scene::new();
         scene.file("stockade.toml", stack);
+        Self::start(scene, flags)
+    }
+
+    /// That of a scene, once it answers.
+    fn start(scene: Scene, flags: &[&str]) -> Self {
         let mut command = daemon_in(&scene);
         command.args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        support::guarded(child.id(), || stderr.read_line(&mut line).unwrap());
-        if line != "stockade: the daemon answers\n" {
-            stderr.read_to_string(&mut line).unwrap();
-            panic!("{line}");
+        let mut address = String::new();
+        loop {
+            let mut line = String::new();
+            support::guarded(child.id(), || stderr.read_line(&mut line).unwrap());
+            let heard = line.strip_prefix("stockade: the daemon listens at ");
+            match heard.and_then(|rest| rest.strip_suffix(" too\n")) {
+                Some(heard) => heard.clone_into(&mut address),
+                None if line == "stockade: the daemon answers\n" => break,
+                None => {
+                    stderr.read_to_string(&mut line).unwrap();
+                    panic!("{line}");
+                }
+            }
         }
-        Self { scene, child, stderr }
+        Self { scene, child, stderr, address }
     }
 
     /// Runs a command of its user's to its end.

@@ -25,6 +25,19 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`File::metadata`].
 pub fn other_writers(file: &File) -> io::Result<Option<String>> {
+    others(file, 0o2)
+}
+
+/// Who beside this user and the system's own could read or write an open file, in the same words.
+///
+/// # Errors
+/// As [`File::metadata`].
+pub fn other_users(file: &File) -> io::Result<Option<String>> {
+    others(file, 0o6)
+}
+
+/// Who else has one of these rights, as the last digit of a mode.
+fn others(file: &File, rights: u32) -> io::Result<Option<String>> {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::MetadataExt;
@@ -33,13 +46,13 @@ pub fn other_writers(file: &File) -> io::Result<Option<String>> {
         let own = rustix::process::geteuid().as_raw();
         Ok(match () {
             () if owner != 0 && owner != own => Some(format!("user {owner}, who owns it")),
-            () if mode & 0o002 != 0 => Some("everybody".to_owned()),
-            () if mode & 0o020 != 0 && group != owner => Some(format!("group {group}")),
+            () if mode & rights != 0 => Some("everybody".to_owned()),
+            () if mode & (rights << 3) != 0 && group != owner => Some(format!("group {group}")),
             () => None,
         })
     }
     #[cfg(not(target_os = "linux"))]
-    file.metadata().map(|_| None)
+    file.metadata().map(|_| rights).map(|_| None)
 }
 
 /// What a file is, with its article, for messages: `a FIFO`.
@@ -88,6 +101,8 @@ mod tests {
             if mode != 0o660 {
                 assert_eq!(told.as_deref(), writers);
             }
+            let told = other_users(&file).unwrap();
+            assert!(mode == 0o660 || told.as_deref() == Some("everybody"), "{mode:o}: {told:?}");
         }
     }
 

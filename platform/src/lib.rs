@@ -85,7 +85,7 @@ pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
 pub use execution::{Execution, Keeper, Wish};
-pub use files::{kind_of_file, open_without_waiting, other_writers};
+pub use files::{kind_of_file, open_without_waiting, other_users, other_writers};
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
 pub use incoming::{IncomingSignals, inherited_file, stop_this_process};

@@ -1,6 +1,6 @@
 //! `stockade alerts`: what fires, who is told, and who isn't for a while.
 
-use super::{daemon, output, remote};
+use super::{output, remote};
 use crate::error::Error;
 use crate::platform::parse_duration;
 use clap::{Arg, ArgMatches, Command};
@@ -27,12 +27,12 @@ pub(super) fn command() -> Command {
         .after_help(AFTER)
         .args_conflicts_with_subcommands(true)
         .arg(remote::json_flag())
-        .arg(daemon::socket())
+        .args(remote::place_flags())
         .subcommand(
             Command::new("ls")
                 .about("List alerts that are pending or fire: the usual")
                 .arg(remote::json_flag())
-                .arg(daemon::socket()),
+                .args(remote::place_flags()),
         )
         .subcommand(
             Command::new("silence")
@@ -60,13 +60,13 @@ pub(super) fn command() -> Command {
                         .help("Why, for others"),
                 )
                 .arg(remote::json_flag())
-                .arg(daemon::socket()),
+                .args(remote::place_flags()),
         )
         .subcommand(
             Command::new("silences")
                 .about("List silences that last")
                 .arg(remote::json_flag())
-                .arg(daemon::socket()),
+                .args(remote::place_flags()),
         )
         .subcommand(
             Command::new("unsilence")
@@ -79,14 +79,14 @@ pub(super) fn command() -> Command {
                         .value_parser(clap::value_parser!(u64))
                         .help("Their numbers"),
                 )
-                .arg(daemon::socket()),
+                .args(remote::place_flags()),
         )
         .subcommand(
             Command::new("test")
                 .about("Tell receivers of an alert that is none, and what came of it")
                 .arg(Arg::new("receiver").value_name("RECEIVER").help("Only this one"))
                 .arg(remote::json_flag())
-                .arg(daemon::socket()),
+                .args(remote::place_flags()),
         )
 }
 

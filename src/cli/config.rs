@@ -1,6 +1,6 @@
 //! `stockade config`: what stands in a stack file, and what could.
 
-use super::{daemon, output, remote, up};
+use super::{output, remote, up};
 use crate::error::Error;
 use crate::platform::Whom;
 use crate::supervisor::{Stack, stack_schema};
@@ -34,7 +34,7 @@ pub(super) fn command() -> Command {
                         .help("Only tell what would change"),
                 )
                 .arg(remote::json_flag())
-                .arg(daemon::socket()),
+                .args(remote::place_flags()),
         )
         .subcommand(
             Command::new("schema").about("Print the JSON Schema of stack files, for editors"),

@@ -2,14 +2,15 @@
 
 use super::{output, remote, run, up};
 use crate::daemon::manager::{self, News};
-use crate::daemon::{Grant, Options, Running};
+use crate::daemon::{Grant, Network, Options, Running, Tls};
 use crate::error::Error;
 use crate::platform::{IncomingSignals, Signal};
 use crate::supervisor::{Difference, reexec as execute};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use hyper::Method;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -22,6 +23,8 @@ The socket is /run/stockade/daemon/api.sock for root, and in $XDG_RUNTIME_DIR/st
 other commands too, or set STOCKADE_SOCKET. Its user and root may do everything; `--allow` lets others in, by a role: `read` sees, \
 `operate` also starts, stops and signals services, `admin` also applies another stack and ends the daemon.
 
+With `--listen` it also listens on the network, with TLS by `--tls-cert` and `--tls-key`. Who asks there is known by a token of `--token-file` (`openssl rand -hex 32` makes one), and asks with `stockade ps --daemon https://HOST:PORT --token-file FILE`, FILE with nothing but the token. Certificate and tokens are read again with the stack file.
+
 What services write, and what it must not forget, is in --state; `stockade logs` shows the one. For the other: when it dies or is killed, its services go on, and the next daemon with the same state takes them \
 over. `stockade daemon reexec` executes its program anew in the same way, for another version.
 
@@ -32,13 +35,37 @@ Exit codes: 0 when it was asked to end; 125 when Stockade failed or refused.
 
 Example: stockade daemon --file /etc/stockade.toml --audit /var/log/stockade-audit.jsonl";
 
-/// The flag that names a daemon's socket.
-pub(super) fn socket() -> Arg {
-    Arg::new("socket")
-        .long("socket")
-        .value_name("PATH")
-        .value_parser(value_parser!(OsString))
-        .help("The daemon's socket; else $STOCKADE_SOCKET, else the usual one")
+/// The flags of the network.
+fn network_flags() -> [Arg; 5] {
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .value_parser(value_parser!(OsString))
+            .requires("listen")
+            .help(help)
+    };
+    [
+        Arg::new("listen")
+            .long("listen")
+            .value_name("ADDRESS:PORT")
+            .value_parser(address)
+            .requires("token-file")
+            .help("Listen on the network too, for whoever has a token; without TLS on the loopback interface alone"),
+        file("token-file", "Lines of `ROLE:NAME:TOKEN` or `ROLE:NAME:sha256:DIGEST`, which nobody else may read"),
+        file("tls-cert", "The certificate to show there, in PEM").requires("tls-key"),
+        file("tls-key", "Its private key, which nobody else may read").requires("tls-cert"),
+        file("tls-client-ca", "Let in only clients with a certificate of these authorities")
+            .requires("tls-cert"),
+    ]
+}
+
+/// An address to listen at.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    here.as_deref().unwrap_or(text).parse().map_err(|_| {
+        "it must be an address of this host and a port, such as `127.0.0.1:8443`".to_owned()
+    })
 }
 
 pub(super) fn command() -> Command {
@@ -46,7 +73,14 @@ pub(super) fn command() -> Command {
         .about("Keep the services of a stack file running, and answer requests on a socket")
         .after_help(AFTER)
         .arg(up::file())
-        .arg(socket())
+        .arg(
+            Arg::new("socket")
+                .long("socket")
+                .value_name("PATH")
+                .value_parser(value_parser!(OsString))
+                .help("Where it listens; else at the usual place"),
+        )
+        .args(network_flags())
         .arg(
             Arg::new("allow")
                 .long("allow")
@@ -72,7 +106,7 @@ pub(super) fn command() -> Command {
         .subcommand(
             Command::new("reexec")
                 .about("Have the daemon execute its program anew, while services go on")
-                .arg(socket()),
+                .args(remote::place_flags()),
         )
         .arg(
             Arg::new("audit")
@@ -103,6 +137,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         socket: path("socket").map(|path| directory.join(path)),
         state: path("state").map(|path| directory.join(path)),
         grants: matches.get_many("allow").into_iter().flatten().copied().collect(),
+        network: network(matches, &directory),
         audit: path("audit").map(|path| directory.join(path)),
         directory,
     };
@@ -110,6 +145,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;
         let mut daemon = Running::start(options).await?;
+        if let Some(address) = daemon.address() {
+            output::note(format_args!("stockade: the daemon listens at {address} too"));
+        }
         output::note("stockade: the daemon answers");
         tell(News::Ready);
         keep(&mut daemon, &mut signals).await?;
@@ -122,15 +160,27 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     Ok(0)
 }
 
+/// Where it listens on the network, if it does.
+fn network(matches: &ArgMatches, directory: &Path) -> Option<Network> {
+    let path = |name: &str| Some(directory.join(PathBuf::from(matches.get_one::<OsString>(name)?)));
+    let tls = path("tls-cert").zip(path("tls-key")).map(|(certificate, key)| Tls {
+        certificate,
+        key,
+        clients: path("tls-client-ca"),
+    });
+    let listen = *matches.get_one::<SocketAddr>("listen")?;
+    Some(Network { listen, tokens: path("token-file")?, tls })
+}
+
 /// How long the daemon may take to answer again.
 const AGAIN: Duration = Duration::from_secs(30);
 
 fn reexec(matches: &ArgMatches) -> Result<u8, Error> {
-    remote::with(matches, async |path, mut client| {
+    remote::with(matches, async |place, mut client| {
         client.ask(Method::POST, "/v1/reexec", None).await?.accepted()?;
         client.ended().await;
         let answers = async {
-            while crate::daemon::client::Client::connect(path).await?.is_none() {
+            while crate::daemon::client::Client::connect(place).await?.is_none() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Ok(0)

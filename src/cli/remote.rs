@@ -1,14 +1,13 @@
 //! Asking the daemon, and waiting for what it does.
 
-use super::{daemon, output, run};
-use crate::daemon::client::{self, Client};
+use super::{output, run};
+use crate::daemon::client::{Client, Named, Place};
 use crate::error::Error;
-use crate::platform::{LaunchPlan, parse_duration};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use crate::platform::parse_duration;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use hyper::Method;
 use serde_json::Value;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Exit code where the time is over, as timeout(1) has it.
@@ -44,21 +43,47 @@ pub(super) fn waiting(command: Command) -> Command {
             timeout_flag("Wait no longer than this, such as `30s`; what was begun goes on")
                 .conflicts_with("no-wait"),
         )
-        .arg(daemon::socket())
+        .args(place_flags())
+}
+
+/// The flags that name a daemon.
+pub(super) fn place_flags() -> [Arg; 3] {
+    let flag = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).value_parser(value_parser!(OsString)).help(help)
+    };
+    let help = "The daemon's socket, or its address as `https://HOST:PORT`; else $STOCKADE_SOCKET, else the usual socket";
+    [
+        flag("socket", "PATH|URL", help).visible_alias("daemon"),
+        flag(
+            "token-file",
+            "FILE",
+            "The token for a daemon on the network; else $STOCKADE_TOKEN_FILE",
+        ),
+        flag(
+            "ca",
+            "FILE",
+            "The authorities of its certificate; else $STOCKADE_CA, else the system's",
+        ),
+    ]
 }
 
 /// Where the daemon is that is meant.
-pub(super) fn socket(matches: &ArgMatches) -> PathBuf {
-    client::socket(matches.get_one::<OsString>("socket").map(Path::new))
+pub(super) fn place(matches: &ArgMatches) -> Result<Place, Error> {
+    let text = |name: &str| matches.get_one::<OsString>(name).cloned();
+    Place::find(Named {
+        place: text("socket"),
+        tokens: text("token-file"),
+        authorities: text("ca"),
+    })
 }
 
 /// Connects to the daemon.
 ///
 /// # Errors
 /// When there is none.
-pub(super) async fn connect(path: &Path) -> Result<Client, Error> {
-    Client::connect(path).await?.ok_or_else(|| {
-        let message = format!("no daemon listens at `{}`", LaunchPlan::readable(path));
+pub(super) async fn connect(place: &Place) -> Result<Client, Error> {
+    Client::connect(place).await?.ok_or_else(|| {
+        let message = format!("no daemon listens at `{place}`");
         Error::asked(
             message,
             "`stockade daemon --file FILE` starts one; `--socket` names another place",
@@ -69,10 +94,10 @@ pub(super) async fn connect(path: &Path) -> Result<Client, Error> {
 /// Does something with the daemon.
 pub(super) fn with<R>(
     matches: &ArgMatches,
-    work: impl AsyncFnOnce(&Path, Client) -> Result<R, Error>,
+    work: impl AsyncFnOnce(&Place, Client) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    let path = socket(matches);
-    run::event_loop()?.block_on(async { work(&path, connect(&path).await?).await })
+    let place = place(matches)?;
+    run::event_loop()?.block_on(async { work(&place, connect(&place).await?).await })
 }
 
 /// What is at a path.
@@ -82,7 +107,7 @@ pub(super) async fn get(client: &mut Client, path: &str) -> Result<Value, Error>
 
 /// Asks for this verb of each service, and waits as the flags say. Gives the exit code.
 pub(super) async fn act(
-    path: &Path,
+    daemon: &Place,
     client: &mut Client,
     verb: &str,
     services: &[String],
@@ -100,7 +125,7 @@ pub(super) async fn act(
         let watched = output::is_watched();
         let patience = matches.get_one::<Duration>("timeout").copied();
         let waiting = finish(client, &mut begun, patience);
-        if watched { beside(path, services, waiting).await? } else { waiting.await? }
+        if watched { beside(daemon, services, waiting).await? } else { waiting.await? }
     };
     let failed = begun.iter().any(|operation| operation["state"] == "failed");
     for operation in &begun {
@@ -154,11 +179,11 @@ pub(super) async fn finish(
 
 /// Tells how services change while something goes on.
 async fn beside<R>(
-    path: &Path,
+    daemon: &Place,
     services: &[String],
     work: impl Future<Output = Result<R, Error>>,
 ) -> Result<R, Error> {
-    let mut events = connect(path).await?.events("/v1/events").await?;
+    let mut events = connect(daemon).await?.events("/v1/events").await?;
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {

@@ -1,8 +1,10 @@
 //! `stockade ps|start|restart|reload|reset|signal|scale|inspect|wait|events|down|deps`: services of the daemon.
 
 use super::bars::age;
-use super::remote::{self, LATE, change, connect, get, json_flag, names, timeout_flag, waiting};
-use super::{daemon, output};
+use super::output;
+use super::remote::{
+    self, LATE, change, connect, get, json_flag, names, place_flags, timeout_flag, waiting,
+};
 use crate::error::Error;
 use crate::platform::console;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -45,11 +47,11 @@ pub(super) fn commands() -> impl Iterator<Item = Command> {
             .about("List the services of the daemon: where they are, and why")
             .arg(name().num_args(0..).help("Only these"))
             .arg(json_flag())
-            .arg(daemon::socket()),
+            .args(place_flags()),
         Command::new("inspect")
             .about("Show all that the daemon knows of a service, as JSON")
             .arg(name().required(true).help("Its name"))
-            .arg(daemon::socket()),
+            .args(place_flags()),
         waiting(
             Command::new("signal")
                 .about("Send services of the daemon a signal; it isn't taken for a stop")
@@ -78,12 +80,12 @@ pub(super) fn commands() -> impl Iterator<Item = Command> {
             .arg(names())
             .arg(state.value_name("WHAT").help("What to wait for; a job is ready when it is done"))
             .arg(timeout_flag("Wait no longer than this, such as `30s`"))
-            .arg(daemon::socket()),
+            .args(place_flags()),
         Command::new("events")
             .about("Tell what becomes of the daemon's services, as it happens")
             .arg(name().help("Only of this one"))
             .arg(json_flag())
-            .arg(daemon::socket()),
+            .args(place_flags()),
         waiting(
             Command::new("down")
                 .about("Stop all services of the daemon, each after those that depend on it, and end it")
@@ -95,7 +97,7 @@ pub(super) fn commands() -> impl Iterator<Item = Command> {
             .about("Show what the daemon's services need of each other")
             .arg(dot.help("As a graph for Graphviz (`stockade deps --dot | dot -Tsvg`)"))
             .arg(json_flag().conflicts_with("dot"))
-            .arg(daemon::socket()),
+            .args(place_flags()),
     ])
 }
 
@@ -419,11 +421,11 @@ fn dot(answer: &Value) -> String {
 
 /// Which of these words the daemon has services for; none where there is no daemon.
 pub(super) async fn among(matches: &ArgMatches, words: &[String]) -> Result<Vec<String>, Error> {
-    let path = remote::socket(matches);
-    let Some(mut client) = crate::daemon::client::Client::connect(&path).await? else {
+    let place = remote::place(matches)?;
+    let Some(mut client) = crate::daemon::client::Client::connect(&place).await? else {
         // Whoever names a socket means a daemon.
         if matches.get_one::<std::ffi::OsString>("socket").is_some() {
-            connect(&path).await?;
+            connect(&place).await?;
         }
         return Ok(Vec::new());
     };

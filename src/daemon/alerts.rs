@@ -67,7 +67,7 @@ impl Daemon {
         };
         let reason = text("reason")?.ok_or_else(|| Problem::request("it needs a `reason`"))?;
         self.record(peer, "silence", "", "asked")?;
-        let by = format!("user {}", peer.user);
+        let by = peer.who.to_string();
         let silence = self.alerts.silence(matchers, until, reason.to_owned(), by).await;
         ok(&form(&silence.map_err(|error| Problem::of(&error))?)?)
     }

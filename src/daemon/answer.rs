@@ -335,6 +335,7 @@ impl Daemon {
             self.supervisor.differences(&stack)
         } else {
             self.record(peer, "apply", "", "asked")?;
+            let stack = self.read_again().map_err(|error| Problem::of(&error))?;
             let (daemon, peer) = (self.clone(), peer.clone());
             // It goes on to its end, also when whoever asked goes away.
             let applying = tokio::spawn(async move {

@@ -3,20 +3,35 @@
 use super::usual_socket;
 use crate::error::Error;
 use crate::platform::{LaunchPlan, SocketPlace};
+use crate::tls::{self, Seen};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::ServerName;
 
-/// Names the socket of a daemon that isn't at the usual place.
+/// Names the socket of a daemon that isn't at the usual place, or its address.
 pub const SOCKET_VARIABLE: &str = "STOCKADE_SOCKET";
+
+/// Names the file with the token for a daemon on the network.
+pub const TOKEN_VARIABLE: &str = "STOCKADE_TOKEN_FILE";
+
+/// Names the file with the authorities of its certificate.
+pub const CA_VARIABLE: &str = "STOCKADE_CA";
+
+/// How long a connection over the network may take to be there.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether a connection is still there.
 const LOOK: Duration = Duration::from_millis(10);
@@ -26,6 +41,128 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     place: String,
+    /// The authority of its address, and the token.
+    host: String,
+    token: Option<HeaderValue>,
+}
+
+/// Where a daemon is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At a socket of this host.
+    Socket(PathBuf),
+    /// On the network.
+    Network(Address),
+}
+
+/// Where on the network a daemon is, and how it is asked there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+    secure: bool,
+    /// The file with the token.
+    tokens: PathBuf,
+    /// The authorities of its certificate; else the system's.
+    authorities: Option<PathBuf>,
+}
+
+/// What names a daemon on a command line.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// A path, or a URL.
+    pub place: Option<OsString>,
+    /// The file with the token.
+    pub tokens: Option<OsString>,
+    /// The authorities of its certificate.
+    pub authorities: Option<OsString>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => f.write_str(&LaunchPlan::readable(path)),
+            Self::Network(Address { secure, .. }) if *secure => {
+                write!(f, "https://{}", self.authority())
+            }
+            Self::Network(_) => write!(f, "http://{}", self.authority()),
+        }
+    }
+}
+
+impl Place {
+    /// Where the daemon is: as it is named, else by `STOCKADE_SOCKET`, else at the usual socket.
+    ///
+    /// # Errors
+    /// When it is a URL that can't be used.
+    pub fn find(named: Named) -> Result<Self, Error> {
+        let variable = |name: &str| std::env::var_os(name).filter(|text| !text.is_empty());
+        let Named { place, tokens, authorities } = named;
+        let Some(place) = place.or_else(|| variable(SOCKET_VARIABLE)) else {
+            return Ok(Self::Socket(usual_socket()));
+        };
+        let url = place.to_str().and_then(|text| text.split_once("://"));
+        let Some((scheme, rest)) = url else { return Ok(Self::Socket(place.into())) };
+        let secure = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return Err(unusable(&place, "a daemon is at `https://HOST:PORT`")),
+        };
+        let (host, port) = rest
+            .trim_end_matches('/')
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+            .filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', '?']))
+            .ok_or_else(|| unusable(&place, "write `https://HOST:PORT`"))?;
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let is_here = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !secure && !is_here {
+            return Err(unusable(&place, "others could read the token on its way; use `https`"));
+        }
+        let tokens = tokens.or_else(|| variable(TOKEN_VARIABLE)).ok_or_else(|| {
+            let message = format!("`{}` wants a token", LaunchPlan::readable(&place));
+            Error::asked(message, format!("name its file with `--token-file`, or {TOKEN_VARIABLE}"))
+        })?;
+        let authorities = authorities.or_else(|| variable(CA_VARIABLE)).map(Into::into);
+        let (host, tokens) = (host.to_owned(), tokens.into());
+        Ok(Self::Network(Address { host, port, secure, tokens, authorities }))
+    }
+
+    fn authority(&self) -> String {
+        match self {
+            Self::Socket(_) => "localhost".to_owned(),
+            Self::Network(Address { host, port, .. }) if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Self::Network(Address { host, port, .. }) => format!("{host}:{port}"),
+        }
+    }
+}
+
+fn unusable(place: &OsString, why: &str) -> Error {
+    Error::asked(format!("`{}` can't be asked", LaunchPlan::readable(place)), why)
+}
+
+impl Address {
+    /// The token, as it is sent.
+    fn token(&self) -> Result<HeaderValue, Error> {
+        let file = tls::read(&self.tokens, "token file", Seen::ByNobody)?;
+        let token = file.0.trim_ascii();
+        let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
+        let mut value = value.map_err(|_| {
+            let name = LaunchPlan::readable(&self.tokens);
+            Error::asked(format!("the token file `{name}` holds more than a token"), "")
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// A connection; what it is refused with tells whether anybody is there.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let late = |_| io::Error::from(ErrorKind::TimedOut);
+        let connecting = TcpStream::connect((self.host.as_str(), self.port));
+        timeout(PATIENCE, connecting).await.map_err(late)?
+    }
 }
 
 /// What a daemon answered.
@@ -52,36 +189,57 @@ impl Answer {
     }
 }
 
-/// Where the daemon listens: as it is named, else by `STOCKADE_SOCKET`, else at the usual place.
-pub fn socket(named: Option<&Path>) -> PathBuf {
-    let variable = || std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
-    named.map(Path::to_owned).or_else(|| variable().map(Into::into)).unwrap_or_else(usual_socket)
-}
-
 impl Client {
-    /// Connects to the daemon at this socket; `None` where there is none. Must be called inside a tokio runtime.
+    /// Connects to the daemon at this place; `None` where there is none. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub async fn connect(path: &Path) -> Result<Option<Self>, Error> {
-        let place = LaunchPlan::readable(path);
+    /// When the system refuses, or the daemon's certificate is none to trust.
+    pub async fn connect(place: &Place) -> Result<Option<Self>, Error> {
         let failed = |error| Error::io(format!("failed to reach the daemon at `{place}`"), error);
-        let stream = match SocketPlace::open(path).and_then(|place| place.connect()) {
-            Ok(stream) => stream,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed(error)),
+        let absent = |error: &io::Error| {
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
         };
-        stream.set_nonblocking(true).map_err(failed)?;
-        let stream = TokioIo::new(UnixStream::from_std(stream).map_err(failed)?);
+        match place {
+            Place::Socket(path) => {
+                let stream = match SocketPlace::open(path).and_then(|place| place.connect()) {
+                    Err(error) if absent(&error) => return Ok(None),
+                    stream => stream.map_err(failed)?,
+                };
+                stream.set_nonblocking(true).map_err(failed)?;
+                let stream = UnixStream::from_std(stream).map_err(failed)?;
+                Self::over(stream, place, None).await.map(Some)
+            }
+            Place::Network(address) => {
+                let token = Some(address.token()?);
+                let stream = match address.connect().await {
+                    Err(error) if absent(&error) => return Ok(None),
+                    stream => stream.map_err(failed)?,
+                };
+                if !address.secure {
+                    return Self::over(stream, place, token).await.map(Some);
+                }
+                let connector = tls::connector(address.authorities.as_deref())?;
+                let name = ServerName::try_from(address.host.clone());
+                let name = name.map_err(|error| failed(io::Error::other(error)))?;
+                let late = |_| failed(ErrorKind::TimedOut.into());
+                let stream = timeout(PATIENCE, connector.connect(name, stream)).await;
+                let stream = stream.map_err(late)?.map_err(failed)?;
+                Self::over(stream, place, token).await.map(Some)
+            }
+        }
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        place: &Place,
+        token: Option<HeaderValue>,
+    ) -> Result<Self, Error> {
+        let (host, place) = (place.authority(), place.to_string());
         let (sender, connection) =
-            handshake(stream).await.map_err(|error| broken(&place, error))?;
+            handshake(TokioIo::new(stream)).await.map_err(|error| broken(&place, error))?;
         // Whatever becomes of it, the sender tells.
         tokio::spawn(async move { connection.await.unwrap_or(()) });
-        Ok(Some(Self { sender, place }))
+        Ok(Self { sender, place, host, token })
     }
 
     /// Asks, and gives the answer.
@@ -162,12 +320,15 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, "localhost")
+            .header(HOST, &self.host)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(bytes)));
-        let request = request.map_err(|error| {
+        let mut request = request.map_err(|error| {
             Error::asked(format!("`{}` can't be asked for: {error}", path.escape_default()), "")
         })?;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         self.sender.send_request(request).await.map_err(|error| broken(&self.place, error))
     }
 

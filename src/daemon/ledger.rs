@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::route::{Call, Route};
-use super::{Daemon, Peer};
+use super::{Daemon, Peer, Who};
 use crate::audit::Subject;
 use hyper::StatusCode;
 use serde_json::json;
@@ -22,13 +22,17 @@ impl Daemon {
         let stack = self.supervisor.stack();
         let policy = stack.services.get(service).map(|service| service.policy.digest());
         let subject = Subject { id: service, policy: policy.as_deref().unwrap_or("") };
-        let line = json!({
-            "event": "action",
-            "verb": verb,
-            "user": peer.user,
-            "process": peer.process,
-            "result": result,
-        });
+        let mut line = json!({ "event": "action", "verb": verb, "result": result });
+        match &peer.who {
+            Who::User { id, process } => {
+                line["user"] = (*id).into();
+                line["process"] = (*process).into();
+            }
+            Who::Token { name, address } => {
+                line["token"] = name.as_str().into();
+                line["address"] = address.to_string().into();
+            }
+        }
         let mut log = audit.lock().unwrap_or_else(PoisonError::into_inner);
         log.add(subject, &line).map_err(|error| {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.chain())

@@ -3,7 +3,7 @@
 //!
 //! `route` is the one table of what can be asked, `role` says who may; `server` hears requests within bounds, `answer` meets
 //! them, `operation` has what takes its time, `event` the stream of what happens, `view` the forms that people see. `client` is
-//! the other side, for the command line.
+//! the other side, for the command line. On the network (`network`) a token says who asks (`token`), else the kernel does.
 
 mod alerts;
 mod answer;
@@ -13,14 +13,17 @@ mod ledger;
 mod logs;
 pub mod manager;
 mod metric;
+mod network;
 mod openapi;
 mod operation;
 mod problem;
 mod role;
 mod route;
 mod server;
+mod token;
 mod view;
 
+pub use network::{Network, Tls};
 pub use role::{Grant, Role};
 
 use crate::alerts::Alerts;
@@ -29,13 +32,18 @@ use crate::error::Error;
 use crate::logs::Logs;
 use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
 use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
+use network::Door;
 use operation::Operations;
+use server::Listener;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{File, TryLockError};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -52,6 +60,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Who may ask it for what, beside its own user and root.
     pub grants: Vec<Grant>,
+    /// Where it listens on the network, if it does.
+    pub network: Option<Network>,
     /// The audit log of what it was asked for.
     pub audit: Option<PathBuf>,
 }
@@ -69,8 +79,10 @@ pub(crate) struct Daemon {
     /// Its own user.
     user: u32,
     audit: Option<Mutex<AuditLog>>,
-    /// Connections of each user who isn't an administrator.
-    seats: Arc<Mutex<BTreeMap<u32, usize>>>,
+    /// Connections of each user who isn't an administrator, and of each address.
+    seats: Arc<Mutex<BTreeMap<Sitter, usize>>>,
+    /// What is in force on the network.
+    door: Option<watch::Sender<Door>>,
     began: Instant,
     ending: watch::Sender<bool>,
     /// Whether this program is to be executed anew when it ends, and services go on.
@@ -80,9 +92,33 @@ pub(crate) struct Daemon {
 /// Who asks.
 #[derive(Clone, Debug)]
 struct Peer {
-    user: u32,
-    process: Option<i32>,
+    who: Who,
     role: Option<Role>,
+}
+
+/// By what they are known.
+#[derive(Clone, Debug)]
+enum Who {
+    /// A user of this host.
+    User { id: u32, process: Option<i32> },
+    /// Whoever holds a token.
+    Token { name: String, address: IpAddr },
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User { id, .. } => write!(f, "user {id}"),
+            Self::Token { name, .. } => write!(f, "token `{name}`"),
+        }
+    }
+}
+
+/// For whom connections are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sitter {
+    User(u32),
+    Address(IpAddr),
 }
 
 /// A daemon that listens. Its services go on when it is dropped or dies, and the next one with its state takes them over; they
@@ -90,7 +126,10 @@ struct Peer {
 #[derive(Debug)]
 pub struct Running {
     daemon: Arc<Daemon>,
-    serving: JoinHandle<()>,
+    /// On the socket, and on the network.
+    serving: Vec<JoinHandle<()>>,
+    /// Where it listens on the network.
+    address: Option<SocketAddr>,
     logs: Logs,
     lines: Lines,
     socket: SocketFile,
@@ -131,6 +170,17 @@ impl Options {
     }
 }
 
+impl Daemon {
+    /// Reads its files again: the stack, and what is in force on the network from now on.
+    fn read_again(&self) -> Result<Stack, Error> {
+        let (stack, new) = (self.options.load()?, self.options.door()?);
+        if let (Some(door), Some(new)) = (&self.door, new) {
+            door.send_replace(new);
+        }
+        Ok(stack)
+    }
+}
+
 impl Running {
     /// Reads the stack file, begins to keep its services running, and listens. Must be called inside a tokio runtime.
     ///
@@ -147,6 +197,13 @@ impl Running {
         }
         let lock = lock(&place, &path).await?;
         let stack = options.load()?;
+        let door = options.door()?;
+        let network = match &options.network {
+            Some(network) => Some(network.listen().await?),
+            None => None,
+        };
+        let failed = |error| Error::io("failed to listen on the network", error);
+        let address = network.as_ref().map(TcpListener::local_addr).transpose().map_err(failed)?;
         let (logs, journal, alerts) = options.state().await?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
         // Whoever may connect is asked who they are in any case.
@@ -168,13 +225,25 @@ impl Running {
             user: own_user(),
             audit,
             seats: Arc::default(),
+            door: door.map(watch::Sender::new),
             began: Instant::now(),
             ending: watch::Sender::new(false),
             again: AtomicBool::new(false),
         });
-        let serving = server::serve(daemon.clone(), listener, daemon.ending.subscribe());
-        let serving = tokio::spawn(serving);
-        Ok(Self { daemon, serving, logs, lines, socket, lock })
+        let mut listeners = vec![Listener::Local(listener)];
+        if let (Some(listener), Some(door)) = (network, &daemon.door) {
+            listeners.push(Listener::Network(listener, door.subscribe()));
+        }
+        let serve = |listener| {
+            tokio::spawn(server::serve(daemon.clone(), listener, daemon.ending.subscribe()))
+        };
+        let serving = listeners.into_iter().map(serve).collect();
+        Ok(Self { daemon, serving, address, logs, lines, socket, lock })
+    }
+
+    /// Where it listens on the network, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// Stops all services, each after those that depend on it. [`Self::ended`] tells when that is done.
@@ -187,13 +256,13 @@ impl Running {
         answer::shut_down(&self.daemon, true);
     }
 
-    /// Reads the stack file again and puts it into force, and tells what that changed.
+    /// Reads the stack file and those of the network again and puts them into force, and tells what that changed of the stack.
     ///
     /// # Errors
-    /// When the file is wrong: what was in force stays so then.
+    /// When a file is wrong: what was in force stays so then.
     pub fn apply(&self) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send + use<> {
         let daemon = self.daemon.clone();
-        async move { daemon.supervisor.apply(daemon.options.load()?).await }
+        async move { daemon.supervisor.apply(daemon.read_again()?).await }
     }
 
     /// Returns when all services have been stopped, by whomever.
@@ -210,9 +279,11 @@ impl Running {
 
     /// Answers what was asked, and goes. Tells whether this program is to be executed anew, for services that go on.
     pub async fn close(self) -> bool {
-        let Self { daemon, serving, logs, mut lines, socket, lock } = self;
-        // A panic there has printed itself.
-        serving.await.unwrap_or(());
+        let Self { daemon, serving, logs, mut lines, socket, lock, .. } = self;
+        for serving in serving {
+            // A panic there has printed itself.
+            serving.await.unwrap_or(());
+        }
         let again = daemon.again.load(Ordering::Relaxed);
         // What isn't told by then is told by the next daemon.
         daemon.alerts.close(if again { Duration::ZERO } else { SILENCE }).await;

@@ -22,8 +22,15 @@ pub(super) fn document() -> Value {
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "http://localhost", "description": "on the daemon's unix socket" }],
+        // On the socket the kernel says who asks.
+        "security": [{}, { "token": [] }],
         "paths": paths,
-        "components": { "schemas": schemas() },
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "on the network" },
+            },
+        },
     })
 }
 

@@ -16,6 +16,12 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        [Self::Read, Self::Operate, Self::Admin].into_iter().find(|role| role.to_string() == word)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -46,12 +52,7 @@ impl std::str::FromStr for Grant {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || "write `ROLE:USER` or `ROLE:@GROUP`, the role `read`, `operate` or `admin`";
         let (role, who) = text.split_once(':').ok_or_else(form)?;
-        let role = match role {
-            "read" => Role::Read,
-            "operate" => Role::Operate,
-            "admin" => Role::Admin,
-            _ => return Err(form().to_owned()),
-        };
+        let role = Role::of_word(role).ok_or_else(form)?;
         let failed = |error| format!("failed to look up `{who}`: {error}");
         let who = match who.strip_prefix('@') {
             Some(group) => group_id(group)

@@ -1,17 +1,20 @@
 //! The side of HTTP: who connects, what they ask, within bounds.
 //!
 //! Whoever connects is known by what the kernel says of the other end (unix(7), `SO_PEERCRED`): that is who opened the
-//! connection, whoever holds it now. Everything that a visitor can make the daemon hold has a bound: connections, the size and
+//! connection, whoever holds it now. On the network each request says it by a token. Everything that a visitor can make the daemon hold has a bound: connections, the size and
 //! the time of a head and of a body, requests of a connection, and what it hasn't read yet.
 
+use super::network::{self, Door};
 use super::problem::Problem;
 use super::role::{self, Role};
 use super::route::{self, Body, Found};
-use super::{Daemon, Peer};
+use super::{Daemon, Peer, Sitter, Who};
 use crate::platform::groups_of;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -19,21 +22,27 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-/// Connections at once; others wait.
+/// Connections at once to one listener; others wait.
 const MOST_CONNECTIONS: usize = 256;
 
-/// What of them one user may have who isn't an administrator, so that none keeps the others out.
+/// What of them one user may have who isn't an administrator, or one address, so that none keeps the others out.
 const MOST_OF_ONE: usize = 32;
+
+/// How long nobody is let in after that failed, for want of descriptors, say.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Lines of a head.
 const MOST_HEADERS: usize = 64;
@@ -44,7 +53,7 @@ const LARGEST_HEAD: usize = 16 << 10;
 /// The largest body, in bytes.
 const LARGEST_BODY: usize = 64 << 10;
 
-/// How long a head, and then a body, may take to arrive; how long a connection may be idle.
+/// How long the handshake of TLS, a head, and then a body, may take to arrive; how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Requests of one connection, so that none is for ever.
@@ -96,19 +105,52 @@ impl HttpBody for Content {
     }
 }
 
+/// Where somebody may come from.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Local(UnixListener),
+    Network(TcpListener, watch::Receiver<Door>),
+}
+
+/// Whoever came.
+enum Visitor {
+    Local(UnixStream),
+    Network(TcpStream, SocketAddr, watch::Receiver<Door>),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Visitor> {
+        Ok(match self {
+            Self::Local(listener) => Visitor::Local(listener.accept().await?.0),
+            Self::Network(listener, door) => {
+                let (stream, address) = listener.accept().await?;
+                Visitor::Network(stream, address, door.clone())
+            }
+        })
+    }
+}
+
 /// Answers until `ending` says so; then connections have a moment to end.
 pub(super) async fn serve(
     daemon: Arc<Daemon>,
-    listener: UnixListener,
+    listener: Listener,
     mut ending: watch::Receiver<bool>,
 ) {
     let mut visits = JoinSet::new();
     loop {
         tokio::select! {
-            // Without descriptors nobody can be let in: the next one who leaves makes room.
-            Ok((stream, _)) = listener.accept(), if visits.len() < MOST_CONNECTIONS => {
-                visits.spawn(visit(daemon.clone(), stream, ending.clone()));
-            }
+            visitor = listener.accept(), if visits.len() < MOST_CONNECTIONS => match visitor {
+                Ok(Visitor::Local(stream)) => {
+                    visits.spawn(visit(daemon.clone(), stream, ending.clone()));
+                }
+                Ok(Visitor::Network(stream, address, door)) => {
+                    let address = address.ip().to_canonical();
+                    let visit = visit_from(daemon.clone(), stream, address, door, ending.clone());
+                    visits.spawn(visit);
+                }
+                // Without descriptors nobody can be let in: the next one who leaves makes room.
+                Err(_) => sleep(PAUSE).await,
+            },
             Some(_) = visits.join_next() => {}
             () = ends(&mut ending) => break,
         }
@@ -119,31 +161,31 @@ pub(super) async fn serve(
     timeout(FAREWELL, all).await.unwrap_or(());
 }
 
-/// A place among the connections of a user, until it is dropped.
+/// A place among the connections of a user or an address, until it is dropped.
 struct Seat {
-    taken: Arc<Mutex<BTreeMap<u32, usize>>>,
-    user: u32,
+    taken: Arc<Mutex<BTreeMap<Sitter, usize>>>,
+    sitter: Sitter,
 }
 
 impl Seat {
-    /// None where this user has as many as one may have.
-    fn take(taken: &Arc<Mutex<BTreeMap<u32, usize>>>, user: u32) -> Option<Self> {
+    /// None where this one has as many as one may have.
+    fn take(taken: &Arc<Mutex<BTreeMap<Sitter, usize>>>, sitter: Sitter) -> Option<Self> {
         let mut counts = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(user).or_default();
+        let count = counts.entry(sitter).or_default();
         if *count >= MOST_OF_ONE {
             return None;
         }
         *count += 1;
-        Some(Self { taken: taken.clone(), user })
+        Some(Self { taken: taken.clone(), sitter })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut counts = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(&self.user) {
+        match counts.get_mut(&self.sitter) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(&self.user)),
+            _ => drop(counts.remove(&self.sitter)),
         }
     }
 }
@@ -162,20 +204,78 @@ async fn visit(daemon: Arc<Daemon>, stream: UnixStream, mut ending: watch::Recei
         Some(Role::Admin) => Some(Role::Admin),
         _ => role::role_of(&daemon.grants, daemon.user, user, &groups_of(user, group)),
     };
-    let _seat = match (role, Seat::take(&daemon.seats, user)) {
+    let _seat = match (role, Seat::take(&daemon.seats, Sitter::User(user))) {
         (Some(Role::Admin), _) => None,
         (_, Some(seat)) => Some(seat),
         // There is no telling: that would take a place too.
         (_, None) => return,
     };
-    let peer = Peer { user, process: credentials.pid(), role };
+    let who = Who::User { id: user, process: credentials.pid() };
+    let peer = Asker::Known(Peer { who, role });
+    talk(daemon, stream, peer, ends(&mut ending)).await;
+}
+
+async fn visit_from(
+    daemon: Arc<Daemon>,
+    stream: TcpStream,
+    address: IpAddr,
+    door: watch::Receiver<Door>,
+    mut ending: watch::Receiver<bool>,
+) {
+    // Whoever they are by their token, nobody knows that before they may speak.
+    let Some(_seat) = Seat::take(&daemon.seats, Sitter::Address(address)) else { return };
+    let acceptor = door.borrow().acceptor.clone();
+    let mut changes = door.clone();
+    let tokens = door.borrow().tokens.clone();
+    let closes = async {
+        let others = changes.wait_for(|door| door.tokens != tokens);
+        tokio::select! {
+            // An error means that the daemon is gone.
+            _ = others => {}
+            () = ends(&mut ending) => {}
+        }
+    };
+    let asker = Asker::ByToken(address, door);
+    match acceptor {
+        None => talk(daemon, stream, asker, closes).await,
+        Some(acceptor) => {
+            // Whoever doesn't speak TLS has nothing to be told.
+            let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+            talk(daemon, stream, asker, closes).await;
+        }
+    }
+}
+
+/// How it is known who sends a request.
+#[derive(Clone)]
+enum Asker {
+    Known(Peer),
+    ByToken(IpAddr, watch::Receiver<Door>),
+}
+
+impl Asker {
+    fn peer(&self, headers: &HeaderMap) -> Result<Peer, Problem> {
+        match self {
+            Self::Known(peer) => Ok(peer.clone()),
+            Self::ByToken(address, door) => network::peer(&door.borrow().tokens, *address, headers),
+        }
+    }
+}
+
+/// Answers what is asked over a connection, until it is to close.
+async fn talk(
+    daemon: Arc<Daemon>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    asker: Asker,
+    closes: impl Future<Output = ()>,
+) {
     let asked = Arc::new(AtomicUsize::new(0));
     let service = service_fn(|request| {
-        let (daemon, peer, asked) = (daemon.clone(), peer.clone(), asked.clone());
+        let (daemon, asker, asked) = (daemon.clone(), asker.clone(), asked.clone());
         async move {
-            let mut response = answer(&daemon, &peer, request).await;
+            let (mut response, is_stranger) = answer(&daemon, &asker, request).await;
             let last = asked.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_REQUESTS;
-            if last || peer.role.is_none() {
+            if last || is_stranger {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
@@ -190,27 +290,35 @@ async fn visit(daemon: Arc<Daemon>, stream: UnixStream, mut ending: watch::Recei
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = ends(&mut ending) => {
+        () = closes => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // What still comes then, such as events, is broken off.
+            timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
         }
     };
     // Whoever breaks off, or speaks something else, has had its answer.
     ended.unwrap_or(());
 }
 
+/// What is answered, and whether whoever asks may ask for nothing at all.
 async fn answer(
     daemon: &Arc<Daemon>,
-    peer: &Peer,
+    asker: &Asker,
     request: Request<Incoming>,
-) -> Response<Content> {
+) -> (Response<Content>, bool) {
     let is_head = request.method() == hyper::Method::HEAD;
-    let mut response = met(daemon, peer, request).await.unwrap_or_else(|problem| told(&problem));
+    let peer = asker.peer(request.headers());
+    let is_stranger = peer.as_ref().map_or(true, |peer| peer.role.is_none());
+    let answered = match peer {
+        Ok(peer) => met(daemon, &peer, request).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = answered.unwrap_or_else(|problem| told(&problem));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if is_head {
         *response.body_mut() = Content::Whole(Full::default());
     }
-    response
+    (response, is_stranger)
 }
 
 async fn met(
@@ -220,7 +328,7 @@ async fn met(
 ) -> Result<Response<Content>, Problem> {
     let Some(role) = peer.role else {
         let hint = "an administrator of the daemon can let them in with `--allow ROLE:USER`";
-        let message = format!("user {} may not ask this daemon for anything", peer.user);
+        let message = format!("{} may not ask this daemon for anything", peer.who);
         return Err(Problem::new(StatusCode::FORBIDDEN, message).hint(hint));
     };
     let path = request.uri().path();
@@ -240,7 +348,7 @@ async fn met(
     };
     if role < route.role {
         let message =
-            format!("this takes the role `{}`, and user {} has `{role}`", route.role, peer.user);
+            format!("this takes the role `{}`, and {} has `{role}`", route.role, peer.who);
         daemon.refused(peer, route, chosen.as_deref());
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
@@ -304,6 +412,9 @@ fn told(problem: &Problem) -> Response<Content> {
     let mut response = whole(problem.status, "application/problem+json", body);
     if let Some(allow) = problem.allow.as_deref().and_then(|methods| methods.parse().ok()) {
         response.headers_mut().insert(ALLOW, allow);
+    }
+    if problem.status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }
