@@ -65,6 +65,44 @@ async fn an_http_answer_of_its_own_network_tells_whether_it_is_ready() {
     }
 }
 
+/// A server that shows a certificate of its own making, for another host.
+const HTTPS: &str = "
+import http.server, ssl, threading
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 8443), Answer)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.maximum_version = getattr(ssl.TLSVersion, 'VERSION')
+context.load_cert_chain('PAIR')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()";
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_answer_over_tls_counts_whatever_certificate_is_shown() {
+    let scene = Scene::new();
+    let made = rcgen::generate_simple_self_signed(["elsewhere.example".to_owned()]).unwrap();
+    let pair =
+        scene.file("pair.pem", &format!("{}{}", made.cert.pem(), made.signing_key.serialize_pem()));
+    let probe = "readiness_probe = { http_get = { port = 8443, scheme = \"HTTPS\" }, period = \"50ms\", timeout = \"20s\" }";
+    for version in ["TLSv1_2", "TLSv1_3"] {
+        let program = HTTPS.replace("VERSION", version).replace("PAIR", &pair);
+        let team = start(&scene, &program, probe);
+        let status = wait(&team, |status| status.ready).await;
+        assert_eq!(status.health, Health::Healthy);
+        team.kill().await.unwrap();
+    }
+    // Who speaks no TLS isn't well.
+    let team = start(&scene, &HTTP.replace("8080", "8443"), probe);
+    let no_tls = |status: &Status| {
+        status.error.as_deref().is_some_and(|error| error.starts_with("no TLS at port 8443: "))
+    };
+    let status = wait(&team, no_tls).await;
+    assert!(!status.ready);
+    team.kill().await.unwrap();
+}
+
 /// Speaks just enough HTTP/2 for one call at a time: a `SETTINGS`, and the answer with its trailers, never indexed.
 const GRPC: &str = "
 import socket, struct

@@ -1,8 +1,9 @@
-//! Asking a program over HTTP.
+//! Asking a program over HTTP, also with TLS.
 
 use super::super::health::{HealthCheck, Vitals};
 use super::answered;
 use crate::platform::BoxFuture;
+use crate::tls;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -10,6 +11,8 @@ use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{HeaderMap, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeSet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// What a program that is asked is told of who asks.
 pub(super) const AGENT: &str = concat!("stockade-probe/", env!("CARGO_PKG_VERSION"));
@@ -25,6 +28,8 @@ pub struct HttpCheck {
     pub(crate) path: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) statuses: BTreeSet<u16>,
+    /// With TLS.
+    pub(crate) secure: bool,
 }
 
 impl HttpCheck {
@@ -39,7 +44,15 @@ impl HttpCheck {
         if !path.starts_with('/') || uri.scheme().is_some() || uri.authority().is_some() {
             return Err(wrong(String::new()));
         }
-        Ok(Self { port, path: uri, headers: HeaderMap::new(), statuses: BTreeSet::new() })
+        let (headers, statuses) = (HeaderMap::new(), BTreeSet::new());
+        Ok(Self { port, path: uri, headers, statuses, secure: false })
+    }
+
+    /// The same with TLS. As with Kubernetes' probes the program's certificate isn't verified: what is asked is whether it
+    /// answers, at a port that is its own.
+    #[must_use]
+    pub fn over_tls(self) -> Self {
+        Self { secure: true, ..self }
     }
 
     fn request(&self) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
@@ -65,6 +78,18 @@ impl HttpCheck {
         let stream = vitals.inside.dial(self.port).await;
         let stream =
             stream.map_err(|error| format!("no connection to port {}: {error}", self.port))?;
+        if !self.secure {
+            return self.ask_over(stream).await;
+        }
+        let failed =
+            |error: &dyn std::fmt::Display| format!("no TLS at port {}: {error}", self.port);
+        let connector = tls::unverified().map_err(|error| failed(&error))?;
+        let name = ServerName::try_from("localhost").map_err(|error| failed(&error))?;
+        let stream = connector.connect(name, stream).await;
+        self.ask_over(stream.map_err(|error| failed(&error))?).await
+    }
+
+    async fn ask_over(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), String> {
         let failed = |error: hyper::Error| format!("no answer from port {}: {error}", self.port);
         let handshake =
             http1::Builder::new().max_buf_size(MOST_READ).handshake(TokioIo::new(stream));

@@ -124,7 +124,10 @@ impl Check {
     pub fn told(&self) -> String {
         let path = |path: &Path| crate::platform::LaunchPlan::readable(path);
         match self {
-            Self::HttpGet(check) => format!("http_get {} at port {}", check.path, check.port),
+            Self::HttpGet(check) => {
+                let secure = if check.secure { "with TLS " } else { "" };
+                format!("http_get {} {secure}at port {}", check.path, check.port)
+            }
             Self::TcpSocket(check) => format!("tcp_socket {}", check.0),
             Self::Grpc(check) => format!("grpc {:?} at port {}", check.service, check.port),
             Self::UnixSocket(check) => format!("unix_socket {}", path(&check.0)),
@@ -143,7 +146,7 @@ impl Check {
 /// The words of a probe that say what is looked at: each with its keys, the ones that it must have first.
 const CHECKS: [(&str, usize, &[&str]); 8] = [
     ("exec", 1, &["command"]),
-    ("http_get", 1, &["port", "path", "headers", "status"]),
+    ("http_get", 1, &["port", "path", "scheme", "headers", "status"]),
     ("tcp_socket", 1, &["port"]),
     ("grpc", 1, &["port", "service"]),
     ("unix_socket", 1, &["path"]),
@@ -303,6 +306,19 @@ fn made<'v>(
             check.path = HttpCheck::new(port, &scalar.text()?)?.path;
             Ok(())
         });
+        take("scheme", &mut |scalar| {
+            match &*scalar.text()? {
+                "HTTP" => {}
+                "HTTPS" => check.secure = true,
+                other => {
+                    return Err(format!(
+                        "{} is no scheme (write `HTTP` or `HTTPS`)",
+                        quoted(other)
+                    ));
+                }
+            }
+            Ok(())
+        });
         http_lists(&mut check, given, wrong);
         return Some(Check::HttpGet(check));
     }
@@ -394,6 +410,7 @@ pub(super) fn schema(time: &str) -> Value {
         }
         let of = |key: &str| match key {
             "port" => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
+            "scheme" => json!({ "enum": ["HTTP", "HTTPS"] }),
             "headers" => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             "command" => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
             "status" => json!({

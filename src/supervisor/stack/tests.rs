@@ -283,7 +283,7 @@ startup_probe = { unix_socket = \"/run/db\", failure_threshold = 30, period = \"
 command = \"web\"
 depends_on = { db = { condition = \"healthy\", required = false, restart = true } }
 [services.web.readiness_probe]
-http_get = { port = 80, path = \"/ready?x=1\", headers = { Host = \"web\" }, status = [204] }
+http_get = { port = 80, path = \"/ready?x=1\", scheme = \"HTTPS\", headers = { Host = \"web\" }, status = [204] }
 success_threshold = 2
 initial_delay = \"3s\"
 [services.web.liveness_probe]
@@ -299,7 +299,7 @@ grpc = { port = 81, service = \"shop\" }",
     assert_eq!(startup.check.told(), "unix_socket /run/db");
     assert_eq!((startup.probe.failure_threshold, startup.probe.period.as_secs()), (30, 1));
     let told: Vec<String> = web.probes.all().map(|(_, probe)| probe.check.told()).collect();
-    assert_eq!(told, ["http_get /ready?x=1 at port 80", "grpc \"shop\" at port 81"]);
+    assert_eq!(told, ["http_get /ready?x=1 with TLS at port 80", "grpc \"shop\" at port 81"]);
     let readiness = &web.probes.readiness.as_ref().unwrap().probe;
     assert_eq!((readiness.success_threshold, readiness.timeout.as_secs()), (2, 1));
 }
