@@ -2,6 +2,7 @@
 //!
 //! A step that fails doesn't stop the others: whoever reads the log wants to see all that is wrong.
 
+mod api;
 mod cargo;
 mod fuzz;
 mod packages;
@@ -21,7 +22,7 @@ struct Step {
     run: fn(&Checkout) -> Result<Counts>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "packages", why: "what the others need", run: packages::install_missing },
     Step { name: "format", why: "cargo fmt --check", run: cargo::format },
     Step { name: "lint", why: "cargo clippy, no warnings", run: cargo::lint },
@@ -29,6 +30,7 @@ const STEPS: [Step; 9] = [
     Step { name: "unit", why: "unit tests, here", run: cargo::unit_tests },
     Step { name: "examples", why: "examples in the documentation", run: cargo::doc_tests },
     Step { name: "fuzz", why: "parsers, a minute each", run: fuzz::fuzz },
+    Step { name: "api", why: "the daemon's API, by programs of others", run: api::api },
     Step { name: "host", why: "outsider's tests here, as root and as a user", run: host },
     Step { name: "guests", why: "the same on real kernels: see kernels.toml", run: guests },
 ];

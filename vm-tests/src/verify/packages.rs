@@ -19,7 +19,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 14] = [
     Need { what: "cc", package: "gcc", why: "links every Rust program" },
     Need { what: "c++", package: "g++", why: "builds the fuzzer" },
     Need { what: "/usr/include/stdio.h", package: "libc6-dev", why: "the same" },
@@ -34,6 +34,7 @@ const NEEDS: [Need; 13] = [
         why: "the kernels' signatures, on Ubuntu too",
     },
     Need { what: "python3", package: "python3", why: "programs that tests run" },
+    Need { what: "pip3", package: "python3-pip", why: "programs that check the daemon's API" },
     Need { what: "ip", package: "iproute2", why: "a second opinion on networks" },
     Need { what: "newuidmap", package: "uidmap", why: "maps several users for a user's sandbox" },
     Need { what: "stress-ng", package: "stress-ng", why: "hostile programs that tests run" },
