@@ -195,3 +195,13 @@ fn a_stack_file_is_checked_and_shown_without_starting_anything() {
     let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
     assert_eq!(schema["title"], "Stockade stack");
 }
+
+#[test]
+fn a_terminal_gets_colours_of_services_and_nothing_else_that_it_would_obey() {
+    let mut desk = support::desk::Desk::new();
+    let line = r"printf '\033[31mred\033[0m \033]0;title\007 \033[2Jend\n'";
+    desk.scene.file("stockade.toml", &service("web", line, ""));
+    let child = desk.start(&stockade(&desk.scene, &["up"]));
+    desk.shows("web | \x1b[31mred\x1b[0m ?]0;title? ?[2Jend\x1b[0m");
+    desk.outcome(child).expect_code(0);
+}

@@ -89,13 +89,20 @@ const NAMES: [(&str, Signal); 10] = [
     ("CONT", Signal::Continue),
 ];
 
+impl Signal {
+    /// The names that people use, without `SIG`.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
 /// The text is no signal's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownSignal;
 
 impl fmt::Display for UnknownSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = Signal::names().collect();
         write!(f, "is no signal (there are {})", names.join(", "))
     }
 }

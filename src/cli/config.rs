@@ -1,5 +1,6 @@
 //! `stockade config`: what stands in a stack file, and what could.
 
+use super::remote::LATE;
 use super::{output, remote, up};
 use crate::error::Error;
 use crate::platform::Whom;
@@ -7,6 +8,10 @@ use crate::supervisor::{Stack, stack_schema};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hyper::Method;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+const CODES: &str = "\
+Exit codes: 0; 1 when it was begun and failed; 124 when the time is over; 125 when Stockade failed or the stack file is wrong.";
 
 pub(super) fn command() -> Command {
     Command::new("config")
@@ -24,8 +29,9 @@ pub(super) fn command() -> Command {
                 .arg(up::file()),
         )
         .subcommand(
-            Command::new("apply")
+            remote::waiting(Command::new("apply"))
                 .about("Have the daemon read its stack file again, and change only what differs")
+                .after_help(CODES)
                 .arg(
                     Arg::new("dry-run")
                         .long("dry-run")
@@ -33,8 +39,7 @@ pub(super) fn command() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Only tell what would change"),
                 )
-                .arg(remote::json_flag())
-                .args(remote::place_flags()),
+                .arg(remote::json_flag()),
         )
         .subcommand(
             Command::new("schema").about("Print the JSON Schema of stack files, for editors"),
@@ -62,13 +67,34 @@ fn apply(matches: &ArgMatches) -> Result<u8, Error> {
     remote::with(matches, async |_, mut client| {
         let dry_run = matches.get_flag("dry-run");
         let body = json!({ "dry_run": dry_run });
-        let answer = client.ask(Method::POST, "/v1/stack/apply", Some(&body)).await?.accepted()?;
+        let answer = client.ask(Method::POST, "/v1/stack/apply", Some(&body)).await?;
+        let mut answer = answer.accepted()?;
+        let mut late = false;
+        if !dry_run && !matches.get_flag("no-wait") {
+            let patience = matches.get_one::<Duration>("timeout").copied();
+            let mut begun = [answer["operation"].take()];
+            late = remote::finish(&mut client, &mut begun, patience).await?;
+            let [operation] = begun;
+            answer["applied"] = (operation["state"] == "done").into();
+            answer["operation"] = operation;
+        }
         let list = |name: &str| answer[name].as_array().into_iter().flatten();
         let alerts = list("alerts").filter_map(Value::as_str);
         let alerts = alerts.map(|table| format!("[{table}]: changed as it runs (alerts)"));
         let changes: Vec<String> = list("changes").map(change).chain(alerts).collect();
+        let (under_way, failed) =
+            (answer["operation"]["state"] == "running", answer["operation"]["error"].as_str());
+        if let Some(error) = failed {
+            output::note(format_args!("error: {}", output::plain(error)));
+        }
+        let code = if late { LATE } else { u8::from(failed.is_some()) };
         if matches.get_flag("json") {
-            output::result(answer)?;
+            output::result(&answer)?;
+        } else if under_way {
+            let number = &answer["operation"]["id"];
+            output::result(format_args!("asked for, as operation {number}"))?;
+        } else if failed.is_some() {
+            // That is told.
         } else if changes.is_empty() {
             output::result(if dry_run { "nothing would change" } else { "nothing has changed" })?;
         } else if dry_run {
@@ -78,7 +104,7 @@ fn apply(matches: &ArgMatches) -> Result<u8, Error> {
         } else {
             output::result(changes.join("\n"))?;
         }
-        Ok(0)
+        Ok(code)
     })
 }
 

@@ -1,18 +1,21 @@
 //! `stockade logs`: what services wrote.
 
-use super::{output, run};
+use super::{output, remote, run};
+use crate::daemon::MOST_LINES;
+use crate::daemon::client::Client;
 use crate::error::Error;
 use crate::logs::{Entry, Level, Listing, Query, Stream, moment};
 use crate::platform::Directory;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const AFTER: &str = "\
 Lines come in the order of time, each with the instance that wrote it. They are read from the files below the state directory, also \
-when no daemon runs.
+when no daemon runs; where this user can't read them, or a daemon is named, it is asked.
 
 Times are written as `10m ago`, `today`, `yesterday`, `05:30`, `2026-11-26 05:30` or `2026-11-26T05:30:00Z`.
 
@@ -70,6 +73,8 @@ pub(super) fn command() -> Command {
         .arg(flag("timestamps").short('t').help("Show when each line was read"))
         .arg(flag("json").help("Print one JSON object a line, with all that is known of it"))
         .arg(state())
+        .args(remote::place_flags())
+        .mut_arg("socket", |socket| socket.conflicts_with("state"))
 }
 
 pub(super) fn state() -> Arg {
@@ -110,12 +115,32 @@ fn query(matches: &ArgMatches) -> Result<Query, Error> {
 pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let query = query(matches)?;
     let given = matches.get_one::<OsString>("state").map(PathBuf::from);
+    if matches.get_one::<OsString>("socket").is_some() {
+        return remote::with(matches, async |_, client| tell(client, &query, matches).await);
+    }
+    let may_ask = given.is_none();
     let Some(state) = given.or_else(Directory::usual_state) else {
         let message = "neither `XDG_STATE_HOME` nor `HOME` says where the logs are";
         return Err(Error::asked(message, "name the state directory with `--state`"));
     };
     let path = state.join("logs");
-    let directory = Directory::open(&path).map_err(|error| no_logs(&path, error))?;
+    let directory = match Directory::open(&path) {
+        Ok(directory) => directory,
+        Err(error) => {
+            let unread = no_logs(&path, error);
+            if !may_ask {
+                return Err(unread);
+            }
+            let place = remote::place(matches)?;
+            return run::event_loop()?.block_on(async {
+                match Client::connect(&place).await {
+                    Ok(Some(client)) => tell(client, &query, matches).await,
+                    // What is wrong is that there are no files: nobody has named a daemon.
+                    Ok(None) | Err(_) => Err(unread),
+                }
+            });
+        }
+    };
     let failed =
         |error| Error::io(format!("failed to read the logs in `{}`", path.display()), error);
     let mut listing = Listing::open(directory, query).map_err(failed)?;
@@ -128,7 +153,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     }
     let usual = (follows && !matches.get_flag("all")).then_some(USUAL_LAST);
     let last = matches.get_one::<usize>("lines").copied().or(usual);
-    let mut printer = Printer::new(matches, &listing);
+    let mut printer = Printer::new(matches, listing.instances().map(str::len).max());
     if let Some(last) = last {
         for entry in listing.last(last).map_err(failed)? {
             if !printer.print(&entry)? {
@@ -157,6 +182,59 @@ fn no_logs(path: &Path, error: std::io::Error) -> Error {
     Error::io(format!("failed to open the logs in `{}`", path.display()), error)
 }
 
+/// Shows what the daemon tells of them, and gives the exit code.
+async fn tell(client: Client, query: &Query, matches: &ArgMatches) -> Result<u8, Error> {
+    let follows = matches.get_flag("follow");
+    let usual = (follows && !matches.get_flag("all")).then_some(USUAL_LAST);
+    let last = matches.get_one::<usize>("lines").copied().or(usual);
+    let mut wanted = vec![format!("follow={}", if follows { "yes" } else { "no" })];
+    if let Some(since) = query.since {
+        // Rounded up, since the daemon's now is a little later; what is too old is left out below.
+        let ago = jiff::Timestamp::now().duration_since(since).as_secs().max(0).saturating_add(1);
+        wanted.push(format!("since={ago}s"));
+    }
+    wanted.extend(query.stream.map(|stream| format!("stream={}", stream.word())));
+    wanted.extend(query.level.map(|level| format!("level={}", level.word())));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match query.services.as_slice() {
+        [name] if name.chars().all(plain) => wanted.push(format!("service={name}")),
+        _ => {}
+    }
+    // The daemon knows which are the last where it knows all that is asked for; else the last are chosen here, and whoever
+    // follows sees all.
+    let knows = query.services.len() < 2 && query.until.is_none() && query.pattern.is_none();
+    if let (true, Some(last)) = (knows, last) {
+        wanted.push(format!("lines={}", last.min(MOST_LINES)));
+    }
+    let chosen_here = last.filter(|_| !knows && !follows);
+    let mut lines = client.lines(&format!("/v1/logs?{}", wanted.join("&"))).await?;
+    let mut printer = Printer::new(matches, None);
+    let mut held = VecDeque::new();
+    while let Some(line) = lines.next().await? {
+        let entry: Entry = serde_json::from_slice(&line)
+            .map_err(|error| Error::io("failed to understand the daemon", error.into()))?;
+        if !query.wants_instance(&entry.service, &entry.instance) || !query.wants(&entry.record) {
+            continue;
+        }
+        match chosen_here {
+            Some(most) => {
+                held.push_back(entry);
+                if held.len() > most {
+                    held.pop_front();
+                }
+            }
+            None if !printer.print(&entry)? => return Ok(0),
+            None => {}
+        }
+    }
+    for entry in held {
+        if !printer.print(&entry)? {
+            break;
+        }
+    }
+    Ok(0)
+}
+
 /// Until nobody reads any more, or this is ended.
 async fn follow(listing: &mut Listing, printer: &mut Printer, path: &Path) -> Result<(), Error> {
     let failed =
@@ -179,21 +257,18 @@ const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 struct Printer {
     json: bool,
     timestamps: bool,
-    terminal: bool,
     coloured: bool,
     width: usize,
 }
 
 impl Printer {
-    fn new(matches: &ArgMatches, listing: &Listing) -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    /// Names are shown as wide as the `widest`, where that is known.
+    fn new(matches: &ArgMatches, widest: Option<usize>) -> Self {
         Self {
             json: matches.get_flag("json"),
             timestamps: matches.get_flag("timestamps"),
-            terminal,
-            coloured: terminal && !plain,
-            width: listing.instances().map(str::len).max().unwrap_or(0),
+            coloured: output::has_colours(),
+            width: widest.unwrap_or(0),
         }
     }
 
@@ -208,8 +283,9 @@ impl Printer {
         output::line(self.shown(entry))
     }
 
-    fn shown(&self, entry: &Entry) -> String {
-        let (record, width) = (&entry.record, self.width.max(entry.instance.len()));
+    fn shown(&mut self, entry: &Entry) -> String {
+        self.width = self.width.max(entry.instance.len());
+        let (record, width) = (&entry.record, self.width);
         let mut prefix = format!("{:width$} |", entry.instance);
         if self.coloured {
             let sum: usize = entry.instance.bytes().map(usize::from).sum();
@@ -221,12 +297,6 @@ impl Printer {
             false => String::new(),
         };
         let note = if record.lost.is_some() { "stockade: " } else { "" };
-        // A file gets what the program wrote; a terminal nothing that it would obey.
-        let obeys = |c: char| c.is_control() && c != '\t';
-        let text = match self.terminal {
-            true => record.text.chars().map(|c| if obeys(c) { '?' } else { c }).collect(),
-            false => record.text.clone(),
-        };
-        format!("{time}{prefix} {note}{text}")
+        format!("{time}{prefix} {note}{}", output::written(&record.text))
     }
 }

@@ -215,7 +215,7 @@ pub(super) fn print(line: &Line, width: usize) -> Result<(), Error> {
     if line.lost > 0 {
         output::note(format_args!("stockade: {}: {} lines were lost", line.service, line.lost));
     }
-    output::result(format_args!("{:width$} | {}", line.service, line.text))
+    output::result(format_args!("{:width$} | {}", line.service, output::written(&line.text)))
 }
 
 /// What makes a status news.

@@ -4,7 +4,7 @@ use super::event;
 use super::logs;
 use super::metric;
 use super::openapi;
-use super::operation::Operation;
+use super::operation::{Operation, Progress};
 use super::problem::Problem;
 use super::route::{Call, LONGEST_WAIT, Route, Verb};
 use super::server::{Content, json, stream, whole};
@@ -49,7 +49,7 @@ impl Daemon {
             Call::Operations => ok(&json!({ "operations": form(&self.operations.list())? })),
             Call::Operation => {
                 let id = chosen.parse().map_err(|_| no_operation(chosen))?;
-                self.operation(id, queries).await
+                self.told(id, queries).await
             }
             Call::Events => self.events(queries),
             Call::Logs => self.logs(queries).await,
@@ -60,11 +60,11 @@ impl Daemon {
             Call::Unsilence => self.unsilence(peer, chosen).await,
             Call::Dependencies => ok(&json!({ "services": self.needs() })),
             Call::Stack => ok(&self.stack()),
-            Call::Apply => self.apply(peer, body).await,
+            Call::Apply => self.apply(peer, queries, body).await,
             Call::Shutdown => {
                 self.record(peer, "shutdown", "", "asked")?;
                 let id = shut_down(self, false).ok_or_else(too_much)?;
-                self.operation(id, queries).await
+                self.told(id, queries).await
             }
             Call::Reexec => {
                 self.record(peer, "reexec", "", "asked")?;
@@ -186,7 +186,8 @@ impl Daemon {
     ) -> Answered {
         let controller = self.known(name)?;
         let work = async move { carry_out(&controller, verb).await };
-        self.begin(peer, verb.word(), name, queries, work).await
+        let id = self.begin(peer, verb.word(), Some(name), work)?;
+        self.told(id, queries).await
     }
 
     async fn signal(
@@ -204,7 +205,8 @@ impl Daemon {
             .parse()
             .map_err(|error| Problem::request(format!("`{}` {error}", word.escape_default())))?;
         let work = async move { controller.signal(signal).await };
-        self.begin(peer, "signal", name, queries, work).await
+        let id = self.begin(peer, "signal", Some(name), work)?;
+        self.told(id, queries).await
     }
 
     async fn scale(
@@ -232,20 +234,21 @@ impl Daemon {
             }
             Ok(())
         };
-        self.begin(peer, "scale", name, queries, work).await
+        let id = self.begin(peer, "scale", Some(name), work)?;
+        self.told(id, queries).await
     }
 
-    /// Begins what takes its time, for this service, and writes down who asked and what became of it.
-    async fn begin(
+    /// Begins what takes its time, for this service or for all, and writes down who asked and what became of it.
+    fn begin(
         self: &Arc<Self>,
         peer: &Peer,
         verb: &'static str,
-        name: &str,
-        queries: &Queries,
+        name: Option<&str>,
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
-    ) -> Answered {
-        self.record(peer, verb, name, "asked")?;
-        let (daemon, peer, service) = (self.clone(), peer.clone(), name.to_owned());
+    ) -> Result<u64, Problem> {
+        let service = name.unwrap_or("").to_owned();
+        self.record(peer, verb, &service, "asked")?;
+        let (daemon, peer) = (self.clone(), peer.clone());
         let recorded = async move {
             let result = work.await.map_err(|error| error.chain());
             let told = result.as_ref().err().map_or("done", String::as_str);
@@ -253,15 +256,24 @@ impl Daemon {
             daemon.record(&peer, verb, &service, told).unwrap_or(());
             result
         };
-        let id = self.operations.begin(verb, Some(name), recorded).ok_or_else(too_much)?;
-        self.operation(id, queries).await
+        self.operations.begin(verb, name, recorded).ok_or_else(too_much)
     }
 
-    async fn operation(&self, id: u64, queries: &Queries) -> Answered {
+    /// How an operation stands, once it is over or whoever asks won't wait any longer.
+    async fn operation(
+        &self,
+        id: u64,
+        queries: &Queries,
+    ) -> Result<(StatusCode, Operation), Problem> {
         let patience = time(queries, "wait", Duration::ZERO);
         let operation = self.operations.wait(id, patience).await;
-        let operation: Operation = operation.ok_or_else(|| no_operation(&id.to_string()))?;
+        let operation = operation.ok_or_else(|| no_operation(&id.to_string()))?;
         let status = if operation.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        Ok((status, operation))
+    }
+
+    async fn told(&self, id: u64, queries: &Queries) -> Answered {
+        let (status, operation) = self.operation(id, queries).await?;
         Ok(json(status, &form(&operation)?))
     }
 
@@ -293,7 +305,8 @@ impl Daemon {
 
     async fn logs(self: &Arc<Self>, queries: &Queries) -> Answered {
         let follows = queries.get("follow").is_some_and(|word| word == "yes");
-        let parts = logs::stream(self, logs::query(queries), follows).await?;
+        let last = queries.get("lines").and_then(|text| text.parse().ok());
+        let parts = logs::stream(self, logs::query(queries), last, follows).await?;
         Ok(stream("application/x-ndjson", parts))
     }
 
@@ -323,7 +336,7 @@ impl Daemon {
         json!({ "name": stack.name, "file": path, "services": services, "replicas": replicas })
     }
 
-    async fn apply(self: &Arc<Self>, peer: &Peer, body: &Value) -> Answered {
+    async fn apply(self: &Arc<Self>, peer: &Peer, queries: &Queries, body: &Value) -> Answered {
         let dry_run = match fields(body, &["dry_run"])?.get("dry_run") {
             None => false,
             Some(Value::Bool(dry_run)) => *dry_run,
@@ -331,24 +344,22 @@ impl Daemon {
         };
         let stack = self.options.load().map_err(|error| Problem::of(&error))?;
         let alerts = self.supervisor.written().alert_differences(&stack);
-        let differences = if dry_run {
-            self.supervisor.differences(&stack)
-        } else {
-            self.record(peer, "apply", "", "asked")?;
-            let stack = self.read_again().map_err(|error| Problem::of(&error))?;
-            let (daemon, peer) = (self.clone(), peer.clone());
-            // It goes on to its end, also when whoever asked goes away.
-            let applying = tokio::spawn(async move {
-                let applied = daemon.supervisor.apply(stack).await;
-                let told = applied.as_ref().err().map_or("done".to_owned(), Error::chain);
-                daemon.record(&peer, "apply", "", &told)?;
-                applied.map_err(|error| Problem::of(&error))
-            });
-            let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it was broken off");
-            applying.await.map_err(broken)??
-        };
+        let differences = self.supervisor.differences(&stack);
         let changes: Vec<DifferenceView> = differences.iter().map(DifferenceView::new).collect();
-        ok(&json!({ "applied": !dry_run, "changes": form(&changes)?, "alerts": alerts }))
+        let mut body = json!({
+            "applied": false, "changes": form(&changes)?, "alerts": alerts, "operation": null,
+        });
+        if dry_run {
+            return ok(&body);
+        }
+        let door = self.options.door().map_err(|error| Problem::of(&error))?;
+        let daemon = self.clone();
+        let work = async move { daemon.put_into_force(stack, door).await.map(drop) };
+        let id = self.begin(peer, "apply", None, work)?;
+        let (status, operation) = self.operation(id, queries).await?;
+        body["applied"] = (operation.state == Progress::Done).into();
+        body["operation"] = form(&operation)?;
+        Ok(json(status, &body))
     }
 
     fn status(&self) -> Value {

@@ -286,7 +286,19 @@ impl Client {
     ///
     /// # Errors
     /// When the connection fails, or the daemon refuses.
-    pub async fn events(mut self, path: &str) -> Result<Events, Error> {
+    pub async fn events(self, path: &str) -> Result<Events, Error> {
+        self.parts(path).await.map(Events)
+    }
+
+    /// The lines at a path, as they come.
+    ///
+    /// # Errors
+    /// When the connection fails, or the daemon refuses.
+    pub async fn lines(self, path: &str) -> Result<Lines, Error> {
+        self.parts(path).await.map(Lines)
+    }
+
+    async fn parts(mut self, path: &str) -> Result<Parts, Error> {
         let response = self.send(Method::GET, path, None).await?;
         if !response.status().is_success() {
             let problem: Value =
@@ -294,7 +306,7 @@ impl Client {
             let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
             return Err(Error::asked(text("detail"), text("hint")));
         }
-        Ok(Events { body: response.into_body(), pending: Vec::new(), client: self })
+        Ok(Parts { body: response.into_body(), pending: Vec::new(), client: self })
     }
 
     /// Whether the daemon has closed the connection.
@@ -338,26 +350,20 @@ impl Client {
     }
 }
 
-/// A stream of events.
+/// What comes in parts.
 #[derive(Debug)]
-pub struct Events {
+struct Parts {
     body: Incoming,
     pending: Vec<u8>,
     client: Client,
 }
 
-impl Events {
-    /// The next one, its name and what it says; `None` at the end. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub async fn next(&mut self) -> Result<Option<(String, Value)>, Error> {
+impl Parts {
+    /// The next one, up to this end and with it; `None` at the end. Dropping the future loses nothing.
+    async fn next(&mut self, end: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            while let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") {
-                let event: Vec<u8> = self.pending.drain(..end + 2).collect();
-                if let Some(event) = parsed(&String::from_utf8_lossy(&event)) {
-                    return Ok(Some(event));
-                }
+            if let Some(at) = self.pending.windows(end.len()).position(|here| here == end) {
+                return Ok(Some(self.pending.drain(..at + end.len()).collect()));
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => self.pending.extend(frame.data_ref().into_iter().flatten()),
@@ -365,6 +371,39 @@ impl Events {
                 None => return Ok(None),
             }
         }
+    }
+}
+
+/// A stream of events.
+#[derive(Debug)]
+pub struct Events(Parts);
+
+impl Events {
+    /// The next one, its name and what it says; `None` at the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn next(&mut self) -> Result<Option<(String, Value)>, Error> {
+        while let Some(event) = self.0.next(b"\n\n").await? {
+            if let Some(event) = parsed(&String::from_utf8_lossy(&event)) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A stream of lines.
+#[derive(Debug)]
+pub struct Lines(Parts);
+
+impl Lines {
+    /// The next one; `None` at the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.0.next(b"\n").await
     }
 }
 

@@ -37,19 +37,35 @@ pub(super) fn query(queries: &BTreeMap<&'static str, String>) -> Query {
     }
 }
 
-/// The parts of a stream. It ends with what is kept, or with the daemon or the reader where that `follows`.
+/// The parts of a stream, of what is kept only the `last` so many. It ends with what is kept, or with the daemon or the reader where that `follows`.
 pub(super) async fn stream(
     daemon: &Arc<Daemon>,
     query: Query,
+    last: Option<usize>,
     follows: bool,
 ) -> Result<mpsc::Receiver<Bytes>, Problem> {
     let files = daemon.logs.clone();
-    let listing = wait(move || Listing::open(files, query)).await;
-    let listing =
-        listing.map_err(|error| Problem::of(&Error::io("failed to read the logs", error)))?;
+    let listing = wait(move || {
+        let mut listing = Listing::open(files, query)?;
+        let mut first = Vec::new();
+        for entry in last.map_or(Ok(Vec::new()), |last| listing.last(last))? {
+            add(&mut first, &entry)?;
+        }
+        Ok((listing, first))
+    });
+    let (listing, first) =
+        listing.await.map_err(|error| Problem::of(&Error::io("failed to read the logs", error)))?;
     let (parts, stream) = mpsc::channel(UNREAD);
     let daemon = daemon.clone();
-    tokio::spawn(async move { tell(&daemon, listing, follows, &parts).await });
+    tokio::spawn(async move {
+        if !first.is_empty() {
+            parts.send(first.into()).await.ok()?;
+        }
+        if follows || last.is_none() {
+            tell(&daemon, listing, follows, &parts).await?;
+        }
+        Some(())
+    });
     Ok(stream)
 }
 

@@ -25,6 +25,7 @@ mod view;
 
 pub use network::{Network, Tls};
 pub use role::{Grant, Role};
+pub(crate) use route::MOST_LINES;
 
 use crate::alerts::Alerts;
 use crate::audit::AuditLog;
@@ -171,13 +172,16 @@ impl Options {
 }
 
 impl Daemon {
-    /// Reads its files again: the stack, and what is in force on the network from now on.
-    fn read_again(&self) -> Result<Stack, Error> {
-        let (stack, new) = (self.options.load()?, self.options.door()?);
-        if let (Some(door), Some(new)) = (&self.door, new) {
-            door.send_replace(new);
+    /// Puts this stack into force, and on the network what its files say.
+    async fn put_into_force(
+        &self,
+        stack: Stack,
+        door: Option<Door>,
+    ) -> Result<Vec<Difference>, Error> {
+        if let (Some(now), Some(new)) = (&self.door, door) {
+            now.send_replace(new);
         }
-        Ok(stack)
+        self.supervisor.apply(stack).await
     }
 }
 
@@ -262,7 +266,10 @@ impl Running {
     /// When a file is wrong: what was in force stays so then.
     pub fn apply(&self) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send + use<> {
         let daemon = self.daemon.clone();
-        async move { daemon.supervisor.apply(daemon.read_again()?).await }
+        async move {
+            let (stack, door) = (daemon.options.load()?, daemon.options.door()?);
+            daemon.put_into_force(stack, door).await
+        }
     }
 
     /// Returns when all services have been stopped, by whomever.

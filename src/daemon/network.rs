@@ -1,11 +1,11 @@
 //! The daemon on the network: TCP with TLS, where a token says who asks.
 //!
-//! What stands in its files is in force as long as they aren't read again, which happens together with the stack file's. A
-//! connection ends when other tokens are in force.
+//! What stands in its files is in force until they are read again, which happens together with the stack file. A connection
+//! ends when its token isn't in force any more.
 
 use super::Options;
 use super::problem::Problem;
-use super::token::Tokens;
+use super::token::{Token, Tokens};
 use super::{Peer, Who};
 use crate::error::Error;
 use crate::platform::LaunchPlan;
@@ -92,8 +92,15 @@ fn tokens(path: &Path) -> Result<Tokens, Error> {
     })
 }
 
-/// Who sends a request with these headers.
-pub(super) fn peer(tokens: &Tokens, address: IpAddr, headers: &HeaderMap) -> Result<Peer, Problem> {
+impl Token {
+    /// Whoever holds it, at this address.
+    pub(super) fn peer(&self, address: IpAddr) -> Peer {
+        Peer { who: Who::Token { name: self.name.clone(), address }, role: Some(self.role) }
+    }
+}
+
+/// The token that a request with these headers is sent with.
+pub(super) fn token(tokens: &Tokens, headers: &HeaderMap) -> Result<Token, Problem> {
     let unknown = |message| {
         Problem::new(StatusCode::UNAUTHORIZED, message)
             .hint("send `Authorization: Bearer TOKEN`; `stockade` does so with `--token-file`")
@@ -106,7 +113,5 @@ pub(super) fn peer(tokens: &Tokens, address: IpAddr, headers: &HeaderMap) -> Res
     if !scheme.eq_ignore_ascii_case(b"Bearer ") {
         return Err(unknown("on the network this daemon wants a token"));
     }
-    let known = tokens.find(token).ok_or_else(|| unknown("this daemon doesn't know the token"))?;
-    let (name, role) = (known.0.to_owned(), known.1);
-    Ok(Peer { who: Who::Token { name, address }, role: Some(role) })
+    tokens.find(token).cloned().ok_or_else(|| unknown("this daemon doesn't know the token"))
 }

@@ -1,9 +1,11 @@
 //! The OpenAPI document, made from the table of routes.
 
-use super::route::{Answer, Body, Form, Query, ROUTES, Route};
+use super::route::{Answer, Body, Form, Query, ROUTES, Route, WAIT};
+use crate::platform::Signal;
 use serde_json::{Map, Value, json};
 
-const TIME: &str = r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$";
+/// What is as long as this at most is a time that clocks can add.
+const TIME: &str = r"^([0-9]{1,9}(\.[0-9]{1,3})?(us|ms|s)|[0-9]{1,5}(\.[0-9]{1,3})?(m|h)|[0-9]{1,4}(\.[0-9]{1,3})?d){1,4}$";
 const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
 
 /// The document: OpenAPI 3.1.
@@ -67,6 +69,7 @@ fn parameter(query: &Query) -> Value {
         Form::Time => json!({ "type": "string", "pattern": TIME }),
         Form::Name => json!({ "type": "string", "pattern": NAME }),
         Form::Word(words) => json!({ "enum": words }),
+        Form::Number(most) => json!({ "type": "integer", "minimum": 0, "maximum": most }),
     };
     json!({ "name": query.name, "in": "query", "description": query.doc, "schema": schema })
 }
@@ -123,8 +126,8 @@ fn responses(route: &Route) -> Value {
     let problem = answered("application/problem+json", &reference("Problem"), "why not (RFC 9457)");
     all.insert("4XX".into(), problem.clone());
     all.insert("5XX".into(), problem);
-    if route.path == "/v1/operations/{id}" {
-        let schema = reference("Operation");
+    if let (Answer::One(schema), true) = (route.answer, route.queries.contains(&WAIT)) {
+        let schema = reference(schema);
         all.insert("202".into(), answered("application/json", &schema, "it is under way"));
     }
     Value::Object(all)
@@ -134,6 +137,12 @@ fn responses(route: &Route) -> Value {
 fn object(properties: &Value) -> Value {
     let names: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
     json!({ "type": "object", "properties": properties, "required": names })
+}
+
+/// How a signal is written.
+fn signals() -> String {
+    let names: Vec<&str> = Signal::names().collect();
+    format!("^(SIG)?({})$", names.join("|"))
 }
 
 fn schemas() -> Value {
@@ -213,6 +222,7 @@ fn schemas() -> Value {
         })),
         "Applied": object(&json!({
             "applied": { "type": "boolean" }, "changes": many(change), "alerts": many(text()),
+            "operation": { "anyOf": [reference("Operation"), { "type": "null" }] },
         })),
         "Daemon": object(&json!({
             "version": text(), "pid": count(), "uptime_s": { "type": "number" },
@@ -227,7 +237,7 @@ fn schemas() -> Value {
         },
         "SignalRequest": {
             "type": "object",
-            "properties": { "signal": { "type": "string", "examples": ["USR1"] } },
+            "properties": { "signal": { "type": "string", "pattern": signals() } },
             "required": ["signal"],
             "additionalProperties": false,
         },

@@ -96,7 +96,7 @@ impl Verb {
 }
 
 /// A parameter behind the `?`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) name: &'static str,
     pub(super) form: Form,
@@ -112,6 +112,8 @@ pub(super) enum Form {
     Name,
     /// One of these.
     Word(&'static [&'static str]),
+    /// A whole number up to this.
+    Number(usize),
 }
 
 /// What a request carries.
@@ -145,13 +147,16 @@ pub(super) enum Answer {
     OpenApi,
 }
 
-const WAIT: Query = Query {
+pub(super) const WAIT: Query = Query {
     name: "wait",
     form: Form::Time,
     doc: "how long to wait for the end of the operation, such as `10s`; without it the answer comes at once",
 };
 
 const OF: Query = Query { name: "service", form: Form::Name, doc: "only of this service" };
+
+/// The last lines that can be asked for: they are held in memory, to be put in order.
+pub(crate) const MOST_LINES: usize = 10_000;
 
 /// Longer than this nobody waits for one answer.
 pub(super) const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -301,6 +306,11 @@ pub(super) static ROUTES: &[Route] = &[
                 doc: "only what says it is as grave as this",
             },
             Query {
+                name: "lines",
+                form: Form::Number(MOST_LINES),
+                doc: "of what is kept only the last so many",
+            },
+            Query {
                 name: "follow",
                 form: Form::Word(&["yes", "no"]),
                 doc: "whether to go on with what is written from now on",
@@ -363,11 +373,12 @@ pub(super) static ROUTES: &[Route] = &[
         method: Method::Post,
         role: Role::Admin,
         body: Body::Apply,
+        queries: &[WAIT],
         ..get(
             "/v1/stack/apply",
             Call::Apply,
             Answer::One("Applied"),
-            "Read the stack file again and put it into force: what is the same goes on undisturbed",
+            "Read the stack file again and put it into force, as an operation: what is the same goes on undisturbed",
         )
     },
     Route {
@@ -448,12 +459,17 @@ pub(super) fn queries(route: &Route, text: &str) -> Result<BTreeMap<&'static str
             Form::Time => crate::platform::parse_duration(value).is_ok(),
             Form::Name => !value.is_empty(),
             Form::Word(words) => words.contains(&value),
+            Form::Number(most) => {
+                value.bytes().all(|byte| byte.is_ascii_digit())
+                    && value.parse().is_ok_and(|number: usize| number <= most)
+            }
         };
         if !well {
             let form = match query.form {
                 Form::Time => "a duration such as `10s`".to_owned(),
                 Form::Name => "the name of a service".to_owned(),
                 Form::Word(words) => format!("one of {}", words.join(", ")),
+                Form::Number(most) => format!("a whole number from 0 to {most}"),
             };
             return Err(format!("`{name}` must be {form}, not `{}`", value.escape_default()));
         }

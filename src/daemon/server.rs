@@ -8,6 +8,7 @@ use super::network::{self, Door};
 use super::problem::Problem;
 use super::role::{self, Role};
 use super::route::{self, Body, Found};
+use super::token::{Token, Tokens};
 use super::{Daemon, Peer, Sitter, Who};
 use crate::platform::groups_of;
 use http_body_util::{BodyExt, Full, Limited};
@@ -225,17 +226,16 @@ async fn visit_from(
     // Whoever they are by their token, nobody knows that before they may speak.
     let Some(_seat) = Seat::take(&daemon.seats, Sitter::Address(address)) else { return };
     let acceptor = door.borrow().acceptor.clone();
-    let mut changes = door.clone();
-    let tokens = door.borrow().tokens.clone();
+    let (mut changes, used) = (door.clone(), LastToken::default());
+    let asker = Asker::ByToken { address, door, used: used.clone() };
     let closes = async {
-        let others = changes.wait_for(|door| door.tokens != tokens);
+        let gone = changes.wait_for(|door| used.is_gone(&door.tokens));
         tokio::select! {
             // An error means that the daemon is gone.
-            _ = others => {}
+            _ = gone => {}
             () = ends(&mut ending) => {}
         }
     };
-    let asker = Asker::ByToken(address, door);
     match acceptor {
         None => talk(daemon, stream, asker, closes).await,
         Some(acceptor) => {
@@ -250,14 +250,30 @@ async fn visit_from(
 #[derive(Clone)]
 enum Asker {
     Known(Peer),
-    ByToken(IpAddr, watch::Receiver<Door>),
+    ByToken { address: IpAddr, door: watch::Receiver<Door>, used: LastToken },
+}
+
+/// The token of a connection's last request.
+#[derive(Clone, Default)]
+struct LastToken(Arc<Mutex<Option<Token>>>);
+
+impl LastToken {
+    fn is_gone(&self, tokens: &Tokens) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_some_and(|token| !tokens.holds(token))
+    }
 }
 
 impl Asker {
     fn peer(&self, headers: &HeaderMap) -> Result<Peer, Problem> {
         match self {
             Self::Known(peer) => Ok(peer.clone()),
-            Self::ByToken(address, door) => network::peer(&door.borrow().tokens, *address, headers),
+            Self::ByToken { address, door, used } => {
+                let token = network::token(&door.borrow().tokens, headers)?;
+                let peer = token.peer(*address);
+                *used.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+                Ok(peer)
+            }
         }
     }
 }
@@ -363,7 +379,7 @@ async fn met(
     daemon.meet(peer, route, chosen.as_deref().unwrap_or(""), &queries, &body).await
 }
 
-/// The whole body, as JSON; null where there is none.
+/// The whole body, as a JSON object; null where there is none.
 async fn read(body: Incoming) -> Result<Value, Problem> {
     let whole = timeout(PATIENCE, Limited::new(body, LARGEST_BODY).collect()).await;
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body didn't arrive in time");
@@ -379,8 +395,9 @@ async fn read(body: Incoming) -> Result<Value, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::request(format!("the body is no JSON: {error}")))
+    let body: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::request(format!("the body is no JSON: {error}")))?;
+    if body.is_object() { Ok(body) } else { Err(Problem::request("the body must be an object")) }
 }
 
 /// An answer with a body.

@@ -18,10 +18,11 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Tokens(Vec<Token>);
 
+/// One of them.
 #[derive(Clone, PartialEq, Eq)]
-struct Token {
-    role: Role,
-    name: String,
+pub(super) struct Token {
+    pub(super) role: Role,
+    pub(super) name: String,
     digest: [u8; 32],
 }
 
@@ -57,8 +58,13 @@ impl Tokens {
         Ok(Self(all))
     }
 
-    /// Whose token this is. It takes the same time whichever it is, and for a wrong one.
-    pub(super) fn find(&self, given: &[u8]) -> Option<(&str, Role)> {
+    /// Whether this one is still as it was.
+    pub(super) fn holds(&self, token: &Token) -> bool {
+        self.0.contains(token)
+    }
+
+    /// The one that this is. It takes the same time whichever it is, and for a wrong one.
+    pub(super) fn find(&self, given: &[u8]) -> Option<&Token> {
         if given.len() > LONGEST {
             return None;
         }
@@ -67,7 +73,7 @@ impl Tokens {
         for token in &self.0 {
             let differences = given.iter().zip(token.digest).map(|(one, other)| one ^ other);
             if black_box(differences.fold(0, |all, one| all | one)) == 0 {
-                found = Some((token.name.as_str(), token.role));
+                found = Some(token);
             }
         }
         found
@@ -126,10 +132,13 @@ mod tests {
             Sha256::digest(OTHER).iter().map(|byte| format!("{byte:02X}")).collect();
         let text = format!("# who asks\nread:prometheus:{ONE}\n\nadmin:ci:sha256:{digest}\n");
         let tokens = Tokens::parse(&text).unwrap();
-        assert_eq!(tokens.find(ONE.as_bytes()), Some(("prometheus", Role::Read)));
-        assert_eq!(tokens.find(OTHER.as_bytes()), Some(("ci", Role::Admin)));
+        let found = |given: &str| {
+            tokens.find(given.as_bytes()).map(|token| (token.name.as_str(), token.role))
+        };
+        assert_eq!(found(ONE), Some(("prometheus", Role::Read)));
+        assert_eq!(found(OTHER), Some(("ci", Role::Admin)));
         for wrong in ["", &ONE[1..], &digest, &format!("{ONE} "), &"x".repeat(LONGEST + 1)] {
-            assert_eq!(tokens.find(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(found(wrong), None, "{wrong}");
         }
         assert_eq!(format!("{tokens:?}"), r#"[("prometheus", Read), ("ci", Admin)]"#);
     }

@@ -4,24 +4,28 @@ use super::query::Query;
 use super::reader::{Next, Reader};
 use super::record::Record;
 use crate::platform::Directory;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 /// A record, and whose it is. As JSON, one object.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
     /// The service.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text", deserialize_with = "shared")]
     pub service: Arc<str>,
     /// Its instance.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text", deserialize_with = "shared")]
     pub instance: Arc<str>,
     /// What it wrote.
     #[serde(flatten)]
     pub record: Record,
+}
+
+fn shared<'d, D: serde::Deserializer<'d>>(from: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(from).map(Arc::from)
 }
 
 fn text<S: serde::Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {

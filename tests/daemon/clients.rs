@@ -183,6 +183,12 @@ fn applying_a_stack_changes_only_what_has_changed() {
     assert_eq!(pid("same"), same);
     assert_ne!(pid("other"), other);
     assert_eq!(daemon.said(&["config", "apply"]), "nothing has changed\n");
+    // It is an operation like others, for whoever doesn't wait.
+    let told = daemon.said(&["config", "apply", "--no-wait", "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let id = &told["operation"]["id"];
+    let operation = daemon.get(&format!("/v1/operations/{id}?wait=60s"));
+    assert_eq!((&operation["verb"], &operation["state"]), (&"apply".into(), &"done".into()));
     // What is wrong changes nothing.
     daemon.scene.file("stockade.toml", "[services.same]\nkomand = 1\n");
     let told = daemon.refused(&["config", "apply"], 125);

@@ -267,7 +267,9 @@ fn without_a_token_nothing_is_told_and_one_that_is_gone_ends_its_connections() {
     write!(events, "GET /v1/events HTTP/1.1\r\nHost: x\r\n{head}\r\n").unwrap();
     assert!(events.read(&mut [0; 15]).unwrap() > 0);
     private(&daemon.scene, "tokens", &format!("admin:chief:{CHIEF}\n"));
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    // Whoever's token stays hears the end of what was asked for.
+    let (code, told) = asked(&daemon, "http", "chief", &["config", "apply"]);
+    assert!(code == Some(0) && told == "nothing has changed\n", "{told}");
     std::io::copy(&mut events, &mut std::io::sink()).unwrap_or_default();
     assert!(answer(&daemon, "GET /live", &head).starts_with("HTTP/1.1 401 "));
     assert_eq!(asked(&daemon, "http", "chief", &["down"]).0, Some(0));

@@ -33,6 +33,11 @@ fn what_is_wrong_with_a_request_is_told_and_the_daemon_goes_on() {
     assert_eq!(told("GET", "/v1/services?x=1", ""), (400, "`x` is no parameter here".into()));
     assert_eq!(told("POST", signal, ""), (400, "it names no `signal`".into()));
     assert_eq!(told("POST", signal, "[]"), (400, "the body must be an object".into()));
+    assert_eq!(told("POST", "/v1/stack/apply", "null"), (400, "the body must be an object".into()));
+    assert_eq!(
+        told("GET", "/v1/logs?lines=10001", ""),
+        (400, "`lines` must be a whole number from 0 to 10000, not `10001`".into())
+    );
     assert_eq!(told("POST", signal, "{\"x\":1}"), (400, "the body has a field `x`".into()));
     let (status, detail) = told("POST", signal, "{");
     assert!(status == 400 && detail.starts_with("the body is no JSON: "), "{detail}");
@@ -129,6 +134,44 @@ fn what_services_write_comes_line_by_line_and_goes_on() {
 }
 
 #[test]
+fn a_daemon_that_is_named_tells_what_services_wrote() {
+    let line = "for i in 1 2 3 4 5; do echo line $i; echo oops $i >&2; done";
+    let daemon = Daemon::new(&[service("web", line, ""), service("other", "echo x", "")].concat());
+    daemon.said(&["wait", "--for", "stopped", "web", "other"]);
+    let socket = daemon.scene.at("api.sock");
+    let logs = |more: &[&str]| {
+        daemon.said(&[&["logs", "web", "--socket", &socket, "--stream", "stdout"], more].concat())
+    };
+    let all = "web | line 1\nweb | line 2\nweb | line 3\nweb | line 4\nweb | line 5\n";
+    support::desk::eventually("all is kept", || logs(&[]) == all);
+    assert_eq!(logs(&["-n", "2"]), "web | line 4\nweb | line 5\n");
+    assert_eq!(logs(&["-n", "1", "--grep", "[23]"]), "web | line 3\n");
+    assert_eq!(logs(&["--since", "1h ago"]), all);
+    assert_eq!(logs(&["--until", "1h ago"]), "");
+    let entry: Value = serde_json::from_str(logs(&["-n", "1", "--json"]).trim()).unwrap();
+    assert_eq!((&entry["service"], &entry["text"]), (&"web".into(), &"line 5".into()));
+    let told = daemon.refused(&["logs", "--socket", &socket, "--state", "x"], 125);
+    assert!(told.contains("cannot be used with"), "{told}");
+    daemon.said(&["down"]);
+}
+
+#[test]
+fn a_stack_file_that_others_can_write_is_not_put_into_force() {
+    let daemon = Daemon::new(&steady("web", ""));
+    daemon.said(&["wait", "web"]);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(daemon.scene.at("stockade.toml"), mode).unwrap();
+    let told = daemon.refused(&["config", "apply"], 125);
+    assert!(told.contains("everybody can write it"), "{told}");
+    let (socket, state) = (daemon.scene.at("2.sock"), daemon.scene.at("second"));
+    let second = ["daemon", "--socket", &socket, "--state", &state];
+    let told = stockade(&daemon.scene, &second).output().unwrap();
+    let told = (told.status.code(), String::from_utf8(told.stderr).unwrap());
+    assert!(told.0 == Some(125) && told.1.contains("everybody can write it"), "{told:?}");
+    daemon.said(&["down"]);
+}
+
+#[test]
 fn whoever_asks_for_something_stands_in_the_audit_log() {
     let scene = support::Scene::new();
     let log = scene.at("audit.jsonl");
@@ -205,6 +248,8 @@ fn strangers_are_refused_and_others_may_do_what_their_role_allows() {
     assert_eq!(code, Some(125));
     assert!(told.contains("this takes the role `operate`, and user 61001 has `read`"), "{told}");
     assert_eq!(ask(61_002, &["stop", "web"]), (Some(0), String::new()));
+    // Its files are the daemon's alone: what is in them is told by the daemon.
+    assert_eq!(ask(61_001, &["logs", "web"]), (Some(0), String::new()));
     // One user can't have all connections that there are.
     let many = format!(
         "import socket\nall = []\nfor _ in range(40):\n    s = socket.socket(socket.AF_UNIX)\n    \
