@@ -2,11 +2,12 @@
 //!
 //! `lifecycle` decides, and is pure: from what happened and when to what to do. `restart` is its part that says whether and
 //! when a program that ended is started again, `outcome` how a run came out. `service` is the actor that owns one program, its
-//! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says; `gate`
-//! waits for what it depends on; `dialogue` hears what the program says of itself in the words of `notice`, `sockets` and
-//! `fd_store` have what is passed to it; `capture` and `lines` have its output. `controller` is the way in for programs that
-//! supervise one other, `team` for the services of a stack; `news` tells others what becomes of them, `lookout` looks at them for alerts. What the next
-//! supervisor needs to go on with all of it is written down: `journal` is the file, `record` what stands in it of a service,
+//! lifecycle and its sandbox, and does what that says; `health` looks at it for the actor, as often as `probe` says, and `said`
+//! has what the program has said that a look may be for; `gate` waits for what it depends on; `dialogue` hears what the program
+//! says of itself in the words of `notice`, `sockets` and `fd_store` have what is passed to it; `capture` and `lines` have its
+//! output. `controller` is the way in for programs that supervise one other, `team` for the services of a stack; `news` tells
+//! others what becomes of them, `lookout` looks at them for alerts. What the next supervisor needs to go on with all of it is
+//! written down: `journal` is the file, `record` what stands in it of a service,
 //! `diary` when; `orphans` are runs that no service has any more, and `reexec` puts another build in place.
 
 mod capture;

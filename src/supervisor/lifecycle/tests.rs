@@ -98,6 +98,17 @@ fn one_whose_program_ends_and_leaves_nothing_has_not_started() {
 }
 
 #[test]
+fn what_somebody_else_started_is_done_when_it_has_ended_however_that_was() {
+    let restart = Restart { policy: RestartPolicy::No, ..Restart::default() };
+    for (attached, state) in [(true, State::Completed), (false, State::Failed)] {
+        let mut scene =
+            Scene::running(Rules { attached, restart: restart.clone(), ..Rules::default() });
+        scene.happens(Happening::Ended(Outcome::Unobserved));
+        scene.is(state, "nobody saw how it ended");
+    }
+}
+
+#[test]
 fn it_starts_runs_and_stops() {
     let mut scene = Scene::new(Rules::default());
     scene.event(Event::Start);
@@ -470,7 +481,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         4 => prop::bool::weighted(0.9).prop_map(Doing::Dependencies),
         3 => (0_u64..200_000).prop_map(Doing::Pass),
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
-        4 => (0_u8..6).prop_map(Doing::End),
+        4 => (0_u8..7).prop_map(Doing::End),
         3 => (0_u8..13).prop_map(Doing::Say),
         2 => (0_u8..4).prop_map(Doing::Crash),
         1 => (1_u64..3, 0_u8..13).prop_map(|(before, what)| Doing::Late(before, what)),
@@ -487,15 +498,23 @@ fn rules() -> impl Strategy<Value = Rules> {
     let time = || prop::option::of((1_u64..100).prop_map(Duration::from_secs));
     let exhausted =
         prop::sample::select(vec![OnExhausted::Fail, OnExhausted::Delay, OnExhausted::Escalate]);
-    let switches = (any::<bool>(), any::<bool>());
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>());
     (started, policy, time(), time(), 0_u64..40, exhausted, switches).prop_map(
-        |(started, policy, start_timeout, run_timeout, grace, on_exhausted, (probed, forks))| {
+        |(
+            started,
+            policy,
+            start_timeout,
+            run_timeout,
+            grace,
+            on_exhausted,
+            (probed, forks, attached),
+        )| {
             Rules {
                 started,
                 probed,
                 tells_reload: probed,
                 forks,
-                attached: false,
+                attached: attached && !forks,
                 start_timeout,
                 run_timeout,
                 grace: Duration::from_secs(grace),
@@ -528,6 +547,7 @@ fn ended(number: u8) -> Outcome {
         0 | 1 => Outcome::Exited(0),
         2 | 3 => Outcome::Exited(1),
         4 => Outcome::Signalled(11),
+        5 => Outcome::Unobserved,
         _ => Outcome::OutOfMemory,
     }
 }
