@@ -220,8 +220,7 @@ impl Daemon {
             return Err(no_service(name));
         }
         let fields = fields(body, &["replicas"])?;
-        let count = fields.get("replicas").and_then(Value::as_u64);
-        let count = count.and_then(|count| u32::try_from(count).ok());
+        let count = fields.get("replicas").and_then(whole_number);
         let count = count
             .ok_or_else(|| Problem::request("it names no `replicas` (a whole number from 0 on)"))?;
         let (daemon, service) = (self.clone(), name.to_owned());
@@ -479,6 +478,13 @@ pub(super) fn fields<'v>(
         },
         _ => Err(Problem::request("the body must be an object")),
     }
+}
+
+/// A whole number, also where it is written as `3.0`: JSON makes no difference.
+fn whole_number(value: &Value) -> Option<u32> {
+    let number = value.as_f64()?;
+    let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    is_whole.then(|| format!("{number:.0}").parse().ok())?
 }
 
 fn time(queries: &Queries, name: &str, usual: Duration) -> Duration {

@@ -202,6 +202,7 @@ fn schemas() -> Value {
                 "reason": text(),
             },
             "required": ["matchers", "reason"],
+            "oneOf": [{ "required": ["for"] }, { "required": ["until"] }],
             "additionalProperties": false,
         },
         "TestAlertsRequest": {
@@ -243,7 +244,9 @@ fn schemas() -> Value {
         },
         "ScaleRequest": {
             "type": "object",
-            "properties": { "replicas": { "type": "integer", "minimum": 0, "examples": [3] } },
+            "properties": {
+                "replicas": { "type": "integer", "minimum": 0, "maximum": u32::MAX, "examples": [3] },
+            },
             "required": ["replicas"],
             "additionalProperties": false,
         },
