@@ -3,12 +3,12 @@
 //! The directory is the user's alone. A socket appears under its name only once somebody listens on it, and whoever is
 //! refused there knows that its process is gone: that is how leftovers of a killed process are told from the living.
 
+use crate::inherited;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
 };
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -257,7 +257,7 @@ pub fn send_streams(stream: &UnixStream, files: [BorrowedFd<'_>; 3]) -> io::Resu
         return Err(Errno::NOBUFS.into());
     }
     let parts = [IoSlice::new(b"\n")];
-    rustix::net::sendmsg(stream, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(stream, &parts, &mut ancillary, inherited::SEND)?;
     Ok(())
 }
 
@@ -269,13 +269,15 @@ pub async fn receive_streams(stream: &tokio::net::UnixStream) -> io::Result<[Fil
     let received = stream.async_io(Interest::READABLE, || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let (mut byte, flags) = ([0], RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT);
+        let mut byte = [0];
         let mut parts = [IoSliceMut::new(&mut byte)];
-        rustix::net::recvmsg(stream, &mut parts, &mut ancillary, flags)?;
+        rustix::net::recvmsg(stream, &mut parts, &mut ancillary, inherited::RECEIVE)?;
         let mut files = Vec::new();
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                files.extend(descriptors.map(File::from));
+                for descriptor in descriptors {
+                    files.push(File::from(inherited::received(descriptor)?));
+                }
             }
         }
         Ok(files)

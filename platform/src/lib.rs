@@ -18,7 +18,7 @@ mod backend;
 mod changes;
 pub mod console;
 mod control;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod datagram;
 mod denial;
 #[cfg(unix)]
@@ -34,6 +34,8 @@ mod files;
 mod idrange;
 mod idset;
 mod incoming;
+#[cfg(unix)]
+mod inherited;
 mod io_limit;
 #[cfg(unix)]
 mod listening;
@@ -73,7 +75,7 @@ pub use backend::{
 };
 pub use changes::{Change, ChangeKind, ChangedKind, Changes};
 pub use control::Control;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub use datagram::{is_too_large, send_as_file};
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
 #[cfg(unix)]

@@ -1,12 +1,10 @@
 //! Sockets that listen for a program before it runs, and between its runs.
 
+use crate::inherited;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
-    sockopt,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, sockopt};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -81,7 +79,7 @@ impl Listening {
             ListenAddress::Inet(SocketAddr::V6(_)) => AddressFamily::INET6,
             ListenAddress::Path(_) => AddressFamily::UNIX,
         };
-        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        let socket = inherited::socket(family, kind)?;
         let mut listening = Self { socket, path: None };
         let socket = listening.socket.as_fd();
         match &wanted.address {
@@ -102,7 +100,7 @@ impl Listening {
                     bound => bound?,
                 }
                 listening.path = Some(path.clone());
-                let mode = Mode::from_raw_mode(wanted.mode);
+                let mode = Mode::from_bits_truncate(wanted.mode.try_into().unwrap_or(0o777));
                 rustix::fs::chmodat(CWD, path, mode, rustix::fs::AtFlags::empty())?;
             }
         }
@@ -147,9 +145,11 @@ fn is_left_over(kind: SocketType, address: &SocketAddrUnix) -> bool {
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
         })
     });
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = socket_with(AddressFamily::UNIX, kind, flags, None);
-    is_socket && probe.is_ok_and(|probe| connect(&probe, address) == Err(Errno::CONNREFUSED))
+    let probe = inherited::socket(AddressFamily::UNIX, kind).and_then(|probe| {
+        rustix::io::ioctl_fionbio(&probe, true)?;
+        connect(&probe, address)
+    });
+    is_socket && probe == Err(Errno::CONNREFUSED)
 }
 
 /// Returns when something comes to one of these sockets, and takes nothing of it. Must be called inside a tokio runtime.

@@ -79,7 +79,7 @@ impl SocketPlace {
         rustix::fs::chmodat(
             &self.directory,
             &early.name,
-            Mode::from_raw_mode(mode & 0o777),
+            Mode::from_bits_truncate((mode & 0o777).try_into().unwrap_or(0o600)),
             AtFlags::empty(),
         )?;
         rustix::fs::renameat(&self.directory, &early.name, &self.directory, &self.name)?;
@@ -148,12 +148,29 @@ pub fn groups_of(user: u32, group: u32) -> Vec<u32> {
     let mut all = vec![group];
     let listed = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(user)).ok().flatten();
     let name = listed.and_then(|user| Some((std::ffi::CString::new(user.name).ok()?, user.gid)));
-    if let Some((name, gid)) = name
-        && let Ok(groups) = nix::unistd::getgrouplist(&name, gid)
-    {
-        all.extend(groups.into_iter().map(nix::unistd::Gid::as_raw));
+    if let Some((name, gid)) = name {
+        all.extend(listed_groups(&name, gid.as_raw()));
     }
     all
+}
+
+#[cfg(not(target_os = "macos"))]
+fn listed_groups(name: &std::ffi::CStr, group: u32) -> Vec<u32> {
+    let groups = nix::unistd::getgrouplist(name, nix::unistd::Gid::from_raw(group));
+    groups.unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect()
+}
+
+/// The same call, which takes signed numbers there.
+#[cfg(target_os = "macos")]
+fn listed_groups(name: &std::ffi::CStr, group: u32) -> Vec<u32> {
+    let mut groups = vec![0_i32; 256];
+    let mut count = 256;
+    // SAFETY: at most `count` numbers are written, and there is room for as many.
+    let listed = unsafe {
+        libc::getgrouplist(name.as_ptr(), group.cast_signed(), groups.as_mut_ptr(), &raw mut count)
+    };
+    groups.truncate(if listed == 0 { usize::try_from(count).unwrap_or(0) } else { 0 });
+    groups.into_iter().map(i32::cast_unsigned).collect()
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! inside may send, and is a stranger: nothing is taken but a bounded text and a bounded number of descriptors, and what waits
 //! to be read is bounded by the kernel (`net.unix.max_dgram_qlen`), so that a flood makes its sender wait and nobody else.
 
-use crate::{Access, Bind, RuntimeDir};
+use crate::{Access, Bind, RuntimeDir, inherited};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
@@ -111,13 +111,14 @@ fn receive(socket: &UnixDatagram) -> io::Result<Option<Datagram>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut text = vec![0; LONGEST_NOTICE];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let mut parts = [IoSliceMut::new(&mut text)];
-    let received = rustix::net::recvmsg(socket, &mut parts, &mut ancillary, flags)?;
+    let received = rustix::net::recvmsg(socket, &mut parts, &mut ancillary, inherited::RECEIVE)?;
     let mut files = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            files.extend(descriptors);
+            for descriptor in descriptors {
+                files.push(inherited::received(descriptor)?);
+            }
         }
     }
     text.truncate(received.bytes);
@@ -131,8 +132,12 @@ fn receive(socket: &UnixDatagram) -> io::Result<Option<Datagram>> {
 /// When it can't be looked at.
 pub fn is_harmless(file: &OwnedFd) -> io::Result<bool> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
-    let flags = rustix::fs::fcntl_getfl(file)?;
-    Ok(kind != FileType::Directory && !flags.contains(rustix::fs::OFlags::PATH))
+    // Elsewhere there are no bare places.
+    #[cfg(target_os = "linux")]
+    if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::PATH) {
+        return Ok(false);
+    }
+    Ok(kind != FileType::Directory)
 }
 
 /// Whether two descriptors are of the same file or socket.

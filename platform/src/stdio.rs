@@ -245,7 +245,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// Takes the controlling side of a terminal pair.
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     pub(crate) fn new(side: std::os::fd::OwnedFd) -> Self {
         Self { side: side.into(), meter: None }
     }

@@ -127,6 +127,7 @@ fn threads(pid: u32) -> u64 {
 }
 
 /// These times are in units of the system's absolute time.
+#[expect(deprecated, reason = "one call isn't worth another package")]
 fn time(units: u64) -> Duration {
     let mut base = libc::mach_timebase_info { numer: 1, denom: 1 };
     // SAFETY: the kernel fills the structure.
