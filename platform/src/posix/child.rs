@@ -43,7 +43,7 @@ impl Step {
             Self::BeginSession => rustix::process::setsid().map(drop),
             Self::Limit(Carried { resource, soft, hard, .. }) => {
                 let limit = Rlimit { current: Some(*soft), maximum: Some(*hard) };
-                setrlimit(*resource, limit.clone())?;
+                setrlimit(*resource, limit)?;
                 // What isn't as it was set isn't held.
                 let set = getrlimit(*resource);
                 let same = set.current == limit.current && set.maximum == limit.maximum;

@@ -82,12 +82,8 @@ impl Shared {
     /// Waits for the program's end on a thread of its own, ends what it left in its session, and reaps it.
     fn await_end(&self, told: &watch::Sender<Option<Gone>>) {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
-        loop {
-            match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-                Err(Errno::INTR) => {}
-                _ => break,
-            }
-        }
+        let ended = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        while matches!(ended(), Err(Errno::INTR)) {}
         let when = Instant::now();
         // While it isn't reaped its session is its own, so that whoever is in it can be found.
         let mut state = self.state();

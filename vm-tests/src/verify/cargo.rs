@@ -64,7 +64,7 @@ fn component(component: &str, subcommand: &str, checkout: &Checkout) -> Result<(
     Err(Failure::new(format!("`cargo {subcommand}` is missing, and rustup can't add {component}")))
 }
 
-fn must_succeed(command: &mut Command) -> Result<Counts> {
+pub(super) fn must_succeed(command: &mut Command) -> Result<Counts> {
     let words = words(command);
     let status = command.stdin(Stdio::null()).status();
     let status = status.attempt(|| format!("failed to run `{words}`"))?;
