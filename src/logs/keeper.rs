@@ -108,17 +108,31 @@ impl Keeper {
     }
 
     /// Keeps what a spool holds that isn't kept yet.
-    fn go_on(&mut self, spool: Spool) -> io::Result<()> {
+    fn go_on(&mut self, mut spool: Spool) -> io::Result<()> {
         let run = spool.run();
         let kept = self.store.end(run).unwrap_or(0).max(spool.start());
         let mut rest = Vec::new();
         // As much as a pipe gives at once.
-        spool.rest(kept, |_, bytes| rest.push(bytes.to_owned()))?;
+        spool.rest(kept, |at, bytes| rest.push((at, bytes.to_owned())))?;
+        let end = spool.go_on_behind(kept);
         self.runs.insert(run, Reading { spool, cutter: Cutter::default(), end: kept, live: false });
-        for bytes in rest {
+        let mut place = kept;
+        for (at, bytes) in rest {
+            self.skip(run, place, at);
+            place = at + bytes.len() as u64;
             self.add(run, &bytes, None);
         }
+        self.skip(run, place, end);
         Ok(())
+    }
+
+    /// What lies between two places of a stream went with the process that had it in memory.
+    fn skip(&mut self, run: Run, from: u64, to: u64) {
+        if to > from
+            && let Some(reading) = self.runs.get_mut(&run)
+        {
+            (reading.cutter, reading.end) = (Cutter::default(), to);
+        }
     }
 
     /// Somebody begins to read this stream: from its beginning, or where a process before this one stopped.

@@ -121,6 +121,13 @@ impl Spool {
         Ok(())
     }
 
+    /// What comes next stands behind this in the stream, at the least: it may be kept though it was only in memory. Tells where
+    /// that is.
+    pub(super) fn go_on_behind(&mut self, kept: u64) -> u64 {
+        self.end = self.end.max(kept);
+        self.end
+    }
+
     /// Takes what is in the pipe, without waiting.
     pub(super) fn take(&mut self, pipe: &OutputPipe) -> io::Result<Taken> {
         match self.move_in(pipe) {

@@ -96,6 +96,53 @@ fn lines_are_kept_with_their_run_stream_and_number() {
 }
 
 #[test]
+fn what_a_killed_process_had_in_memory_is_missing_and_nothing_around_it_is_kept_twice() {
+    let (_scratch, state) = state();
+    write(&state, &Logging::default(), 1, b"");
+    let place = state.join("logs/web.1");
+    // A full disk: bytes 4 to 8 were never in a file.
+    std::fs::write(place.join(format!("stdout-1-{:020}.spool", 0)), "one\n").unwrap();
+    std::fs::write(place.join(format!("stdout-1-{:020}.spool", 8)), "six\n").unwrap();
+    let open = || {
+        let directory = Directory::open(&place).unwrap();
+        Keeper::open(directory, "web", "web.1", Logging::default()).unwrap()
+    };
+    for _ in 0..3 {
+        drop(open());
+        let told: Vec<_> = all(&state).into_iter().map(|it| (it.end, it.text)).collect();
+        assert_eq!(told, [(4, "one".to_owned()), (12, "six".to_owned())]);
+    }
+    // Bytes 12 to 16 were kept from memory, which is as good.
+    std::fs::remove_file(place.join(format!("stdout-1-{:020}.spool", 8))).unwrap();
+    let (end, mut writer) = pipe().unwrap();
+    writer.write_all(b"sev\n").unwrap();
+    drop(writer);
+    keep(&state, &Logging::default(), 1, end);
+    assert_eq!(all(&state).last().map(|it| (it.end, it.text.clone())), Some((16, "sev".into())));
+}
+
+#[test]
+fn a_file_that_was_begun_and_got_nothing_tells_how_far_the_stream_was() {
+    let (_scratch, state) = state();
+    write(&state, &Logging::default(), 1, b"");
+    let place = state.join("logs/web.1");
+    std::fs::write(place.join(format!("stdout-1-{:020}.spool", 0)), "one\n").unwrap();
+    std::fs::write(place.join(format!("stdout-1-{:020}.spool", 20)), "").unwrap();
+    let open = || {
+        let directory = Directory::open(&place).unwrap();
+        Keeper::open(directory, "web", "web.1", Logging::default()).unwrap()
+    };
+    drop(open());
+    // As if the one who went on was killed when it had taken this and kept it.
+    std::fs::write(place.join(format!("stdout-1-{:020}.spool", 20)), "six\n").unwrap();
+    for _ in 0..2 {
+        drop(open());
+        let told: Vec<_> = all(&state).into_iter().map(|it| (it.end, it.text)).collect();
+        assert_eq!(told, [(4, "one".to_owned()), (24, "six".to_owned())]);
+    }
+}
+
+#[test]
 fn full_files_are_compressed_and_the_oldest_removed() {
     let (_scratch, state) = state();
     let rotation = Rotation { max_size: Bytes(4000), max_files: 3, ..Rotation::default() };

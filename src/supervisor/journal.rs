@@ -93,6 +93,7 @@ impl Journal {
         file.read_to_end(&mut text).map_err(failed)?;
         let boot = boot_id().map_err(failed)?;
         let read = Reading::of(&text).map_err(|trouble| trouble.error(&path.join(JOURNAL)))?;
+        let whole = if read.boot == boot { read.whole } else { 0 };
         let found = read.found(&boot);
         let latest =
             found.iter().map(|(name, found)| (name.clone(), found.record.clone())).collect();
@@ -108,7 +109,13 @@ impl Journal {
             found,
             _lock: lock,
         };
-        inner.write_anew().map_err(failed)?;
+        match inner.write_anew() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && whole > 0 => {
+                // What is there will do, with what room is left in it.
+                inner.go_on_behind(whole).map_err(failed)?;
+            }
+            written => written.map_err(failed)?,
+        }
         Ok(Self(Arc::new(Mutex::new(inner))))
     }
 
@@ -233,6 +240,17 @@ impl Inner {
         }
     }
 
+    /// Goes on in the file that is there, behind its last whole line.
+    fn go_on_behind(&mut self, whole: u64) -> io::Result<()> {
+        // Cutting nothing off would give away the room that was set aside.
+        if self.file.metadata()?.len() > whole {
+            self.file.set_len(whole)?;
+        }
+        (self.end, self.compact) = (whole, whole);
+        // The supervisor before may have ended on purpose, and this one hasn't.
+        self.add(&Entry::Boot(self.boot.clone()))
+    }
+
     /// Writes a file of what counts, and puts it in the place of the one before.
     fn write_anew(&mut self) -> io::Result<()> {
         let mut text = format!("{HEADER}\n").into_bytes();
@@ -245,8 +263,12 @@ impl Inner {
         }
         let mut file = self.directory.file(NEW)?;
         file.set_len(0)?;
-        file.write_all(&text)?;
-        file.sync_data()?;
+        let written = file.write_all(&text).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // Nobody else is to lack the room.
+            file.set_len(0)?;
+            return Err(error);
+        }
         self.directory.replace(JOURNAL, NEW)?;
         self.end = u64::try_from(text.len()).unwrap_or(0);
         (self.file, self.compact) = (file, self.end);
@@ -280,6 +302,8 @@ struct Reading {
     boot: String,
     closing: bool,
     services: BTreeMap<String, (Record, String)>,
+    /// How long the whole lines are, from the beginning on.
+    whole: u64,
 }
 
 /// Why a file can't be read.
@@ -311,6 +335,7 @@ impl Reading {
     fn of(text: &[u8]) -> Result<Self, Trouble> {
         let mut reading = Self::default();
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').enumerate().peekable();
+        reading.whole = u64::try_from(HEADER.len() + 1).unwrap_or(0);
         match lines.next() {
             // A new file, or one whose first line was cut off.
             None => return Ok(reading),
@@ -328,7 +353,10 @@ impl Reading {
             let whole = line.strip_suffix(b"\n").and_then(entry);
             let parsed = whole.map(serde_json::from_slice::<Entry>);
             match parsed {
-                Some(Ok(entry)) => reading.take_in(entry),
+                Some(Ok(entry)) => {
+                    reading.take_in(entry);
+                    reading.whole += u64::try_from(line.len()).unwrap_or(0);
+                }
                 None if is_last => break,
                 None => return Err(Trouble::Damaged(at + 1)),
                 // Its sum is right, so it was meant so.
