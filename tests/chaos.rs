@@ -35,3 +35,56 @@ fn daemons_are_killed_at_any_moment_and_nothing_is_lost_and_nothing_is_there_twi
     last.answers();
     chaos.end(last, Missing::Nothing);
 }
+
+/// Moves the system's clock (clock_settime(2)).
+fn move_clock(seconds: i64) {
+    use nix::sys::time::TimeSpec;
+    use nix::time::{ClockId, clock_gettime, clock_settime};
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
+    let then = TimeSpec::new(now.tv_sec() + seconds, now.tv_nsec());
+    clock_settime(ClockId::CLOCK_REALTIME, then).unwrap();
+}
+
+#[test]
+fn the_clock_may_jump_and_nothing_ends_or_is_started_for_it() {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if !line.contains("stockade.job=") || !support::is_root() {
+        support::skip!("own-clock: this system's clock isn't the test's to move");
+    }
+    const YEAR: i64 = 365 * 24 * 3600;
+    let mut chaos = Chaos::new();
+    let daemon = chaos.first();
+    let steady = chaos.steady();
+    for jump in [YEAR, -2 * YEAR, YEAR + 3600, -3600] {
+        move_clock(jump);
+        chaos.goes_on();
+    }
+    move_clock(YEAR);
+    daemon.kill();
+    move_clock(-YEAR);
+    let mut daemon = chaos.daemon();
+    daemon.answers();
+    chaos.goes_on();
+    assert_eq!(chaos.steady(), steady);
+    chaos.end(daemon, Missing::Nothing);
+}
+
+#[test]
+fn a_daemon_has_all_descriptors_that_it_may_have_and_its_services_have_what_is_usual() {
+    let chaos = Chaos::new();
+    let web = "[services.web]\npolicy = \"base\"\ncommand = [\"bash\", \"-c\", \"ulimit -Sn; ulimit -Hn; sleep 1000\"]\n";
+    chaos.scene.file("stockade.toml", web);
+    let mut daemon = chaos.daemon_by(&["prlimit", "--nofile=100:4000"]);
+    daemon.answers();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.child.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["4000", "4000"]);
+    let wrote = || {
+        let output = chaos.stockade(&["logs", "--state", "state"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    support::desk::eventually("its service says what it may have", || wrote().lines().count() == 2);
+    assert_eq!(wrote(), "web | 100\nweb | 4000\n");
+    assert!(chaos.stockade(&["down"]).output().unwrap().status.success());
+    daemon.child.wait().unwrap();
+}

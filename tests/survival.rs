@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use stockade::platform::Control;
 use stockade::supervisor::{Journal, Outcome, Stack, State, Status, Supervisor};
 use support::{Scene, processes_with, signal};
 
@@ -341,6 +342,226 @@ async fn what_stands_still_stands_still_again() {
     let web = supervisor.service("web").unwrap();
     web.resume().await.unwrap();
     assert_eq!(web.stop().await.unwrap().last, Some(Outcome::Exited(6)));
+}
+
+/// Reads the parent's number of a process.
+fn parent_of(pid: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap();
+    parent.parse().unwrap()
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_stranger_with_the_number_of_what_ran_is_neither_taken_over_nor_signalled() {
+    const NAME: &str = "a_stranger_with_the_number_of_what_ran_is_neither_taken_over_nor_signalled";
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    if !support::is_root() {
+        support::skip!("root: only root chooses the number of a process");
+    }
+    if !Path::new(LAST).exists() {
+        support::skip!("checkpoint: this kernel lets nobody choose the number of a process");
+    }
+    // In a namespace of its own nobody else takes the number first.
+    if std::env::var_os("STOCKADE_TEST_ALONE").is_none() {
+        let mut alone = Command::new("unshare");
+        alone.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        // Its first process reaps whoever has lost its parent.
+        alone.args(["bash", "-c", "\"$0\" \"$@\"; exit"]);
+        alone.arg(std::env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
+        let output = alone.env("STOCKADE_TEST_ALONE", "1").output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+        return;
+    }
+    let marker = marker(2009);
+    let desk = Desk::new(&service("web", &format!("echo; exec sleep {marker}"), ""));
+    desk.kill_when(desk.other(""), || desk.runs() && !processes_with(&marker).is_empty());
+    let init = parent_of(processes_with(&marker)[0]);
+    signal(init, Signal::SIGKILL);
+    wait_until("its number is free", || !Path::new(&format!("/proc/{init}")).exists());
+    let mut stranger = loop {
+        std::fs::write(LAST, (init - 1).to_string()).unwrap();
+        let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+        if other.id() == init {
+            break other;
+        }
+        kill(&mut other);
+    };
+    let supervisor = desk.supervisor().await;
+    let again = |status: &Status| status.ready && status.generation.0 == 2;
+    let status = reaches(&supervisor, "web", again).await;
+    assert_eq!(status.last, Some(Outcome::Unobserved));
+    supervisor.kill().await.unwrap();
+    assert_eq!(stranger.try_wait().unwrap(), None, "the stranger was signalled");
+    kill(&mut stranger);
+}
+
+/// Seconds of processor time that a process has used (proc_pid_stat(5)).
+fn busy(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    rest.split(' ').nth(11).map_or(0, |ticks| ticks.parse::<u64>().unwrap() / 100)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn limits_of_time_count_from_the_start_of_a_run_whoever_supervises_it() {
+    let (wall, cpu) = (marker(2010), marker(2011));
+    let limited = |name: &str, line: &str, limit: &str| {
+        service(name, line, &format!("limits = {{ {limit}, grace = \"0s\" }}\n{NEVER_AGAIN}"))
+    };
+    let text = [
+        limited("wall", &format!("exec sleep {wall}"), "wall_time = \"10s\""),
+        limited("cpu", &format!("while :; do :; done # {cpu}"), "cpu_time = \"5s\""),
+    ];
+    let desk = Desk::new(&text.concat());
+    let begin = std::time::Instant::now();
+    let both = || [&wall, &cpu].iter().all(|marker| !processes_with(marker).is_empty());
+    desk.kill_when(desk.other(""), || both() && desk.runs());
+    // Nobody holds them meanwhile.
+    let burner = processes_with(&cpu)[0];
+    wait_until("both limits are over", || {
+        busy(burner) >= 5 && begin.elapsed() >= Duration::from_secs(10)
+    });
+    assert!(both());
+    let before = begin.elapsed();
+    let supervisor = desk.supervisor().await;
+    for (name, limit) in [("wall", Control::WallTime), ("cpu", Control::CpuTime)] {
+        let status = reaches(&supervisor, name, rests).await;
+        assert_eq!((status.generation.0, status.last), (1, Some(Outcome::RunTimedOut)), "{name}");
+        let report = status.report.unwrap();
+        assert_eq!(report.limit, Some(limit));
+        // Counted anew it would have had as much once more.
+        let (used, allowed) = match limit {
+            Control::CpuTime => (report.cpu.user.unwrap_or_default(), Duration::from_secs(9)),
+            _ => (report.wall_time, before + Duration::from_secs(9)),
+        };
+        assert!(used < allowed, "{name}: {used:?}");
+    }
+}
+
+/// Words for Python: how a program talks to its supervisor, and what it was passed.
+const WORDS: &str = "
+import array, os, socket, sys, time
+talk = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+talk.connect(os.environ['NOTIFY_SOCKET'])
+def say(text, files=[]):
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', files))] if files else []
+    talk.sendmsg([text.encode()], rights)
+def passed():
+    names = os.environ.get('LISTEN_FDNAMES', '').split(':')
+    return {name: 3 + at for at, name in enumerate(names)} if 'LISTEN_FDS' in os.environ else {}
+";
+
+/// A service that is a Python program and may write into a directory.
+fn talking(place: &str, rest: &str, code: &str) -> String {
+    format!(
+        "[services.web]\npolicy = \"default\"\ncommand = [\"{}\", \"-c\", '''{WORDS}{code}''']\n\
+         type = \"notify\"\nfilesystem = {{ write = [{place:?}] }}\n{rest}\n",
+        support::PYTHON
+    )
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_service_says_is_heard_by_the_next_supervisor_and_its_watchdog_is_kept() {
+    let scene = Scene::new();
+    let place = scene.directory("place");
+    let code = format!(
+        "
+say('READY=1\\nSTATUS=begun')
+beats = 0
+while not os.path.exists('{place}/silent'):
+    beats += 1
+    say('WATCHDOG=1\\nSTATUS=beat %d' % beats)
+    time.sleep(0.2)
+time.sleep(1000)"
+    );
+    let rest =
+        format!("watchdog_timeout = \"4s\"\nstop = {{ grace_period = \"50ms\" }}\n{NEVER_AGAIN}");
+    let desk = Desk::new(&talking(&place, &rest, &code));
+    desk.kill_when(desk.other(""), || desk.runs());
+    let supervisor = desk.supervisor().await;
+    let beat =
+        |status: &Status| status.told.as_deref().is_some_and(|told| told.starts_with("beat"));
+    let first = reaches(&supervisor, "web", |status| status.ready && beat(status)).await;
+    assert_eq!(first.generation.0, 1);
+    // It goes on to be heard.
+    reaches(&supervisor, "web", |status| beat(status) && status.told != first.told).await;
+    std::fs::write(format!("{place}/silent"), "").unwrap();
+    let status = reaches(&supervisor, "web", rests).await;
+    assert_eq!(status.generation.0, 1);
+    assert_eq!(status.why, "didn't say in time that it lives");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_service_stored_is_there_at_its_next_run_whoever_supervised_it_before() {
+    let scene = Scene::new();
+    let place = scene.directory("place");
+    let code = format!(
+        "
+given = passed()
+if 'state' in given:
+    say('READY=1\\nSTATUS=%s of %s' % (os.pread(given['state'], 9, 0).decode(), sorted(given)))
+    time.sleep(1000)
+for name in ['gone', 'state', 'more']:
+    memory = os.memfd_create(name)
+    os.write(memory, name.encode())
+    say('FDSTORE=1\\nFDNAME=' + name, [memory])
+say('FDSTOREREMOVE=1\\nFDNAME=gone')
+say('READY=1')
+while not os.path.exists('{place}/crash'): time.sleep(0.02)
+sys.exit(1)"
+    );
+    let desk = Desk::new(&talking(&place, "fdstore_max = 3\nrestart = { delay = \"1ms\" }", &code));
+    // By one that is killed, one that executes itself anew, and that once more.
+    desk.kill_when(desk.other(""), || desk.runs());
+    let again = desk.scene.path().join("again");
+    desk.kill_when(desk.other("reexec web"), || again.exists());
+    let supervisor = desk.supervisor().await;
+    let status = reaches(&supervisor, "web", |status| status.ready).await;
+    assert_eq!((status.generation.0, status.told), (1, None));
+    std::fs::write(format!("{place}/crash"), "").unwrap();
+    let told = |status: &Status| status.ready && status.told.is_some();
+    let status = reaches(&supervisor, "web", told).await;
+    assert_eq!(status.told.as_deref(), Some("state of ['more', 'state']"));
+    assert_eq!(status.generation.0, 2);
+    supervisor.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn no_connection_is_refused_while_a_service_is_started_again_by_the_next_supervisor() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let code = "import socket, sys
+server = socket.socket(fileno=3)
+for _ in range(2):
+    client, _ = server.accept()
+    client.recv(1)
+    client.sendall(b'answer')
+    client.close()
+sys.exit(1)";
+    let stack = format!(
+        "[services.web]\npolicy = \"default\"\ncommand = [\"{}\", \"-c\", {code:?}]\n\
+         sockets = [{{ listen = \"127.0.0.1:{port}\", name = \"web\" }}]\n\
+         restart = {{ delay = \"10ms\", factor = 1.0, start_attempts = 0, max_attempts = 0 }}\n",
+        support::PYTHON
+    );
+    let desk = Desk::new(&stack);
+    desk.kill_when(desk.other(""), || desk.runs());
+    let supervisor = desk.supervisor().await;
+    reaches(&supervisor, "web", |status| status.ready).await;
+    let ask = move || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"?").unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    };
+    for _ in 0..12 {
+        assert_eq!(tokio::task::spawn_blocking(ask).await.unwrap(), "answer");
+    }
+    supervisor.kill().await.unwrap();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[tokio::test(flavor = "current_thread")]

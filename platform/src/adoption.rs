@@ -80,7 +80,12 @@ pub struct Adopted {
     pub memo: Vec<u8>,
     /// How long ago it was started.
     pub age: Duration,
+    /// What it was given for whoever takes it over ([`crate::StdioSet::kept`]), by their places.
+    pub kept: Vec<Option<std::fs::File>>,
 }
+
+/// The most files that a sandbox can be given for whoever takes it over.
+pub const MOST_KEPT: usize = 3;
 
 /// Is told how a program ended, before anything of it is forgotten: whoever writes that down loses no exit status, whenever
 /// it dies.

@@ -22,6 +22,8 @@ mod control;
 mod datagram;
 mod denial;
 #[cfg(unix)]
+mod descriptors;
+#[cfg(unix)]
 mod directory;
 #[cfg(unix)]
 mod endpoint;
@@ -52,6 +54,8 @@ mod process;
 mod ranges;
 mod replacement;
 mod secret;
+#[cfg(unix)]
+mod shelf;
 mod signal;
 #[cfg(unix)]
 mod state_dir;
@@ -68,7 +72,9 @@ pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub mod posix;
 
-pub use adoption::{Adopted, Adoption, ProcessIdentity, Token, Witness, boot_id, monotonic_clock};
+pub use adoption::{
+    Adopted, Adoption, MOST_KEPT, ProcessIdentity, Token, Witness, boot_id, monotonic_clock,
+};
 pub use attachment::{Attachment, Whom};
 pub use backend::{
     Backend, BoxFuture, Dialer, Ended, Gate, HowEnded, Launched, MainProcess, Running, Victim, View,
@@ -78,6 +84,8 @@ pub use control::Control;
 #[cfg(unix)]
 pub use datagram::{is_too_large, send_as_file};
 pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wall};
+#[cfg(unix)]
+pub use descriptors::{raise_descriptors, restore_descriptors};
 #[cfg(unix)]
 pub use directory::Directory;
 #[cfg(unix)]
@@ -112,6 +120,8 @@ pub use ports::{ParsePortSetError, PortSet, TcpPorts};
 pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
+#[cfg(unix)]
+pub use shelf::Shelf;
 pub use signal::Signal;
 #[cfg(unix)]
 pub use state_dir::{StateDir, reserve_room};

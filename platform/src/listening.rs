@@ -111,6 +111,15 @@ impl Listening {
         Ok(listening)
     }
 
+    /// One that was opened before, and that somebody kept.
+    pub fn again(wanted: &Listen, socket: OwnedFd) -> Self {
+        let path = match &wanted.address {
+            ListenAddress::Path(path) => Some(path.clone()),
+            ListenAddress::Inet(_) => None,
+        };
+        Self { socket, path }
+    }
+
     /// The same socket, for a program.
     ///
     /// # Errors

@@ -6,9 +6,10 @@
 
 use crate::{Access, Bind, RuntimeDir, inherited};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags};
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
@@ -62,6 +63,28 @@ impl NotifySocket {
             AtFlags::empty(),
         )?;
         Ok(socket)
+    }
+
+    /// The same socket, for somebody to keep who outlives this process.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn kept(&self) -> io::Result<File> {
+        Ok(self.socket.as_fd().try_clone_to_owned()?.into())
+    }
+
+    /// One that somebody kept. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When it isn't one that was made here, or the system refuses.
+    pub fn again(kept: File) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixDatagram::from(OwnedFd::from(kept));
+        let address = socket.local_addr()?;
+        let name = address.as_pathname().and_then(|path| path.file_name()?.to_str());
+        let name = name.ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        socket.set_nonblocking(true)?;
+        let directory = RuntimeDir::make()?;
+        Ok(Self { socket: UnixDatagram::from_std(socket)?, directory, name })
     }
 
     /// What shows it inside.
@@ -167,6 +190,23 @@ impl Drop for NotifySocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_sent_meanwhile_is_heard_by_whoever_takes_it_over() {
+        let name = format!("notify-test-{}", std::process::id());
+        let socket = NotifySocket::bind(&name).unwrap();
+        let shown = socket.shown().source;
+        let kept = socket.kept().unwrap();
+        drop(socket);
+        let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        // Its name is gone, but what was mounted from it is not: here that is its descriptor.
+        assert!(sender.connect(&shown).is_err());
+        let again = NotifySocket::again(kept).unwrap();
+        assert_eq!(again.name, format!("{name}.notify"));
+        assert!(again.receive_waiting().unwrap().is_none());
+        let other = File::open("/dev/null").unwrap();
+        assert!(NotifySocket::again(other).is_err());
+    }
 
     #[test]
     fn a_directory_is_not_handed_on() {

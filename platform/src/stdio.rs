@@ -27,6 +27,9 @@ pub enum Stdio {
 pub struct StdioSet {
     /// Open files that it has as descriptors from 3 on. None of them may be a directory.
     pub passed: Vec<std::fs::File>,
+    /// Open files that it doesn't have, but whoever takes it over next ([`crate::Adopted::kept`]): no more than
+    /// [`crate::MOST_KEPT`], by their places. Nothing of them where it doesn't outlive its starter.
+    pub kept: Vec<Option<std::fs::File>>,
     /// Standard input.
     pub stdin: Stdio,
     /// Standard output.
@@ -38,7 +41,7 @@ pub struct StdioSet {
 impl StdioSet {
     /// All three are pipes.
     pub fn piped() -> Self {
-        Self { stdin: Stdio::Piped, stdout: Stdio::Piped, stderr: Stdio::Piped, passed: Vec::new() }
+        Self { stdin: Stdio::Piped, stdout: Stdio::Piped, stderr: Stdio::Piped, ..Self::default() }
     }
 }
 

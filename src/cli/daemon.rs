@@ -4,7 +4,7 @@ use super::{output, remote, run, up};
 use crate::daemon::manager::{self, News};
 use crate::daemon::{Grant, Network, Options, Running, Tls};
 use crate::error::Error;
-use crate::platform::{IncomingSignals, Signal};
+use crate::platform::{IncomingSignals, Signal, raise_descriptors};
 use crate::supervisor::{Difference, reexec as execute};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use hyper::Method;
@@ -141,6 +141,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
         audit: path("audit").map(|path| directory.join(path)),
         directory,
     };
+    // A dozen for each service. Where it can't have more, what it has will do for fewer.
+    raise_descriptors().unwrap_or(());
     let again = run::event_loop()?.block_on(async {
         let failed = |error| Error::io("failed to catch signals", error);
         let mut signals = IncomingSignals::catch().map_err(failed)?;

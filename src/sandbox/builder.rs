@@ -188,6 +188,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Keeps these for whoever takes it over, by their places ([`Adopted::Taken`]).
+    #[must_use]
+    pub(crate) fn keep(mut self, kept: Vec<Option<File>>) -> Self {
+        self.stdio.kept = kept;
+        self
+    }
+
     /// Launches through another backend than the platform's own.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
@@ -268,10 +275,10 @@ impl SandboxBuilder {
             Adoption::Gone => return Ok(Adopted::Gone),
             Adoption::Unknown(why) => return Ok(Adopted::Unknown(why)),
         };
-        let platform::Adopted { mut running, stdout, stderr, gate, memo, age } = adopted;
+        let platform::Adopted { mut running, stdout, stderr, gate, memo, age, kept } = adopted;
         let mut memo = Memo::read(&memo);
         running.recall(memo.enforcement());
-        // Where something else fails here, it isn't to end for it.
+        // Where something else fails here, or nobody takes what comes of it, it isn't to end for that.
         running.detach(true);
         let began = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         if memo.started_at.is_empty() {
@@ -280,9 +287,8 @@ impl SandboxBuilder {
         }
         let (stdin, terminal) = (None, None);
         let launched = Launched { running, stdin, stdout, stderr, terminal, gate };
-        let mut sandbox = self.sandbox(plan, launched, (published, output), &memo, began)?;
-        sandbox.detach(false);
-        Ok(Adopted::Taken(Box::new(sandbox)))
+        let sandbox = self.sandbox(plan, launched, (published, output), &memo, began)?;
+        Ok(Adopted::Taken(Box::new(sandbox), kept))
     }
 
     fn plan(&mut self) -> Result<(Arc<dyn Backend>, LaunchPlan), Error> {
@@ -387,8 +393,9 @@ impl SandboxBuilder {
 /// What became of a sandbox whose starter is gone.
 #[derive(Debug)]
 pub(crate) enum Adopted {
-    /// It is there, or its end waits to be told.
-    Taken(Box<Sandbox>),
+    /// It is there, or its end waits to be told, with what was kept for whoever takes it over. It goes on when it is dropped, until
+    /// it is told otherwise ([`Sandbox::detach`]).
+    Taken(Box<Sandbox>, Vec<Option<File>>),
     /// Nothing is left of it.
     Gone,
     /// Nobody knows, for this reason.

@@ -7,6 +7,7 @@
 use super::notice::Notice;
 use crate::error::Error;
 use crate::platform::{Datagram, NotifySocket};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -58,6 +59,25 @@ impl Ear {
         let socket = NotifySocket::bind(id);
         let failed = |error| Error::io("failed to make the socket for `NOTIFY_SOCKET`", error);
         Ok(Self { socket: socket.map_err(failed)?, since: Instant::now(), heard: 0 })
+    }
+
+    /// That of a run of the supervisor before, whose first process kept the socket.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn again(kept: File) -> Result<Self, Error> {
+        let failed = |error| Error::io("failed to take over the socket for `NOTIFY_SOCKET`", error);
+        let socket = NotifySocket::again(kept).map_err(failed)?;
+        Ok(Self { socket, since: Instant::now(), heard: 0 })
+    }
+
+    /// What a next supervisor needs to hear it.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub(super) fn kept(&self) -> Result<File, Error> {
+        let failed = |error| Error::io("failed to keep the socket for `NOTIFY_SOCKET`", error);
+        self.socket.kept().map_err(failed)
     }
 
     pub(super) fn socket(&self) -> &NotifySocket {

@@ -8,6 +8,7 @@ use crate::platform::{HowEnded, ProcessIdentity, Token, Witness};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// One service, as it is written down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub(super) struct Run {
     pub(super) process: Option<ProcessIdentity>,
     /// How its program ended, as soon as that is known.
     pub(super) exit: Option<Exit>,
+    /// How often it has to say that it lives, where it said so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) watchdog: Option<Duration>,
 }
 
 /// How a program ended.
@@ -51,7 +55,7 @@ impl Run {
     /// # Errors
     /// When the system has no random numbers.
     pub(super) fn new(id: String, policy: String) -> io::Result<Self> {
-        Ok(Self { id, token: Token::random()?, policy, process: None, exit: None })
+        Ok(Self { id, token: Token::random()?, policy, process: None, exit: None, watchdog: None })
     }
 }
 

@@ -15,6 +15,9 @@ use std::path::Path;
 pub fn reexec(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Error {
     let mut command = std::process::Command::new(program);
     command.args(arguments);
+    // It raises the limit itself, if it wants to. Where it can't be set, the one that is in force stays so.
+    #[cfg(unix)]
+    crate::platform::restore_descriptors().unwrap_or(());
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]

@@ -15,6 +15,7 @@ use super::diary::Diary;
 use super::fd_store::FdStore;
 use super::health::{Health, Looks};
 use super::hook::{self, Hook};
+use super::journal::Found;
 use super::lifecycle::{Action, Event, Happening, Lifecycle, Rules, State};
 use super::news::{Counts, News};
 use super::outcome::Outcome;
@@ -56,6 +57,11 @@ pub(super) struct Actor {
     diary: Option<Diary>,
     /// What is to be done first.
     first: Vec<Action>,
+    /// What the supervisor before left, while it isn't known yet what is there of it; and whether it belongs to those that are
+    /// started with the supervisor.
+    found: Option<(Found, bool)>,
+    /// When to look again for what couldn't be told from a stranger.
+    look_again: Option<Instant>,
     /// The hook that something waits for.
     held: Option<(Held, BoxFuture<'static, Result<(), String>>)>,
     /// The hooks that nothing waits for.
@@ -159,6 +165,8 @@ impl Actor {
             run,
             diary: None,
             first: Vec::new(),
+            found: None,
+            look_again: None,
             held: None,
             at_work: JoinSet::new(),
             seen,
@@ -203,14 +211,9 @@ impl Actor {
     }
 
     pub(super) async fn act(mut self) {
+        self.take_over().await;
         // What was taken over isn't new.
         self.seen = hook::Moment::of(&self.life, self.run.is_some());
-        if let Some(run) = self.run.as_mut().filter(|_| !self.launch.on_violation.is_empty()) {
-            match run.events() {
-                Ok(events) => self.events = Some(events),
-                Err(error) => self.failed(&error),
-            }
-        }
         let first = std::mem::take(&mut self.first);
         self.begin(first).await;
         self.tell();
@@ -252,6 +255,7 @@ impl Actor {
                 (notice, files) = heard(&mut self.ear) => self.take_notice(notice, files).await,
                 sought = sought(&mut self.search) => self.take_sought(sought).await,
                 () = due(self.watchdog.due()) => self.miss_watchdog().await,
+                () = due(self.look_again) => self.look_again().await,
                 () = due(to_look) => self.look(),
                 () = said.news() => self.looks.listen(),
                 verdict = self.looks.looked() => {
@@ -521,11 +525,23 @@ impl Actor {
             true => Some(Ear::open(&new_id(self.launch.name.as_deref(), None))?),
             false => None,
         };
+        // What isn't wanted any more is to be bound nowhere.
+        let failed = |error| Error::io("failed to keep its sockets", error);
+        self.store.add(&[]).map_err(failed)?;
         self.sockets.bind(&self.launch.sockets)?;
         let mut passed = self.sockets.handed()?;
         let failed = |error| Error::io("failed to pass on what it stored", error);
         passed.extend(self.store.handed().map_err(failed)?);
-        Ok((self.launch.start(run, ear.as_ref(), passed)?, ear))
+        let mut kept = Vec::new();
+        if run.is_some() {
+            kept.push(ear.as_ref().map(Ear::kept).transpose()?);
+            if self.launch.notify.fdstore_max > 0 || !self.launch.sockets.is_empty() {
+                kept.extend(self.store.ends().map_err(failed)?.map(Some));
+                let sockets = self.sockets.kept();
+                sockets.and_then(|sockets| self.store.add(&sockets)).map_err(failed)?;
+            }
+        }
+        Ok((self.launch.start(run, ear.as_ref(), passed, kept)?, ear))
     }
 
     /// From now on this is its run.

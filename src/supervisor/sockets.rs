@@ -3,6 +3,8 @@
 use crate::error::Error;
 use crate::platform::{Listen, Listening, something_comes};
 use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 
 /// A socket of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,27 @@ impl Sockets {
         Ok(())
     }
 
+    /// Copies for a next supervisor, each by what it is.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub(super) fn kept(&self) -> io::Result<Vec<(String, File)>> {
+        let copy = |(socket, listening): &(ServiceSocket, Listening)| {
+            Ok((key(socket), listening.handed()?))
+        };
+        self.bound.iter().map(copy).collect()
+    }
+
+    /// Has those that a supervisor before kept, as far as they are still wanted as they were.
+    pub(super) fn again(&mut self, wanted: &[ServiceSocket], kept: Vec<(String, OwnedFd)>) {
+        for (found, file) in kept {
+            let socket = wanted.iter().find(|socket| key(socket) == found);
+            if let Some(socket) = socket.filter(|it| self.bound.iter().all(|(has, _)| has != *it)) {
+                self.bound.push((socket.clone(), Listening::again(&socket.listen, file)));
+            }
+        }
+    }
+
     /// Copies for a run.
     ///
     /// # Errors
@@ -73,4 +96,9 @@ impl Sockets {
     pub(super) fn close(&mut self) {
         self.bound.drain(..).for_each(|(_, listening)| listening.close());
     }
+}
+
+/// What a socket is, as one supervisor says it to the next: two that differ in anything aren't the same.
+fn key(socket: &ServiceSocket) -> String {
+    format!("{} {:?}", socket.name, socket.listen)
 }

@@ -217,7 +217,10 @@ fn take_over(attended: Attended, door: Door, plan: &LaunchPlan) -> Result<Adopte
     let io = |error: std::io::Error| {
         PlatformError::system(format!("failed to take over `{}`", plan.id), error)
     };
-    let [output, errors, memo, filter, walls, heard] = handed.kept;
+    let mut kept = handed.kept.into_iter();
+    let [output, errors, memo, filter, walls, heard] =
+        std::array::from_fn::<_, { lasting::OWN }, _>(|_| kept.next().flatten());
+    let kept = kept.map(|file| file.map(File::from)).collect();
     let file = |fd: Option<OwnedFd>| fd.map(File::from).ok_or_else(|| system(Errno::PROTO));
     let lasting = Lasting { door, memo: file(memo)?, heard: file(heard)? };
     let walls = lasting::contents(&file(walls)?).and_then(|bytes| lasting::walls::read(&bytes));
@@ -236,7 +239,7 @@ fn take_over(attended: Attended, door: Door, plan: &LaunchPlan) -> Result<Adopte
     let program = handed.program;
     let taken = Taken { identity, pidfd, control, listener, program, age, lasting, walls };
     let running = LinuxRunning::again(taken, plan)?;
-    Ok(Adopted { running: Box::new(running), stdout, stderr, gate, memo, age })
+    Ok(Adopted { running: Box::new(running), stdout, stderr, gate, memo, age, kept })
 }
 
 /// Since a process was started, by the clock that its start time is of (proc_pid_stat(5), `starttime`).

@@ -9,7 +9,8 @@ pub(crate) mod walls;
 
 use super::prepare::Prepared;
 use super::script::OwnedScript;
-use crate::{PlatformError, RuntimeDir, Token};
+use super::streams::Streams;
+use crate::{MOST_KEPT, PlatformError, RuntimeDir, Token};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -21,9 +22,11 @@ use std::os::unix::fs::FileExt;
 /// Below the runtime directory.
 const DIRECTORY: &str = "lasting";
 
-/// What is handed over, in [`stockade_child::Lasting::handed`]: standard output and error, the memo, the filter, the walls, and
-/// which denied call was heard last.
-pub(crate) const HANDED: usize = 6;
+/// What is handed over, in [`stockade_child::Lasting::handed`]: standard output and error, the memo, the filter, the walls, which
+/// denied call was heard last, and what the caller gave for the next one.
+pub(crate) const HANDED: usize = OWN + MOST_KEPT;
+/// How many of those aren't the caller's.
+pub(crate) const OWN: usize = 6;
 
 /// The name of a door. Dropping it changes nothing: only the end of the sandbox takes it away.
 #[derive(Debug)]
@@ -116,7 +119,7 @@ impl Luggage {
     pub(crate) fn pack(
         id: &str,
         token: Token,
-        streams: [Option<BorrowedFd<'_>>; 2],
+        streams: &Streams,
         prepared: &Prepared,
         locks: &[BorrowedFd<'_>],
     ) -> Result<Self, PlatformError> {
@@ -124,9 +127,14 @@ impl Luggage {
             let message = format!("failed to prepare that `{id}` outlives its starter");
             PlatformError::system(message, error)
         };
-        // Below 3 the program's own streams will be.
-        let copy = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(failed);
-        let [output, errors] = streams.map(|stream| stream.map(copy).transpose());
+        if streams.kept().count() > MOST_KEPT {
+            let message = format!("no more than {MOST_KEPT} files are kept for a next starter");
+            return Err(PlatformError::invalid(message));
+        }
+        // Below, the program's own will be.
+        let lowest = streams.lowest();
+        let copy = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, lowest).map_err(failed);
+        let [output, errors] = streams.read_ends().map(|stream| stream.map(copy).transpose());
         let memo = memory("stockade-memo").map_err(failed)?;
         let heard = memory("stockade-heard").map_err(failed)?;
         let filter = prepared.script.filters.first().map(|filter| instructions(filter));
@@ -134,17 +142,21 @@ impl Luggage {
         let walls = walls::written(&prepared.ids, prepared.rules.as_ref())
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
             .and_then(|bytes| sealed("stockade-walls", &bytes));
-        let handed = vec![
+        let filter = filter.transpose().map_err(failed)?;
+        let mut handed = vec![
             output?,
             errors?,
             Some(copy(memo.as_fd())?),
-            filter.transpose().map_err(failed)?,
-            Some(walls.map_err(failed)?),
+            filter.map(|filter| copy(filter.as_fd())).transpose()?,
+            Some(copy(walls.map_err(failed)?.as_fd())?),
             Some(copy(heard.as_fd())?),
         ];
+        for file in streams.kept() {
+            handed.push(file.map(copy).transpose()?);
+        }
         let held = locks.iter().map(|fd| copy(*fd)).collect::<Result<_, _>>()?;
         let door = Door::of(id)?;
-        let listening = door.hang().map_err(failed)?;
+        let listening = copy(door.hang().map_err(failed)?.as_fd())?;
         Ok(Self { door, listening, token, memo, heard, handed, held })
     }
 
@@ -200,9 +212,7 @@ pub(crate) fn contents(file: &File) -> io::Result<Vec<u8>> {
 
 fn memory(name: &str) -> Result<File, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create(name, flags)?;
-    // Below 3 the program's own streams will be.
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?.into())
+    Ok(rustix::fs::memfd_create(name, flags)?.into())
 }
 
 /// What nobody changes any more: also the next starter is to find what was true at the launch.

@@ -239,7 +239,7 @@ fn luggage(
         ));
     }
     let locks: Vec<BorrowedFd<'_>> = locks.iter().flatten().copied().collect();
-    let luggage = Luggage::pack(&plan.id, token, streams.read_ends(), prepared, &locks)?;
+    let luggage = Luggage::pack(&plan.id, token, streams, prepared, &locks)?;
     luggage.add_to(&mut prepared.script);
     Ok(Some(luggage))
 }

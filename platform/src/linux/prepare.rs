@@ -352,6 +352,12 @@ impl Prepared {
             ),
             (Control::Realtime, Resource::Rtprio, limits.realtime.map(u64::from), "RLIMIT_RTPRIO"),
         ];
+        let own = limits.open_files.filter(|_| enforced(plan, Control::OpenFiles));
+        if let Some(usual) = crate::descriptors::usual_descriptors().filter(|_| own.is_none()) {
+            let [soft, hard] = [usual.current, usual.maximum].map(|most| most.unwrap_or(u64::MAX));
+            let resource = Resource::Nofile as u32;
+            self.script.program.insert(0, Op::ResourceLimit { resource, soft, hard });
+        }
         for (control, resource, value, how) in of_process {
             if let Some(value) = value.filter(|_| enforced(plan, control)) {
                 let value = self.resource_limit(resource, value);

@@ -15,6 +15,8 @@ pub(crate) struct Streams {
     theirs: [Option<OwnedFd>; 3],
     /// What it has from 3 on; each stands above all of those numbers here.
     passed: Vec<OwnedFd>,
+    /// What isn't the program's, but the next starter's.
+    kept: Vec<Option<OwnedFd>>,
     stdin: Option<PipeWriter>,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
@@ -51,6 +53,7 @@ impl Streams {
             };
         }
         let first = i32::try_from(stdio.passed.len()).map_or(i32::MAX, |count| count + 3);
+        streams.kept = stdio.kept.into_iter().map(|file| file.map(Into::into)).collect();
         for file in stdio.passed {
             let fd = rustix::io::fcntl_dupfd_cloexec(&file, first);
             streams.passed.push(fd.map_err(|error| failed(error.into()))?);
@@ -107,10 +110,22 @@ impl Streams {
         [&self.stdout, &self.stderr].map(|end| end.as_ref().map(AsFd::as_fd))
     }
 
+    /// What a next starter is to get, by its places.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Option<BorrowedFd<'_>>> {
+        self.kept.iter().map(|file| file.as_ref().map(AsFd::as_fd))
+    }
+
+    /// The lowest number that is none of the program's: the first process's own descriptors stand above, since the two share them
+    /// until the program is executed.
+    pub(crate) fn lowest(&self) -> i32 {
+        i32::try_from(self.passed.len()).map_or(i32::MAX, |count| count + 3)
+    }
+
     /// Closes the program's ends here, so that the last writer inside is the last writer.
     pub(crate) fn close_theirs(&mut self) {
         self.theirs = Default::default();
         self.passed.clear();
+        self.kept.clear();
     }
 
     /// The caller's ends.

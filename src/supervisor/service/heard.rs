@@ -14,7 +14,14 @@ impl Actor {
     pub(super) async fn take_notice(&mut self, notice: Notice, files: Vec<OwnedFd>) {
         // Whoever waits until all that was said is taken in sees descriptors closed with this (`BARRIER`).
         match notice.store {
-            Some(store) => self.store.take(store, files, self.launch.notify.fdstore_max),
+            Some(store) => {
+                let stored = self.store.take(store, files, self.launch.notify.fdstore_max);
+                if let Err(error) = stored {
+                    self.tell_error(format!(
+                        "the next supervisor won't have what it stores: {error}"
+                    ));
+                }
+            }
             None => drop(files),
         }
         let errno = notice.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string());
@@ -29,6 +36,11 @@ impl Actor {
         let now = Instant::now();
         if let Some(period) = notice.watchdog {
             self.watchdog.change(period, now);
+            // The next supervisor is to wait as long.
+            if let Some(run) = self.diary.as_mut().and_then(|diary| diary.run.as_mut()) {
+                run.watchdog = Some(period);
+                self.write_down(Vec::new());
+            }
         } else if notice.alive && self.watchdog.due().is_some() {
             self.watchdog.fed(now);
         }

@@ -77,12 +77,13 @@ impl Launch {
         run: Option<&Run>,
         ear: Option<&Ear>,
         passed: Vec<(String, File)>,
+        kept: Vec<Option<File>>,
     ) -> Result<Sandbox, Error> {
         if let Some(attach) = &self.attach {
             let gone = || Error::asked("the process is gone", "");
             return self.sandbox(None).attach(attach, None)?.ok_or_else(gone);
         }
-        let mut builder = self.sandbox(run).pass(passed).forks(self.forks);
+        let mut builder = self.sandbox(run).pass(passed).keep(kept).forks(self.forks);
         if let Some(socket) = ear.map(Ear::socket) {
             builder = builder.show(socket.shown()).variable("NOTIFY_SOCKET", socket.inside());
         }
@@ -93,15 +94,21 @@ impl Launch {
         builder.start()
     }
 
-    /// Takes over a run of the supervisor before.
-    pub(super) fn adopt(&self, run: &Run) -> Result<Adopted, Error> {
-        if let Some(attach) = &self.attach {
-            let known = run.process.as_ref();
-            let found = known.map(|known| self.sandbox(None).attach(attach, Some(known)));
-            let found = found.transpose()?.flatten();
-            return Ok(found.map_or(Adopted::Gone, |it| Adopted::Taken(Box::new(it))));
+    /// What takes over a run of the supervisor before. It may wait for the sandbox's first process.
+    pub(super) fn adopt(
+        &self,
+        run: &Run,
+    ) -> impl FnOnce() -> Result<Adopted, Error> + Send + use<> {
+        let (attach, process) = (self.attach.clone(), run.process.clone());
+        let builder = self.sandbox(Some(run).filter(|_| attach.is_none()));
+        move || match (attach, process) {
+            (None, process) => builder.adopt(process.as_ref()),
+            (Some(_), None) => Ok(Adopted::Gone),
+            (Some(attach), known) => {
+                let found = builder.attach(&attach, known.as_ref())?;
+                Ok(found.map_or(Adopted::Gone, |it| Adopted::Taken(Box::new(it), Vec::new())))
+            }
         }
-        self.sandbox(Some(run)).adopt(run.process.as_ref())
     }
 
     /// Whether it is left alone instead of being ended.

@@ -68,6 +68,8 @@ impl Actor {
     pub(super) fn tell(&self) {
         let (life, pid) = (&self.life, self.run.as_ref().map(Sandbox::pid));
         let escalates = self.escalates;
+        // Nobody knows yet whether it is still so.
+        let is_ready = life.is_ready() && self.found.is_none();
         let mut is_news = false;
         self.status.send_modify(|status| {
             let before = (status.state, status.generation, status.ready);
@@ -78,7 +80,7 @@ impl Actor {
             status.escalated = escalates && life.state() == State::Failed;
             status.why = self.why(status.told.as_deref());
             status.health = self.looks.health();
-            status.ready = life.is_ready();
+            status.ready = is_ready;
             status.generation = life.generation();
             status.attempts = life.attempts();
             status.last = life.last().cloned();
