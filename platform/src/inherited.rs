@@ -17,6 +17,10 @@ mod system {
         rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
     }
 
+    pub(super) fn pair(family: AddressFamily, kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+        rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)
+    }
+
     pub(super) fn received(descriptor: OwnedFd) -> Result<OwnedFd> {
         Ok(descriptor)
     }
@@ -33,6 +37,12 @@ mod system {
 
     pub(super) fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd> {
         received(rustix::net::socket(family, kind, None)?)
+    }
+
+    pub(super) fn pair(family: AddressFamily, kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+        let flags = rustix::net::SocketFlags::empty();
+        let (one, other) = rustix::net::socketpair(family, kind, flags, None)?;
+        Ok((received(one)?, received(other)?))
     }
 
     pub(super) fn received(descriptor: OwnedFd) -> Result<OwnedFd> {
@@ -52,6 +62,14 @@ pub(crate) const SEND: SendFlags = system::SEND;
 /// As socket(2).
 pub(crate) fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd> {
     system::socket(family, kind)
+}
+
+/// Two new sockets that are connected.
+///
+/// # Errors
+/// As socketpair(2).
+pub(crate) fn pair(family: AddressFamily, kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+    system::pair(family, kind)
 }
 
 /// A descriptor that came with a message.

@@ -3,11 +3,12 @@
 //!
 //! Whatever is done here can be broken off anywhere: a file may be there twice after that, but none is lost.
 
+use crate::inherited;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType,
 };
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -30,9 +31,7 @@ impl Shelf {
     /// # Errors
     /// When the system has no descriptors left.
     pub fn new() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let kind = SocketType::SEQPACKET;
-        let (sender, receiver) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?;
+        let (sender, receiver) = inherited::pair(AddressFamily::UNIX, SocketType::SEQPACKET)?;
         Ok(Self { sender, receiver })
     }
 
@@ -95,7 +94,7 @@ impl Shelf {
         if let Some(files) = &files {
             ancillary.push(SendAncillaryMessage::ScmRights(files));
         }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = SendFlags::DONTWAIT | inherited::SEND;
         rustix::net::sendmsg(&self.sender, &[IoSlice::new(label)], &mut ancillary, flags).map(drop)
     }
 
@@ -104,12 +103,14 @@ impl Shelf {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut label = vec![0; LONGEST_LABEL];
         let mut parts = [IoSliceMut::new(&mut label)];
-        let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let flags = flags | inherited::RECEIVE;
         let received = rustix::net::recvmsg(&self.receiver, &mut parts, &mut ancillary, flags)?;
         let mut file = None;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(files) = message {
-                file = file.or(files.last());
+                for received in files {
+                    file = Some(inherited::received(received)?);
+                }
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
