@@ -4,6 +4,13 @@ use std::fs::{File, FileType};
 use std::io;
 use std::path::Path;
 
+/// Permissions, from the nine bits that are written as octal digits.
+#[cfg(unix)]
+#[allow(clippy::useless_conversion, reason = "they are a shorter number on macOS")]
+pub(crate) fn permissions(bits: u32) -> rustix::fs::Mode {
+    rustix::fs::Mode::from_bits_truncate((bits & 0o777).try_into().unwrap_or(0))
+}
+
 /// Opens `path` for reading without waiting for anybody: opening a FIFO that has no writer returns at once.
 ///
 /// # Errors

@@ -1,8 +1,9 @@
 //! Sockets that listen for a program before it runs, and between its runs.
 
+use crate::files::permissions;
 use crate::inherited;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, sockopt};
 use std::fmt;
@@ -100,7 +101,7 @@ impl Listening {
                     bound => bound?,
                 }
                 listening.path = Some(path.clone());
-                let mode = Mode::from_bits_truncate(wanted.mode.try_into().unwrap_or(0o777));
+                let mode = permissions(wanted.mode);
                 rustix::fs::chmodat(CWD, path, mode, rustix::fs::AtFlags::empty())?;
             }
         }

@@ -1,5 +1,6 @@
 //! A socket in the file system for the users of this host, and who they are.
 
+use crate::files::permissions;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -79,7 +80,7 @@ impl SocketPlace {
         rustix::fs::chmodat(
             &self.directory,
             &early.name,
-            Mode::from_bits_truncate((mode & 0o777).try_into().unwrap_or(0o600)),
+            permissions(mode & 0o777),
             AtFlags::empty(),
         )?;
         rustix::fs::renameat(&self.directory, &early.name, &self.directory, &self.name)?;

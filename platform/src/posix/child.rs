@@ -2,6 +2,7 @@
 
 use super::limits::Carried;
 use super::system;
+use crate::files::permissions;
 use crate::{InputPipe, LaunchPlan, OutputPipe, PlatformError, Stage, Stdio, StdioSet};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -85,7 +86,7 @@ fn steps(plan: &LaunchPlan, limits: &[Carried]) -> Result<Vec<Step>, PlatformErr
         steps.push(Step::Nice(own.max(i32::try_from(nice).unwrap_or(19))));
     }
     let umask = plan.filesystem.umask.unwrap_or(USUAL_MASK);
-    steps.push(Step::FileModeMask(Mode::from_bits_truncate(umask.try_into().unwrap_or(0o777))));
+    steps.push(Step::FileModeMask(permissions(umask)));
     if let Some(path) = &plan.filesystem.workdir {
         let path = CString::new(path.as_os_str().as_bytes());
         let path =

@@ -224,6 +224,7 @@ fn reap(pid: i32) -> (HowEnded, Duration, Duration) {
         status if libc::WIFSIGNALED(status) => HowEnded::Signaled(libc::WTERMSIG(status)),
         status => HowEnded::Exited(libc::WEXITSTATUS(status)),
     };
+    #[allow(clippy::useless_conversion, reason = "microseconds are a shorter number on macOS")]
     let time = |time: libc::timeval| {
         let (seconds, micros) =
             (time.tv_sec.max(0).unsigned_abs(), time.tv_usec.max(0).unsigned_abs());
