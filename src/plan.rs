@@ -9,6 +9,7 @@ use crate::ports;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is to be launched, as far as the policy doesn't say it.
 #[derive(Clone, Debug, Default)]
@@ -157,7 +158,7 @@ pub fn compile(
     plan.capabilities = policy.capabilities.clone();
     plan.syscalls = policy.syscalls.clone();
     if policy.tcp.is_limited() {
-        plan.syscalls.rules.splice(..0, ports::rules());
+        Arc::make_mut(&mut plan.syscalls).rules.splice(..0, ports::rules());
     }
     plan.clock = policy.clock;
     plan.init = policy.init;

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything a backend needs for one launch. It decides nothing further; what it can't do is an error.
@@ -45,7 +46,7 @@ pub struct LaunchPlan {
     /// Privileged abilities that stay.
     pub capabilities: Capabilities,
     /// System calls that the program may make.
-    pub syscalls: Syscalls,
+    pub syscalls: Arc<Syscalls>,
     /// Clock offsets.
     pub clock: ClockOffsets,
     /// Whether a small init of Stockade's is the first process and the program its child.
@@ -95,7 +96,7 @@ impl LaunchPlan {
             dialed: false,
             identity: Identity::default(),
             capabilities: Capabilities::default(),
-            syscalls: Syscalls::default(),
+            syscalls: Arc::default(),
             clock: ClockOffsets::default(),
             init: true,
             terminal: false,

@@ -11,6 +11,7 @@ use crate::platform::{LaunchPlan, Limits, Network};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -261,7 +262,7 @@ impl<'a> Loader<'a> {
             check::whole(&mut self.draft, &mut self.findings, &sources);
         }
         let on_violation = self.draft.policy.syscalls.on_violation;
-        self.draft.policy.syscalls = self.draft.expanded_calls(on_violation);
+        self.draft.policy.syscalls = Arc::new(self.draft.expanded_calls(on_violation));
         let Findings { problems, notes, warnings } = self.findings;
         self.draft.policy.warnings = warnings;
         problems.or(Loaded { draft: self.draft, notes, sources })

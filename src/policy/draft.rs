@@ -9,6 +9,7 @@ use crate::platform::{
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The policy so far, and what is worked out only when all layers are known.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Draft {
                 tcp: TcpPorts::default(),
                 identity: Identity::default(),
                 capabilities: Capabilities::default(),
-                syscalls: Syscalls::default(),
+                syscalls: Arc::default(),
                 clock: ClockOffsets::default(),
                 environment: Environment::default(),
                 init: true,

@@ -382,7 +382,7 @@ mod tests {
             |policy| policy.network = Network::Host,
             |policy| policy.limits.memory = None,
             |policy| policy.capabilities.keep.push("CAP_SYS_ADMIN".into()),
-            |policy| policy.syscalls.allow.push("bpf".into()),
+            |policy| std::sync::Arc::make_mut(&mut policy.syscalls).allow.push("bpf".into()),
             |policy| *policy = policy.clone().write("/etc"),
             |policy| *policy = policy.clone().read("/run"),
         ];

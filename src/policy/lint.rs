@@ -230,7 +230,7 @@ mod tests {
         let mut policy = worker();
         policy.access_rules = false;
         let mut all = told(&policy, None);
-        policy.syscalls.allow.push("move_mount".into());
+        std::sync::Arc::make_mut(&mut policy.syscalls).allow.push("move_mount".into());
         assert_eq!(told(&policy, None), [""; 0]);
         policy.access_rules = true;
         all.extend(told(&policy, None));

@@ -56,6 +56,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a program may do and use: checked, complete, and free of host facts other than paths.
@@ -96,7 +97,7 @@ pub struct Policy {
     /// Privileged abilities that stay.
     pub capabilities: Capabilities,
     /// System calls.
-    pub syscalls: Syscalls,
+    pub syscalls: Arc<Syscalls>,
     /// Clock offsets.
     pub clock: ClockOffsets,
     /// Environment variables.

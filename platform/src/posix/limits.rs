@@ -1,6 +1,7 @@
 //! Which limits each process carries along, and their values. Pure but for the caller's own limits, which nobody unprivileged may
 //! raise: the lower one holds anyway.
 
+use crate::descriptors::usual_descriptors;
 use crate::{Control, Decision, LaunchPlan};
 use rustix::process::{Resource, getrlimit};
 use std::fmt;
@@ -26,10 +27,20 @@ impl fmt::Display for Carried {
     }
 }
 
-/// The limits of a plan.
+/// The limits of a plan, and how many descriptors are usual, where this process has more.
 pub(super) fn of(plan: &LaunchPlan) -> Vec<Carried> {
     let own = |resource| getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    wanted(plan).map(|limit| limit.below(own(limit.resource))).collect()
+    let mut all: Vec<Carried> =
+        wanted(plan).map(|limit| limit.below(own(limit.resource))).collect();
+    let usual = usual_descriptors().filter(|_| plan.limits.open_files.is_none());
+    all.extend(usual.map(|usual| Carried {
+        control: Control::OpenFiles,
+        name: "RLIMIT_NOFILE",
+        resource: Resource::Nofile,
+        soft: usual.current.unwrap_or(u64::MAX),
+        hard: usual.maximum.unwrap_or(u64::MAX),
+    }));
+    all
 }
 
 impl Carried {

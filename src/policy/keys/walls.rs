@@ -7,6 +7,7 @@ use super::number;
 use crate::platform::{
     AllowRule, Control, LaunchPlan, Network, OnViolation, Publish, SecretSource,
 };
+use std::sync::Arc;
 
 /// In the order of the documentation.
 pub(super) static KEYS: &[Key] = &[
@@ -170,12 +171,16 @@ pub(super) static KEYS: &[Key] = &[
             Choice {
                 word: "error",
                 doc: "the call fails with an error",
-                set: |draft| draft.policy.syscalls.on_violation = OnViolation::Error,
+                set: |draft| {
+                    Arc::make_mut(&mut draft.policy.syscalls).on_violation = OnViolation::Error
+                },
             },
             Choice {
                 word: "kill",
                 doc: "the process ends",
-                set: |draft| draft.policy.syscalls.on_violation = OnViolation::Kill,
+                set: |draft| {
+                    Arc::make_mut(&mut draft.policy.syscalls).on_violation = OnViolation::Kill
+                },
             },
         ]),
         doc: "what a forbidden system call gets",

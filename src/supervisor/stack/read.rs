@@ -10,7 +10,7 @@ use super::values::{self, Wrong};
 use super::{Condition, Group, Service, Stack, env_file, groups, probes, targets};
 use crate::alerts::{Receiver, Settings, Way};
 use crate::logs::Target;
-use crate::platform::LaunchPlan;
+use crate::platform::{LaunchPlan, Syscalls};
 use crate::policy::problem::{PolicyError, Problem, Problems, quoted};
 use crate::policy::source::Source;
 use crate::policy::suggest::did_you_mean;
@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -148,8 +149,9 @@ impl<'a> Reader<'a> {
         self.look_for_targets(&mut drafts, &log_targets);
         self.look_at_the_whole(&drafts);
         self.look_at_groups(&groups, &drafts);
-        let services: BTreeMap<String, Service> =
+        let mut services: BTreeMap<String, Service> =
             drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect();
+        share_calls(&mut services);
         let alerts = self.alerts(rules, receivers, &services);
         let groups = groups.into_iter().map(|(name, (group, _))| (name, group)).collect();
         self.problems.or(Stack { name: name.unwrap_or_default(), services, groups, alerts })
@@ -666,6 +668,17 @@ impl<'a> Reader<'a> {
         let Some(File { source, .. }) = self.files.get(spot.file) else { return };
         let problem = Problem::in_text(&source.name, &source.text, spot.span.clone(), key, message);
         self.problems.add(|| problem.in_source(spot.file));
+    }
+}
+
+/// Services that may make the same system calls share one list of them, which is most of what a policy takes in memory.
+fn share_calls(services: &mut BTreeMap<String, Service>) {
+    let mut all: Vec<Arc<Syscalls>> = Vec::new();
+    for Service { policy, .. } in services.values_mut() {
+        match all.iter().find(|known| **known == policy.syscalls) {
+            Some(known) => policy.syscalls = known.clone(),
+            None => all.push(policy.syscalls.clone()),
+        }
     }
 }
 

@@ -9,10 +9,11 @@ use crate::linux::prepare::Prepared;
 use crate::linux::{seccomp, spawn};
 use crate::{
     Availability, Bytes, Control, Cores, Decision, ErrorKind, LaunchPlan, PlatformError, ProcView,
-    Stage, Tmp,
+    Stage, Syscalls, Tmp,
 };
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A path at which no view has a file.
@@ -95,7 +96,8 @@ fn launch(walls: &[Control]) -> Result<(), NoTree> {
         plan.identity.user = Some(0);
         plan.identity.group = Some(0);
     }
-    plan.syscalls.allow = seccomp::LAUNCH.map(str::to_owned).to_vec();
+    let allow = seccomp::LAUNCH.map(str::to_owned).to_vec();
+    plan.syscalls = Arc::new(Syscalls { allow, ..Syscalls::default() });
     found_out(prepared(&plan).and_then(|prepared| spawn::spawn(&prepared, None).map(drop)))
 }
 
