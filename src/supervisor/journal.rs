@@ -94,6 +94,7 @@ impl Journal {
         let boot = boot_id().map_err(failed)?;
         let read = Reading::of(&text).map_err(|trouble| trouble.error(&path.join(JOURNAL)))?;
         let whole = if read.boot == boot { read.whole } else { 0 };
+        let closed = read.closing;
         let found = read.found(&boot);
         let latest =
             found.iter().map(|(name, found)| (name.clone(), found.record.clone())).collect();
@@ -112,7 +113,7 @@ impl Journal {
         match inner.write_anew() {
             Err(error) if error.kind() == io::ErrorKind::StorageFull && whole > 0 => {
                 // What is there will do, with what room is left in it.
-                inner.go_on_behind(whole).map_err(failed)?;
+                inner.go_on_behind(whole, closed).map_err(failed)?;
             }
             written => written.map_err(failed)?,
         }
@@ -217,13 +218,10 @@ pub(super) enum Note {
 impl Inner {
     fn add(&mut self, entry: &Entry) -> io::Result<()> {
         let line = line(entry)?;
-        let written =
-            self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.write_all(&line));
-        if let Err(error) = written {
-            // Half a line in the middle would be damage.
-            self.file.set_len(self.end)?;
-            return Err(error);
-        }
+        // Where that fails, half a line is left behind the end, as after a kill: it has no end of its own, and the next line is
+        // written over it. Cut off, it would give away the room that was set aside.
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(&line)?;
         self.end += u64::try_from(line.len()).unwrap_or(0);
         Ok(())
     }
@@ -241,14 +239,13 @@ impl Inner {
     }
 
     /// Goes on in the file that is there, behind its last whole line.
-    fn go_on_behind(&mut self, whole: u64) -> io::Result<()> {
-        // Cutting nothing off would give away the room that was set aside.
-        if self.file.metadata()?.len() > whole {
-            self.file.set_len(whole)?;
-        }
+    fn go_on_behind(&mut self, whole: u64, closed: bool) -> io::Result<()> {
         (self.end, self.compact) = (whole, whole);
-        // The supervisor before may have ended on purpose, and this one hasn't.
-        self.add(&Entry::Boot(self.boot.clone()))
+        match closed {
+            // The supervisor before ended on purpose, and this one hasn't.
+            true => self.add(&Entry::Boot(self.boot.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Writes a file of what counts, and puts it in the place of the one before.
