@@ -55,7 +55,7 @@ fn the_clock_may_jump_and_nothing_ends_or_is_started_for_it() {
     let mut chaos = Chaos::new();
     let daemon = chaos.first();
     let steady = chaos.steady();
-    for jump in [YEAR, -2 * YEAR, YEAR + 3600, -3600] {
+    for jump in [YEAR, -2 * YEAR] {
         move_clock(jump);
         chaos.goes_on();
     }
