@@ -424,7 +424,7 @@ async fn limits_of_time_count_from_the_start_of_a_run_whoever_supervises_it() {
         busy(burner) >= 5 && begin.elapsed() >= Duration::from_secs(10)
     });
     assert!(both());
-    let before = begin.elapsed();
+    let (before, spent) = (begin.elapsed(), Duration::from_secs(busy(burner)));
     let supervisor = desk.supervisor().await;
     for (name, limit) in [("wall", Control::WallTime), ("cpu", Control::CpuTime)] {
         let status = reaches(&supervisor, name, rests).await;
@@ -433,7 +433,9 @@ async fn limits_of_time_count_from_the_start_of_a_run_whoever_supervises_it() {
         assert_eq!(report.limit, Some(limit));
         // Counted anew it would have had as much once more.
         let (used, allowed) = match limit {
-            Control::CpuTime => (report.cpu.user.unwrap_or_default(), Duration::from_secs(9)),
+            Control::CpuTime => {
+                (report.cpu.user.unwrap_or_default(), spent + Duration::from_secs(5))
+            }
             _ => (report.wall_time, before + Duration::from_secs(9)),
         };
         assert!(used < allowed, "{name}: {used:?}");
