@@ -31,7 +31,10 @@ http {
 
 /// Asks for a path, and gives the connection to read the answer from.
 fn ask(port: u16, path: &str) -> Option<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    asked(TcpStream::connect(("127.0.0.1", port)).ok()?, path)
+}
+
+fn asked(mut stream: TcpStream, path: &str) -> Option<TcpStream> {
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
     Some(stream)
@@ -39,8 +42,13 @@ fn ask(port: u16, path: &str) -> Option<TcpStream> {
 
 /// The body of an answer that says "200".
 pub(crate) fn page(port: u16, path: &str) -> Option<String> {
+    page_over(TcpStream::connect(("127.0.0.1", port)).ok()?, path)
+}
+
+/// The same, over a connection that there is.
+pub(crate) fn page_over(stream: TcpStream, path: &str) -> Option<String> {
     let mut text = String::new();
-    ask(port, path)?.read_to_string(&mut text).ok()?;
+    asked(stream, path)?.read_to_string(&mut text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     (head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.0 200")).then(|| body.to_owned())
 }
