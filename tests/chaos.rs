@@ -36,6 +36,55 @@ fn daemons_are_killed_at_any_moment_and_nothing_is_lost_and_nothing_is_there_twi
     chaos.end(last, Missing::Nothing);
 }
 
+/// A small file system in memory, until it is dropped.
+struct Mounted(String);
+
+impl Mounted {
+    fn small(place: String) -> Self {
+        use nix::mount::{MsFlags, mount};
+        let options = Some("size=6m,mode=0700");
+        mount(Some("tmpfs"), place.as_str(), Some("tmpfs"), MsFlags::empty(), options).unwrap();
+        Self(place)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Also while a test that failed still has it open.
+        nix::mount::umount2(self.0.as_str(), nix::mount::MntFlags::MNT_DETACH).unwrap_or(());
+    }
+}
+
+#[test]
+fn on_a_full_disk_daemons_are_killed_too_and_all_goes_on_when_there_is_room() {
+    if !support::is_root() {
+        support::skip!("root: only root can mount a small file system");
+    }
+    let mut chaos = Chaos::new();
+    let small = Mounted::small(chaos.scene.directory("state"));
+    let daemon = chaos.first();
+    let steady = chaos.steady();
+    let rest = chaos.scene.at("state/rest");
+    std::fs::write(&rest, vec![0; 8 << 20]).unwrap_err();
+    chaos.tells("No space left on device");
+    daemon.kill();
+    for _ in 0..6 {
+        chaos.round(false, false);
+    }
+    // One finds room while it runs, the other has it from the start.
+    let mut daemon = chaos.daemon();
+    daemon.answers();
+    std::fs::remove_file(&rest).unwrap();
+    chaos.goes_on();
+    daemon.kill();
+    let mut daemon = chaos.daemon();
+    daemon.answers();
+    chaos.goes_on();
+    assert_eq!(chaos.steady(), steady);
+    chaos.end(daemon, Missing::Some);
+    drop(small);
+}
+
 /// Moves the system's clock (clock_settime(2)).
 fn move_clock(seconds: i64) {
     use nix::sys::time::TimeSpec;

@@ -298,6 +298,20 @@ impl Chaos {
         (at, verb, command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// Waits until the daemon tells of some service that this was the matter.
+    pub(crate) fn tells(&self, text: &str) {
+        let begin = Instant::now();
+        loop {
+            let output = Self::output(self.stockade(&["ps", "--json"]));
+            let told = String::from_utf8_lossy(&output.stdout);
+            if told.contains(text) {
+                return;
+            }
+            assert!(begin.elapsed() < NEVER, "nobody tells `{text}`: {told}");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits until all crashers have been started again, more than once.
     pub(crate) fn goes_on(&self) {
         let crashers = || self.crew.iter().filter(|member| !member.is_asked());
