@@ -13,7 +13,8 @@ mod webhook;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Output, Stdio};
+use support::daemon::{self, Answering, answering, daemon_in, stockade};
 use support::desk::eventually;
 use support::{PYTHON, Scene, lacks, signal, skip};
 use webhook::Webhook;
@@ -23,13 +24,6 @@ struct Daemon {
     scene: Scene,
     child: Child,
     stderr: BufReader<ChildStderr>,
-}
-
-fn stockade(scene: &Scene, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
-    command.current_dir(scene.path()).args(arguments).stdin(Stdio::null());
-    command.env("STOCKADE_SOCKET", scene.at("api.sock"));
-    command
 }
 
 /// A service that has failed at once, and stays so.
@@ -53,17 +47,9 @@ fn hook(webhook: &Webhook) -> String {
 }
 
 fn started(scene: &Scene) -> (Child, BufReader<ChildStderr>) {
-    let (socket, state) = (scene.at("api.sock"), scene.at("state"));
-    let arguments = ["daemon", "--socket", &socket, "--state", &state, "--audit", "audit.jsonl"];
-    let mut command = stockade(scene, &arguments);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    support::guarded(child.id(), || stderr.read_line(&mut line).unwrap());
-    if line != "stockade: the daemon answers\n" {
-        stderr.read_to_string(&mut line).unwrap();
-        panic!("{line}");
-    }
+    let mut command = daemon_in(scene);
+    command.args(["--audit", "audit.jsonl"]);
+    let Answering { child, stderr, .. } = answering(command);
     (child, stderr)
 }
 
@@ -86,25 +72,17 @@ impl Daemon {
     }
 
     fn ask(&self, arguments: &[&str]) -> Output {
-        let mut command = stockade(&self.scene, arguments);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        support::guarded(child.id(), || child.wait_with_output().unwrap())
+        daemon::ask(&self.scene, arguments)
     }
 
     #[track_caller]
     fn said(&self, arguments: &[&str]) -> String {
-        let output = self.ask(arguments);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
-        String::from_utf8(output.stdout).unwrap()
+        daemon::said(&self.scene, arguments)
     }
 
     #[track_caller]
     fn refused(&self, arguments: &[&str], code: i32) -> String {
-        let output = self.ask(arguments);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-        told
+        daemon::refused(&self.scene, arguments, code)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {

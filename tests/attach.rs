@@ -10,7 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use stockade::supervisor::{Journal, Outcome, Stack, State, Status, Supervisor};
+use stockade::supervisor::{Journal, Outcome, Stack, State, Supervisor};
+use support::service::wait;
 use support::{Scene, signal};
 
 /// A process of somebody else's, which goes with the test.
@@ -54,15 +55,6 @@ fn stack(scene: &Scene, lines: &str) -> Stack {
 
 fn start(scene: &Scene, lines: &str) -> Supervisor {
     Supervisor::start(&stack(scene, lines)).0
-}
-
-async fn wait(of: &Supervisor, is: impl Fn(&Status) -> bool) -> Status {
-    let it = of.service("it").unwrap();
-    let waiting = tokio::time::timeout(Duration::from_secs(120), it.wait_for(is));
-    match waiting.await {
-        Ok(status) => status.unwrap(),
-        Err(_) => panic!("{:?}", it.status()),
-    }
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -15,11 +15,12 @@ mod requests;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Output};
 use std::time::Duration;
 use support::Scene;
+use support::daemon::{self, Answering, answering, daemon_in, stockade};
 
 /// A daemon of this test.
 struct Daemon {
@@ -35,19 +36,6 @@ struct Left {
     scene: Scene,
     code: Option<i32>,
     stderr: String,
-}
-
-fn stockade(scene: &Scene, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
-    command.current_dir(scene.path()).args(arguments).stdin(Stdio::null());
-    command.env("STOCKADE_SOCKET", scene.at("api.sock"));
-    command
-}
-
-/// The daemon of a scene.
-fn daemon_in(scene: &Scene) -> Command {
-    let (socket, state) = (scene.at("api.sock"), scene.at("state"));
-    stockade(scene, &["daemon", "--socket", &socket, "--state", &state])
 }
 
 /// A service that goes on, or a job, under the policy that starts on any host.
@@ -88,49 +76,24 @@ impl Daemon {
     /// That of a scene, once it answers.
     fn start(scene: Scene, flags: &[&str]) -> Self {
         let mut command = daemon_in(&scene);
-        command.args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut address = String::new();
-        loop {
-            let mut line = String::new();
-            support::guarded(child.id(), || stderr.read_line(&mut line).unwrap());
-            let heard = line.strip_prefix("stockade: the daemon listens at ");
-            match heard.and_then(|rest| rest.strip_suffix(" too\n")) {
-                Some(heard) => heard.clone_into(&mut address),
-                None if line == "stockade: the daemon answers\n" => break,
-                None => {
-                    stderr.read_to_string(&mut line).unwrap();
-                    panic!("{line}");
-                }
-            }
-        }
+        command.args(flags);
+        let Answering { child, stderr, address } = answering(command);
         Self { scene, child, stderr, address }
     }
 
     /// Runs a command of its user's to its end.
     fn ask(&self, arguments: &[&str]) -> Output {
-        let mut command = stockade(&self.scene, arguments);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        support::guarded(child.id(), || child.wait_with_output().unwrap())
+        daemon::ask(&self.scene, arguments)
     }
 
-    /// What a command says that succeeds.
     #[track_caller]
     fn said(&self, arguments: &[&str]) -> String {
-        let output = self.ask(arguments);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
-        String::from_utf8(output.stdout).unwrap()
+        daemon::said(&self.scene, arguments)
     }
 
-    /// What a command says that ends with this code.
     #[track_caller]
     fn refused(&self, arguments: &[&str], code: i32) -> String {
-        let output = self.ask(arguments);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-        told
+        daemon::refused(&self.scene, arguments, code)
     }
 
     fn service(&self, name: &str) -> Value {

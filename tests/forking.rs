@@ -7,6 +7,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 use stockade::supervisor::{Journal, Outcome, Stack, State, Status, Supervisor};
+use support::service::wait;
 use support::{PYTHON, Scene};
 
 /// Words for Python: how a program becomes a daemon, twice forked as daemon(7) has it, and says so.
@@ -51,15 +52,6 @@ fn stack(scene: &Scene, program: &str, lines: &str) -> Stack {
 
 fn start(scene: &Scene, program: &str, lines: &str) -> Supervisor {
     Supervisor::start(&stack(scene, program, lines)).0
-}
-
-async fn wait(of: &Supervisor, is: impl Fn(&Status) -> bool) -> Status {
-    let it = of.service("it").unwrap();
-    let waiting = tokio::time::timeout(Duration::from_secs(120), it.wait_for(is));
-    match waiting.await {
-        Ok(status) => status.unwrap(),
-        Err(_) => panic!("{:?}", it.status()),
-    }
 }
 
 #[tokio::test(flavor = "current_thread")]

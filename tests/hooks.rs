@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use stockade::supervisor::{Lines, Stack, State, Status, Supervisor};
 use support::Scene;
+use support::service::wait;
 
 /// The only service of a stack, with this shell program and these lines.
 fn start(scene: &Scene, program: &str, lines: &str) -> (Supervisor, Lines) {
@@ -19,15 +20,6 @@ fn start(scene: &Scene, program: &str, lines: &str) -> (Supervisor, Lines) {
     );
     let stack = Stack::load(Path::new(&path), scene.path()).unwrap();
     Supervisor::start(&stack)
-}
-
-async fn wait(of: &Supervisor, is: impl Fn(&Status) -> bool) -> Status {
-    let it = of.service("it").unwrap();
-    let waiting = tokio::time::timeout(Duration::from_secs(120), it.wait_for(is));
-    match waiting.await {
-        Ok(status) => status.unwrap(),
-        Err(_) => panic!("{:?}", it.status()),
-    }
 }
 
 async fn line(lines: &mut Lines) -> String {

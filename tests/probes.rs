@@ -5,8 +5,8 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 use stockade::supervisor::{Health, Outcome, Stack, State, Status, Supervisor};
+use support::service::wait;
 use support::{PYTHON, Scene};
 
 /// The only service of a stack, with this Python program and these lines.
@@ -19,15 +19,6 @@ fn start(scene: &Scene, program: &str, lines: &str) -> Supervisor {
     );
     let stack = Stack::load(Path::new(&path), scene.path()).unwrap();
     Supervisor::start(&stack).0
-}
-
-async fn wait(of: &Supervisor, is: impl Fn(&Status) -> bool) -> Status {
-    let it = of.service("it").unwrap();
-    let waiting = tokio::time::timeout(Duration::from_secs(120), it.wait_for(is));
-    match waiting.await {
-        Ok(status) => status.unwrap(),
-        Err(_) => panic!("{:?}", it.status()),
-    }
 }
 
 /// A server that answers each path with its number, and keeps answering.

@@ -5,9 +5,9 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 use stockade::platform::Control;
 use stockade::supervisor::{Outcome, Stack, State, Status, Supervisor};
+use support::service::wait;
 use support::{PYTHON, Scene, lacks, skip};
 
 /// Starts children until it may not, and goes on.
@@ -29,15 +29,6 @@ fn start(scene: &Scene, measure: &str) -> Supervisor {
     );
     let stack = Stack::load(Path::new(&path), scene.path()).unwrap();
     Supervisor::start(&stack).0
-}
-
-async fn wait(of: &Supervisor, is: impl Fn(&Status) -> bool) -> Status {
-    let it = of.service("it").unwrap();
-    let waiting = tokio::time::timeout(Duration::from_secs(60), it.wait_for(is));
-    match waiting.await {
-        Ok(status) => status.unwrap(),
-        Err(_) => panic!("{:?}", it.status()),
-    }
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -1,14 +1,15 @@
 //! Real servers as services of a daemon: ready when they say so, reloaded and started anew under load, stopped as each wants it.
 
 use crate::nginx::{SETTINGS, page, page_over};
+use crate::support::daemon::{Answering, answering, daemon_in, stockade};
 use crate::support::{Scene, guarded};
 use crate::{fetched, free_port, needs_programs, postgres, redis, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
@@ -29,16 +30,7 @@ impl Daemon {
             root.display()
         );
         scene.file("stockade.toml", &(defaults + services));
-        let mut command = stockade(&scene, &["daemon"]);
-        command.args(["--socket", &scene.at("api.sock"), "--state", &scene.at("state")]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        guarded(child.id(), || stderr.read_line(&mut line).unwrap());
-        if line != "stockade: the daemon answers\n" {
-            stderr.read_to_string(&mut line).unwrap();
-            panic!("{line}");
-        }
+        let Answering { child, stderr, .. } = answering(daemon_in(&scene));
         Self { scene, child, stderr }
     }
 
@@ -86,13 +78,6 @@ impl Drop for Daemon {
             self.child.wait().unwrap();
         }
     }
-}
-
-fn stockade(scene: &Scene, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
-    command.current_dir(scene.path()).args(arguments).stdin(Stdio::null());
-    command.env("STOCKADE_SOCKET", scene.at("api.sock"));
-    command
 }
 
 /// What clients met who asked for a page without pause.

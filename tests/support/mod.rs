@@ -2,7 +2,9 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+pub(crate) mod daemon;
 pub(crate) mod desk;
+pub(crate) mod service;
 mod skip;
 
 pub(crate) use skip::skip;
