@@ -183,32 +183,10 @@ impl<'t> Table<'t, '_> {
     /// Names and texts; names are those of labels of alerts where that is `strict`.
     fn texts(&mut self, key: &str, strict: bool) -> Option<BTreeMap<String, String>> {
         self.take(key, |value| {
-            let DeValue::Table(table) = value else {
-                let what = "a table such as { team = \"shop\" }";
-                return Err((None, value::wrong_shape(what, value)));
-            };
-            let mut all = BTreeMap::new();
-            for (name, value) in table {
-                let word = name.get_ref().as_ref();
-                let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                let digit = |c: char| c.is_ascii_digit();
-                if strict
-                    && (word.is_empty()
-                        || word.len() > 128
-                        || word.starts_with(digit)
-                        || !word.chars().all(plain))
-                {
-                    let message = format!(
-                        "{} is no name for a label of an alert (letters, digits and `_`)",
-                        quoted(word)
-                    );
-                    return Err((Some(name.span()), message));
-                }
-                let text = value::line(Scalar::Toml(value.get_ref()));
-                let text = text.map_err(|message| (Some(value.span()), message))?;
-                all.insert(word.to_owned(), text.into_owned());
-            }
-            Ok(all)
+            values::texts(value, "{ team = \"shop\" }", |word| {
+                (strict && !values::is_label(word))
+                    .then_some("is no name for a label of an alert (letters, digits and `_`)")
+            })
         })
     }
 

@@ -1,6 +1,6 @@
 //! What a stack file says of where lines are sent to: the table `log_targets`.
 
-use super::values::Wrong;
+use super::values::{self, Wrong};
 use crate::logs::{Form, Syslog, Target, Url};
 use crate::policy::problem::quoted;
 use crate::policy::suggest::did_you_mean;
@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 /// Where systemd's journal listens.
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -125,27 +124,10 @@ fn text(table: &DeTable<'_>, key: &str) -> Result<Option<Text>, Wrong> {
 
 fn labels(table: &DeTable<'_>) -> Result<BTreeMap<String, String>, Wrong> {
     let Some(given) = table.get("labels") else { return Ok(BTreeMap::new()) };
-    let DeValue::Table(entries) = given.get_ref() else {
-        let message = value::wrong_shape("a table such as { host = \"a\" }", given.get_ref());
-        return Err((Some(given.span()), message));
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut all = BTreeMap::new();
-    for (name, value) in entries {
-        let word = name.get_ref().as_ref();
-        if word.is_empty()
-            || word.starts_with(|c: char| c.is_ascii_digit())
-            || !word.chars().all(plain)
-        {
-            let message =
-                format!("{} is no name for a label (letters, digits and `_`)", quoted(word));
-            return Err((Some(name.span()), message));
-        }
-        let text = value::line(Scalar::Toml(Spanned::get_ref(value)));
-        let text = text.map_err(|message| (Some(value.span()), message))?;
-        all.insert(word.to_owned(), text.into_owned());
-    }
-    Ok(all)
+    let all = values::texts(given.get_ref(), "{ host = \"a\" }", |word| {
+        (!values::is_label(word)).then_some("is no name for a label (letters, digits and `_`)")
+    });
+    all.map_err(|(span, message)| (span.or(Some(given.span())), message))
 }
 
 /// Its JSON Schema.

@@ -286,26 +286,44 @@ pub(super) fn env_files(
     Ok(all)
 }
 
-/// Names and texts.
-fn labels(key: &Key, value: &DeValue<'_>) -> Result<BTreeMap<String, String>, Wrong> {
+/// Names and texts, as `example` shows them. `is_wrong` says what is the matter with a name.
+pub(super) fn texts(
+    value: &DeValue<'_>,
+    example: &str,
+    is_wrong: impl Fn(&str) -> Option<&'static str>,
+) -> Result<BTreeMap<String, String>, Wrong> {
     let DeValue::Table(table) = value else {
-        let what = format!("a table such as {}", key.example);
+        let what = format!("a table such as {example}");
         return Err((None, value::wrong_shape(&what, value)));
     };
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     let mut all = BTreeMap::new();
     for (name, value) in table {
         let word = name.get_ref().as_ref();
-        if word.is_empty() || word.len() > 128 || !word.chars().all(plain) {
-            let message = format!(
-                "{} is no name for a label (at most 128 letters, digits, `-`, `_`, `.` and `/`)",
-                quoted(word)
-            );
-            return Err((Some(name.span()), message));
+        if let Some(why) = is_wrong(word) {
+            return Err((Some(name.span()), format!("{} {why}", quoted(word))));
         }
         let text = value::line(Scalar::Toml(value.get_ref()));
         let text = text.map_err(|message| (Some(value.span()), message))?;
         all.insert(word.to_owned(), text.into_owned());
     }
     Ok(all)
+}
+
+/// Whether it is a name as Prometheus' labels have.
+pub(super) fn is_label(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !word.is_empty()
+        && word.len() <= 128
+        && !word.starts_with(|c: char| c.is_ascii_digit())
+        && word.chars().all(plain)
+}
+
+fn labels(key: &Key, value: &DeValue<'_>) -> Result<BTreeMap<String, String>, Wrong> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    texts(value, key.example, |word| {
+        let is_name = !word.is_empty() && word.len() <= 128 && word.chars().all(plain);
+        (!is_name).then_some(
+            "is no name for a label (at most 128 letters, digits, `-`, `_`, `.` and `/`)",
+        )
+    })
 }
