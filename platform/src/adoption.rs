@@ -3,7 +3,7 @@
 //! A starter that launches with [`LaunchPlan::lasting`](crate::LaunchPlan::lasting) may die: the program goes on, what it
 //! writes waits, and so does its exit status, until a next starter comes who knows the sandbox's id and its token.
 
-use crate::{Gate, HowEnded, OutputPipe, Running};
+use crate::{BoxFuture, Gate, HowEnded, OutputPipe, Running};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -88,18 +88,36 @@ pub struct Adopted {
 pub const MOST_KEPT: usize = 3;
 
 /// Is told how a program ended, before anything of it is forgotten: whoever writes that down loses no exit status, whenever
-/// it dies.
-pub struct Witness(Box<dyn FnMut(HowEnded) + Send>);
+/// it dies. What it wrote is kept until that is taken in, for the same reason.
+pub struct Witness {
+    told: Box<dyn FnMut(HowEnded) + Send>,
+    taken_in: Option<BoxFuture<'static, ()>>,
+}
 
 impl Witness {
     /// One that calls this.
     pub fn new(told: impl FnMut(HowEnded) + Send + 'static) -> Self {
-        Self(Box::new(told))
+        Self { told: Box::new(told), taken_in: None }
+    }
+
+    /// The same, and what the program wrote isn't forgotten before this comes back. It needn't come: another process may still
+    /// hold a stream, and after some seconds nobody waits any more.
+    #[must_use]
+    pub fn after(self, taken_in: BoxFuture<'static, ()>) -> Self {
+        Self { taken_in: Some(taken_in), ..self }
     }
 
     /// Tells it.
     pub fn tell(&mut self, how: HowEnded) {
-        (self.0)(how);
+        (self.told)(how);
+    }
+
+    /// Returns when what it wrote is taken in. Dropping the future loses nothing.
+    pub async fn taken_in(&mut self) {
+        if let Some(taken_in) = &mut self.taken_in {
+            taken_in.await;
+        }
+        self.taken_in = None;
     }
 }
 

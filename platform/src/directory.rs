@@ -1,12 +1,13 @@
 //! A directory of this user's alone, held by its descriptor.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A directory that nobody else owns or may look into. What is in it is opened beneath its descriptor, by plain names, and no
 /// symlink is followed: whatever becomes of its path, it stays the same directory.
@@ -84,16 +85,13 @@ impl Directory {
         &self.path
     }
 
-    /// Holds it for this process until all its handles are dropped (flock(2)); `false` where another one does.
+    /// Takes a file in it, made where it is missing, as [`hold`] does; `None` where another process has it.
     ///
     /// # Errors
-    /// When the file system knows no locks.
-    pub fn try_lock(&self) -> io::Result<bool> {
-        match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    /// When it can't be opened, or the file system knows no locks.
+    pub fn lock(&self, name: &str) -> io::Result<Option<File>> {
+        let file = self.open_or_create(name)?;
+        Ok(hold(&file)?.then_some(file))
     }
 
     /// The names of the regular files in it, sorted.
@@ -184,6 +182,15 @@ impl Directory {
         Ok(rustix::fs::renameat(self.fd.as_fd(), plain(from)?, self.fd.as_fd(), plain(to)?)?)
     }
 
+    /// As [`Self::rename`], and afterwards it is the one file or the other also when the power fails.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
+        self.rename(from, to)?;
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+
     /// Removes a file; one that is gone already is as good.
     ///
     /// # Errors
@@ -193,6 +200,50 @@ impl Directory {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// How long whoever died may still seem to hold a lock: what it was about to launch has it too, until it becomes another program.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes an open file for this process until it is closed (flock(2)). Waits for one that has it a few seconds, by the system's
+/// clock; `false` where it keeps it.
+///
+/// # Errors
+/// When the file system knows no locks.
+pub fn hold(file: &File) -> io::Result<bool> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "nothing tells that a lock is free without taking it"
+            )]
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Makes sure that so many bytes can be added to a file, where its file system can (fallocate(2)).
+///
+/// # Errors
+/// When there is no room.
+pub fn reserve_room(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let end = file.metadata()?.len();
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, end, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _can_not = (file, bytes);
+        Ok(())
     }
 }
 
@@ -246,9 +297,9 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("state");
         let first = Directory::make(&path).unwrap();
-        assert!(first.try_lock().unwrap());
-        assert!(!Directory::open(&path).unwrap().try_lock().unwrap());
-        drop(first);
-        assert!(Directory::open(&path).unwrap().try_lock().unwrap());
+        let lock = first.lock("lock").unwrap().unwrap();
+        assert!(Directory::open(&path).unwrap().lock("lock").unwrap().is_none());
+        drop(lock);
+        assert!(first.lock("lock").unwrap().is_some());
     }
 }

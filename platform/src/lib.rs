@@ -58,7 +58,6 @@ mod secret;
 mod shelf;
 mod signal;
 #[cfg(unix)]
-mod state_dir;
 mod stdio;
 mod support;
 mod units;
@@ -87,7 +86,7 @@ pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wa
 #[cfg(unix)]
 pub use descriptors::{raise_descriptors, restore_descriptors};
 #[cfg(unix)]
-pub use directory::Directory;
+pub use directory::{Directory, hold, reserve_room};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
 pub use enforcement::{Enforcement, State};
@@ -124,7 +123,6 @@ pub use secret::{Hidden, Secret, SecretSource};
 pub use shelf::Shelf;
 pub use signal::Signal;
 #[cfg(unix)]
-pub use state_dir::{StateDir, reserve_room};
 #[cfg(unix)]
 pub use stdio::{DetachedPipe, own_stderr, own_stdout};
 pub use stdio::{

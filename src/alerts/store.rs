@@ -2,7 +2,7 @@
 
 use super::book::Book;
 use crate::error::Error;
-use crate::platform::{StateDir, boot_id};
+use crate::platform::{Directory, boot_id};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const LARGEST: u64 = 64 << 20;
 /// A file below a state directory.
 #[derive(Debug)]
 pub(super) struct Store {
-    directory: StateDir,
+    directory: Directory,
     path: PathBuf,
     boot: String,
     /// What stands in it.
@@ -53,8 +53,9 @@ impl Store {
     pub(super) fn open(state: &Path) -> Result<(Self, Book), Error> {
         let path = state.join(FILE);
         let failed = |error| Error::io(format!("failed to open `{}`", path.display()), error);
-        let directory = StateDir::make(state).map_err(failed)?;
-        let (file, boot) = (directory.file(FILE).map_err(failed)?, boot_id().map_err(failed)?);
+        let directory = Directory::make(state).map_err(failed)?;
+        let (file, boot) =
+            (directory.open_or_create(FILE).map_err(failed)?, boot_id().map_err(failed)?);
         let mut text = Vec::new();
         file.take(LARGEST).read_to_end(&mut text).map_err(failed)?;
         let book = read(&text, &boot).map_err(|what| {
@@ -80,11 +81,11 @@ impl Store {
             return Ok(());
         }
         let write = || {
-            let mut file = self.directory.file(NEW)?;
+            let mut file = self.directory.open_or_create(NEW)?;
             file.set_len(0)?;
             file.write_all(&text)?;
             file.sync_data()?;
-            self.directory.replace(FILE, NEW)
+            self.directory.replace(NEW, FILE)
         };
         write().map_err(|error| self.failed(error))?;
         *last = text;

@@ -31,14 +31,14 @@ use crate::alerts::Alerts;
 use crate::audit::AuditLog;
 use crate::error::Error;
 use crate::logs::Logs;
-use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, own_user};
+use crate::platform::{Directory, LaunchPlan, RuntimeDir, SocketFile, SocketPlace, hold, own_user};
 use crate::supervisor::{Difference, Journal, Lines, Stack, Supervisor};
 use network::Door;
 use operation::Operations;
 use server::Listener;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,9 +141,6 @@ pub struct Running {
 /// How long what is under way may take when services have ended.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// How long to wait for a socket's lock: what a killed daemon was about to launch may hold it for a moment.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Where a daemon of this user listens, unless it is told otherwise.
 pub fn usual_socket() -> PathBuf {
     RuntimeDir::place().join("daemon").join("api.sock")
@@ -151,7 +148,7 @@ pub fn usual_socket() -> PathBuf {
 
 impl Options {
     /// Opens its state: what services write, what the next daemon needs, and alerts.
-    async fn state(&self) -> Result<(Logs, Journal, Alerts), Error> {
+    fn state(&self) -> Result<(Logs, Journal, Alerts), Error> {
         let missing = || {
             let message =
                 "there is no place for the daemon's state: neither XDG_STATE_HOME nor HOME is set";
@@ -162,7 +159,7 @@ impl Options {
         let failed = |error| Error::io(format!("failed to open the state in `{name}`"), error);
         Directory::make(&path).map_err(failed)?;
         // First, since it waits for what a killed daemon was about to launch: that may hold both.
-        let journal = Journal::open(&path).await?;
+        let journal = Journal::open(&path)?;
         Ok((Logs::open(&path)?, journal, Alerts::open(Some(&path))?))
     }
 
@@ -199,7 +196,7 @@ impl Running {
                 "name a place that they can reach with `--socket`, such as `/run/stockade.sock`";
             return Err(Error::asked(message, hint));
         }
-        let lock = lock(&place, &path).await?;
+        let lock = lock(&place, &path)?;
         let stack = options.load()?;
         let door = options.door()?;
         let network = match &options.network {
@@ -208,7 +205,7 @@ impl Running {
         };
         let failed = |error| Error::io("failed to listen on the network", error);
         let address = network.as_ref().map(TcpListener::local_addr).transpose().map_err(failed)?;
-        let (logs, journal, alerts) = options.state().await?;
+        let (logs, journal, alerts) = options.state()?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
         // Whoever may connect is asked who they are in any case.
         let mode = if options.grants.is_empty() { 0o600 } else { 0o666 };
@@ -323,21 +320,14 @@ fn place(path: &Path, usual: bool) -> Result<SocketPlace, Error> {
 }
 
 /// Keeps every other daemon away from this socket.
-async fn lock(place: &SocketPlace, path: &Path) -> Result<File, Error> {
+fn lock(place: &SocketPlace, path: &Path) -> Result<File, Error> {
     let name = LaunchPlan::readable(path);
     let failed = |error| Error::io(format!("failed to lock `{name}.lock`"), error);
     let file = place.lock_file().map_err(failed)?;
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= deadline => {
-                let message = format!("another daemon listens at `{name}`");
-                let hint = "`stockade down` ends it; `--socket` names another place";
-                return Err(Error::asked(message, hint));
-            }
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+    if hold(&file).map_err(failed)? {
+        return Ok(file);
     }
+    let message = format!("another daemon listens at `{name}`");
+    let hint = "`stockade down` ends it; `--socket` names another place";
+    Err(Error::asked(message, hint))
 }

@@ -37,18 +37,25 @@ use crate::error::Error;
 use crate::platform::{DetachedPipe, Directory, OutputPipe};
 use keeper::{Keeper, TELLING};
 use spool::Run;
+use std::convert::Infallible;
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use targets::Sender;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+
+/// The file in their directory that whoever keeps them holds.
+const LOCK: &str = "lock";
 
 /// The logs of all services below one state directory. They are this process's alone while one of its handles lives.
 #[derive(Clone, Debug)]
 pub struct Logs {
     directory: Directory,
+    /// Keeps others away.
+    lock: Arc<File>,
     work: mpsc::UnboundedSender<Work>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -59,6 +66,9 @@ pub struct InstanceLog {
     keeper: Arc<Mutex<Keeper>>,
     work: mpsc::UnboundedSender<Work>,
 }
+
+/// Its other end hears when a stream isn't read any more.
+pub(crate) type Busy = oneshot::Sender<Infallible>;
 
 /// What the thread has to do.
 enum Work {
@@ -72,6 +82,7 @@ struct Reading {
     run: Run,
     pipe: DetachedPipe,
     listener: Option<Box<dyn Listener>>,
+    busy: Busy,
 }
 
 impl Logs {
@@ -84,17 +95,22 @@ impl Logs {
             |error| Error::io(format!("failed to open the logs in `{}`", state.display()), error);
         let directory =
             Directory::make(state).and_then(|state| state.make_below("logs")).map_err(failed)?;
-        if !directory.try_lock().map_err(failed)? {
+        let Some(lock) = directory.lock(LOCK).map_err(failed)? else {
             let message =
                 format!("another process keeps its logs in `{}`", directory.path().display());
             return Err(Error::asked(message, "stop it, or name another state directory"));
-        }
+        };
         let (work, todo) = mpsc::unbounded_channel();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let thread = std::thread::Builder::new().name("logs".into());
         let thread = thread.spawn(move || runtime.block_on(carry_out(todo))).map_err(failed)?;
-        Ok(Self { directory, work, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self {
+            directory,
+            lock: Arc::new(lock),
+            work,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        })
     }
 
     /// The log of one instance of a service. What a process before this one took in, and didn't keep any more, is kept now.
@@ -136,27 +152,28 @@ impl Logs {
 
     /// Returns when everything is kept that was written. That is never while other handles live, or programs write.
     pub fn close(self) {
-        let Self { work, thread, directory } = self;
+        let Self { work, thread, lock, directory: _ } = self;
         drop(work);
         let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // It can't panic; if it did, what is in the spools is kept by the next process.
         thread.map_or(Ok(()), JoinHandle::join).unwrap_or(());
-        drop(directory);
+        drop(lock);
     }
 }
 
 impl InstanceLog {
-    /// Reads a stream of a run to its end, by itself. A run that a process before this one began goes on where that stopped.
+    /// Reads a stream of a run to its end, by itself, and drops what tells that it does. A run that a process before this one began goes on where that stopped.
     pub(crate) fn attach(
         &self,
         stream: Stream,
         generation: u64,
         pipe: OutputPipe,
         listener: Option<Box<dyn Listener>>,
+        busy: Busy,
     ) -> std::io::Result<()> {
         let (run, pipe) = (Run { generation, stream }, pipe.detach()?);
         self.work
-            .send(Work::Read(Reading { keeper: self.keeper.clone(), run, pipe, listener }))
+            .send(Work::Read(Reading { keeper: self.keeper.clone(), run, pipe, listener, busy }))
             .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 
@@ -240,6 +257,7 @@ impl Reading {
             // Others have pipes too.
             tokio::task::yield_now().await;
         }
+        drop(self.busy);
         while compressing.join_next().await.is_some() {}
     }
 }

@@ -32,7 +32,7 @@ fn keep(state: &Path, logging: &Logging, generation: u64, end: PipeReader) -> Co
     let logs = Logs::open(state).unwrap();
     let log = logs.instance("web", "web.1", logging).unwrap();
     let pipe = runtime.block_on(async { OutputPipe::new(end).unwrap() });
-    log.attach(Stream::Output, generation, pipe, None).unwrap();
+    log.attach(Stream::Output, generation, pipe, None, oneshot::channel().0).unwrap();
     let keeper = log.keeper.clone();
     drop(log);
     logs.close();

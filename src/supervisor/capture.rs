@@ -6,8 +6,10 @@ use super::said::Said;
 use crate::logs::{Cutter, InstanceLog, Listener, Piece, Stream};
 use crate::platform::OutputPipe;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
 
 /// The last of what a program wrote, over all its runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,18 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// Bytes before those, which weren't kept.
     pub lost: u64,
+}
+
+/// A stream that is being read.
+#[derive(Debug)]
+pub(super) struct TakenIn(oneshot::Receiver<Infallible>);
+
+impl TakenIn {
+    /// Returns when it has been read to its end.
+    pub(super) async fn wait(self) {
+        // Nothing is ever sent: whoever reads drops the other end.
+        let Err(_over) = self.0.await;
+    }
 }
 
 /// Where both streams of all runs go. A program is never held up, and whatever it writes, no more than `most` is kept.
@@ -63,15 +77,24 @@ impl Capture {
     }
 
     /// Reads a stream of a run to its end, by itself: from its beginning, or where a process before this one stopped.
-    pub(super) fn attach(&self, stream: Stream, generation: Generation, pipe: Option<OutputPipe>) {
-        let Some(mut pipe) = pipe else { return };
+    /// What comes back does so when that is done, and at once where there is none.
+    pub(super) fn attach(
+        &self,
+        stream: Stream,
+        generation: Generation,
+        pipe: Option<OutputPipe>,
+    ) -> TakenIn {
+        let (busy, taken_in) = oneshot::channel();
+        let taken_in = TakenIn(taken_in);
+        let Some(mut pipe) = pipe else { return taken_in };
         let mut listening = Listening { capture: self.clone(), stream };
         if let Some(log) = &self.log {
             // It fails only where the stream is at its end, or its reader: then the program hears of that.
-            log.attach(stream, generation.0, pipe, Some(Box::new(listening))).unwrap_or(());
-            return;
+            log.attach(stream, generation.0, pipe, Some(Box::new(listening)), busy).unwrap_or(());
+            return taken_in;
         }
         tokio::spawn(async move {
+            let _busy = busy;
             let (mut chunk, mut cutter) = ([0; 8192], Cutter::default());
             // A stream that can't be read any more is at its end: the other side is a pipe of our own.
             while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
@@ -80,6 +103,7 @@ impl Capture {
             }
             cutter.end(|piece| listening.line(piece.text));
         });
+        taken_in
     }
 
     fn add(&self, bytes: &[u8]) {

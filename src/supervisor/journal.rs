@@ -10,7 +10,7 @@
 
 use super::record::Record;
 use crate::error::Error;
-use crate::platform::{StateDir, boot_id, reserve_room};
+use crate::platform::{Directory, boot_id, reserve_room};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -18,7 +18,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 const JOURNAL: &str = "journal";
 const NEW: &str = "journal.new";
@@ -29,8 +28,6 @@ const HEADER: &str = "stockade state 1";
 const MOST: u64 = 1 << 20;
 /// What is set aside for the ends of what runs, and for stopping it.
 const ROOM: u64 = 256 << 10;
-/// How long to wait for the directory: what a killed supervisor was about to launch may hold it for a moment.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,7 +59,7 @@ pub struct Journal(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    directory: StateDir,
+    directory: Directory,
     path: PathBuf,
     file: File,
     /// Where the next line goes.
@@ -79,16 +76,20 @@ struct Inner {
 }
 
 impl Journal {
-    /// Opens the state in this directory, which is made where it is missing. Must be called inside a tokio runtime.
+    /// Opens the state in this directory, which is made where it is missing.
     ///
     /// # Errors
     /// When another supervisor has it, others may write there, it is damaged, or the disk doesn't answer.
-    pub async fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let place = || format!("failed to open the supervisor's state in `{}`", path.display());
         let failed = |error| Error::io(place(), error);
-        let directory = StateDir::make(path).map_err(failed)?;
-        let lock = Self::alone(&directory, path).await?;
-        let mut file = directory.file(JOURNAL).map_err(failed)?;
+        let directory = Directory::make(path).map_err(failed)?;
+        let Some(lock) = directory.lock(LOCK).map_err(failed)? else {
+            let message = format!("another supervisor has the state in `{}`", path.display());
+            let hint = "stop that one, or give this one another directory";
+            return Err(Error::asked(message, hint));
+        };
+        let mut file = directory.open_or_create(JOURNAL).map_err(failed)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         let boot = boot_id().map_err(failed)?;
@@ -118,27 +119,6 @@ impl Journal {
             written => written.map_err(failed)?,
         }
         Ok(Self(Arc::new(Mutex::new(inner))))
-    }
-
-    async fn alone(directory: &StateDir, path: &Path) -> Result<File, Error> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let lock = directory.lock(LOCK);
-            let lock = lock.map_err(|error| {
-                Error::io(format!("failed to lock the state in `{}`", path.display()), error)
-            })?;
-            if let Some(lock) = lock {
-                return Ok(lock);
-            }
-            if tokio::time::Instant::now() >= deadline {
-                let message = format!("another supervisor has the state in `{}`", path.display());
-                return Err(Error::asked(
-                    message,
-                    "stop that one, or give this one another directory",
-                ));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 
     /// What the supervisor before left of a service, once.
@@ -258,7 +238,7 @@ impl Inner {
         for (name, record) in &self.latest {
             text.extend(line(&Entry::Service(name.clone(), Box::new(record.clone())))?);
         }
-        let mut file = self.directory.file(NEW)?;
+        let mut file = self.directory.open_or_create(NEW)?;
         file.set_len(0)?;
         let written = file.write_all(&text).and_then(|()| file.sync_data());
         if let Err(error) = written {
@@ -266,7 +246,7 @@ impl Inner {
             file.set_len(0)?;
             return Err(error);
         }
-        self.directory.replace(JOURNAL, NEW)?;
+        self.directory.replace(NEW, JOURNAL)?;
         self.end = u64::try_from(text.len()).unwrap_or(0);
         (self.file, self.compact) = (file, self.end);
         Ok(())
@@ -399,8 +379,8 @@ mod tests {
         Record { life: Lifecycle::new(true), stopped, run: None }
     }
 
-    async fn journal(scene: &tempfile::TempDir) -> Journal {
-        Journal::open(scene.path()).await.unwrap()
+    fn journal(scene: &tempfile::TempDir) -> Journal {
+        Journal::open(scene.path()).unwrap()
     }
 
     /// What is on disk.
@@ -408,32 +388,32 @@ mod tests {
         std::fs::read(scene.path().join(JOURNAL)).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_noted_is_found_once_and_a_second_supervisor_is_refused() {
+    #[test]
+    fn what_is_noted_is_found_once_and_a_second_supervisor_is_refused() {
         let scene = tempfile::tempdir().unwrap();
-        let first = journal(&scene).await;
+        let first = journal(&scene);
         first.note("web", &record(false), Note::BeforeLaunch).unwrap();
         first.note("web", &record(true), Note::Asked).unwrap();
         first.note("gone", &record(true), Note::Happened).unwrap();
         first.forget("gone").unwrap();
-        let error = Journal::open(scene.path()).await.unwrap_err();
+        let error = Journal::open(scene.path()).unwrap_err();
         assert!(error.to_string().starts_with("another supervisor has the state in"), "{error}");
         drop(first);
-        let second = journal(&scene).await;
+        let second = journal(&scene);
         let found = second.take("web").unwrap();
         assert!(found.record.stopped && !found.afresh && !found.other_boot);
         assert!(second.take("web").is_none() && second.take_rest().is_empty());
         second.close();
         drop(second);
-        let third = journal(&scene).await;
+        let third = journal(&scene);
         let found = third.take("web").unwrap();
         assert!(found.afresh && !found.other_boot);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_was_of_another_boot_is_known_to_be() {
+    #[test]
+    fn what_was_of_another_boot_is_known_to_be() {
         let scene = tempfile::tempdir().unwrap();
-        journal(&scene).await.note("web", &record(false), Note::Happened).unwrap();
+        journal(&scene).note("web", &record(false), Note::Happened).unwrap();
         let boot = boot_id().unwrap();
         let read = Reading::of(&text(&scene)).unwrap();
         assert!(!read.found(&boot)["web"].other_boot);
@@ -442,10 +422,10 @@ mod tests {
         assert!(found.other_boot && found.afresh);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_file_stays_short_however_much_is_noted() {
+    #[test]
+    fn a_file_stays_short_however_much_is_noted() {
         let scene = tempfile::tempdir().unwrap();
-        let journal = journal(&scene).await;
+        let journal = journal(&scene);
         for count in 0..10_000 {
             journal.note("web", &record(count % 2 == 0), Note::Happened).unwrap();
         }
@@ -454,16 +434,16 @@ mod tests {
         assert_eq!(Reading::of(&text(&scene)).unwrap().services.len(), 1);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn another_form_damage_and_a_directory_of_others_are_refused() {
+    #[test]
+    fn another_form_damage_and_a_directory_of_others_are_refused() {
         use std::os::unix::fs::PermissionsExt;
         let scene = tempfile::tempdir().unwrap();
-        drop(journal(&scene).await);
-        let refused = async |text: &[u8]| {
+        drop(journal(&scene));
+        let refused = |text: &[u8]| {
             std::fs::write(scene.path().join(JOURNAL), text).unwrap();
-            Journal::open(scene.path()).await.unwrap_err().to_string()
+            Journal::open(scene.path()).unwrap_err().to_string()
         };
-        let told = refused(b"stockade state 2\n").await;
+        let told = refused(b"stockade state 2\n");
         assert!(
             told.ends_with("of a form that this version doesn't know: `stockade state 2`"),
             "{told}"
@@ -473,11 +453,11 @@ mod tests {
             damaged.extend(line(&Entry::Gone(name.to_owned())).unwrap());
         }
         damaged[HEADER.len() + 12] ^= 1;
-        assert!(refused(&damaged).await.ends_with("is damaged at line 2"));
+        assert!(refused(&damaged).ends_with("is damaged at line 2"));
         let open = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(scene.path(), open).unwrap();
-        let error = Journal::open(scene.path()).await.unwrap_err().chain();
-        assert!(error.ends_with("it isn't this user's alone to write"), "{error}");
+        let error = Journal::open(scene.path()).unwrap_err().chain();
+        assert!(error.ends_with("isn't this user's alone"), "{error}");
     }
 
     proptest! {

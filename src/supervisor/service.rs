@@ -553,10 +553,12 @@ impl Actor {
             self.looks.said().everything();
         }
         let capture = self.capture.heard_by(self.looks.said());
-        capture.attach(Stream::Output, generation, sandbox.stdout.take());
-        capture.attach(Stream::Error, generation, sandbox.stderr.take());
+        let output = capture.attach(Stream::Output, generation, sandbox.stdout.take());
+        let error = capture.attach(Stream::Error, generation, sandbox.stderr.take());
         if let Some(diary) = &mut self.diary {
-            sandbox.witness(diary.ledger.witness());
+            // What is still in its streams goes with its first process.
+            let taken_in = Box::pin(async { (output.wait().await, error.wait().await).1 });
+            sandbox.witness(diary.ledger.witness().after(taken_in));
             // Whatever becomes of this supervisor, its services go on.
             sandbox.detach(true);
             if let Some(run) = &mut diary.run {

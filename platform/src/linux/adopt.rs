@@ -392,6 +392,36 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
+    async fn what_it_wrote_is_kept_until_that_is_taken_in_though_its_end_is_noted() {
+        let backend = LinuxBackend::new();
+        let plan = lasting("echo last; exit 5", "unread");
+        let mut launched = backend.launch(&plan, StdioSet::piped()).unwrap();
+        let (noted, hears) = std::sync::mpsc::channel();
+        let witness = Witness::new(move |how| noted.send(how).unwrap());
+        launched.running.witness(witness.after(Box::pin(std::future::pending())));
+        {
+            let mut wait = launched.running.wait();
+            let mut how = None;
+            while how.is_none() {
+                let moment = tokio::time::sleep(Duration::from_millis(10));
+                tokio::select! { _ = &mut wait => panic!("it was let go"), () = moment => {} }
+                how = hears.try_recv().ok();
+            }
+            assert_eq!(how, Some(HowEnded::Exited(5)));
+        }
+        launched.running.detach(true);
+        drop(launched);
+        let mut adopted = taken(backend.adopt(&plan, None).unwrap());
+        let mut text = String::new();
+        adopted.stdout.as_mut().unwrap().read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "last\n");
+        // What never comes back holds nothing up for long.
+        let witness = Witness::new(drop).after(Box::pin(std::future::pending()));
+        adopted.running.witness(witness);
+        assert_eq!(adopted.running.wait().await.unwrap().how, HowEnded::Exited(5));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
     async fn whoever_does_not_know_the_token_or_expects_another_is_not_let_in() {
         let backend = LinuxBackend::new();
         let plan = lasting("exec sleep 1000", "strangers");

@@ -61,6 +61,9 @@ pub(crate) struct Asked {
     pub(crate) heard: Option<File>,
 }
 
+/// How long what a program wrote may take to be taken in, after its end: somebody else may hold its streams, or the disk may be full.
+const TO_TAKE_IN: Duration = Duration::from_secs(5);
+
 /// A started sandbox on Linux.
 #[derive(Debug)]
 pub(crate) struct LinuxRunning {
@@ -81,6 +84,8 @@ pub(crate) struct LinuxRunning {
     /// What there is of it for a next starter, where it outlives this one.
     outliving: Option<Outliving>,
     witness: Option<Witness>,
+    /// By when its first process is let go whose program has ended, if that is noted.
+    lets_go: Option<Instant>,
     /// Whether this process, and nobody else, ended it by force.
     killed: AtomicBool,
     /// Whether it goes on without this one.
@@ -158,6 +163,7 @@ impl LinuxRunning {
             wishes,
             outliving: None,
             witness: None,
+            lets_go: None,
             killed: AtomicBool::new(false),
             detached: false,
             cgroup,
@@ -282,7 +288,7 @@ impl LinuxRunning {
         (!self.control_closed).then_some(())
     }
 
-    /// Lets the first process of one go that outlives its starter, when the end is taken note of.
+    /// Takes note of the end of one that outlives its starter.
     fn note(&mut self, how: HowEnded) {
         if self.outliving.is_none() {
             return;
@@ -290,6 +296,12 @@ impl LinuxRunning {
         if let Some(witness) = &mut self.witness {
             witness.tell(how);
         }
+        self.lets_go = Some(Instant::now() + TO_TAKE_IN);
+    }
+
+    /// Lets its first process go, which keeps all that a next starter would need.
+    fn let_go(&mut self) {
+        self.lets_go = None;
         // One that is gone by itself needn't be told.
         spawn::send(self.control.get_ref().as_fd(), Message::Noted).unwrap_or(());
     }
@@ -323,6 +335,7 @@ impl LinuxRunning {
             tokio::select! {
                 biased;
                 ready = control => ready.map_err(failed)?,
+                () = taken_in(&mut self.witness, self.lets_go) => self.let_go(),
                 ready = self.pidfd.readable() => {
                     drop(ready.map_err(failed)?);
                     while self.hear().is_some() {}
@@ -667,6 +680,19 @@ impl Running for LinuxRunning {
 
     fn stops(&self) -> Arc<Notify> {
         self.stops.clone()
+    }
+}
+
+/// Returns when nothing of what an ended program wrote needs to be kept any more; never where none has ended. Dropping the
+/// future loses nothing.
+async fn taken_in(witness: &mut Option<Witness>, until: Option<Instant>) {
+    match (witness, until) {
+        // Late is as good as done.
+        (Some(witness), Some(until)) => {
+            tokio::time::timeout_at(until.into(), witness.taken_in()).await.unwrap_or(());
+        }
+        (None, Some(_)) => {}
+        (_, None) => std::future::pending().await,
     }
 }
 
