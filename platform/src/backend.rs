@@ -6,7 +6,9 @@ use crate::{
     Bytes, Changes, Control, Enforcement, LaunchPlan, PlatformError, Probe, Signal, StdioSet,
     Support, Usage,
 };
-use crate::{Denials, Execution, Hits, InputPipe, OutputPipe, Process, Watcher, Wishes};
+use crate::{
+    Denials, Execution, Hits, InputPipe, LocalStream, OutputPipe, Process, Watcher, Wishes,
+};
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::fmt::Debug;
@@ -136,9 +138,7 @@ pub trait View: Send + Sync + Debug {
     fn read(&self, path: PathBuf, most: usize) -> BoxFuture<'static, std::io::Result<Vec<u8>>>;
 
     /// Connects to the stream socket at an absolute path (unix(7)).
-    #[cfg(unix)]
-    fn connect(&self, path: PathBuf)
-    -> BoxFuture<'static, std::io::Result<tokio::net::UnixStream>>;
+    fn connect(&self, path: PathBuf) -> BoxFuture<'static, std::io::Result<LocalStream>>;
 }
 
 /// A sandbox that was started. Dropping it kills the whole tree.

@@ -3,8 +3,8 @@
 //! The directory is the user's alone. A socket appears under its name only once somebody listens on it, and whoever is
 //! refused there knows that its process is gone: that is how leftovers of a killed process are told from the living.
 
-use crate::inherited;
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use crate::{LocalReader, inherited};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -245,11 +245,13 @@ impl Door {
     }
 }
 
-/// Sends three open files to whoever serves this connection, as the standard streams of a program (unix(7), `SCM_RIGHTS`).
+/// Lends this process's standard streams to whoever serves this connection, as those of a program (unix(7), `SCM_RIGHTS`).
 ///
 /// # Errors
 /// When the other end is gone, or the system refuses.
-pub fn send_streams(stream: &UnixStream, files: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+pub fn send_own_streams(stream: &UnixStream) -> io::Result<()> {
+    let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+    let files = [input.as_fd(), output.as_fd(), errors.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     // There is room for just these.
@@ -261,11 +263,12 @@ pub fn send_streams(stream: &UnixStream, files: [BorrowedFd<'_>; 3]) -> io::Resu
     Ok(())
 }
 
-/// Takes what [`send_streams`] sends. Nothing may have been read ahead of it. Every descriptor is close-on-exec.
+/// Takes what [`send_own_streams`] sends. Nothing may have been read ahead of it. Every descriptor is close-on-exec.
 ///
 /// # Errors
 /// When something else comes, or the connection fails.
-pub async fn receive_streams(stream: &tokio::net::UnixStream) -> io::Result<[File; 3]> {
+pub async fn receive_streams(reader: &LocalReader) -> io::Result<[File; 3]> {
+    let stream: &tokio::net::UnixStream = reader.as_ref();
     let received = stream.async_io(Interest::READABLE, || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);

@@ -1,6 +1,6 @@
 //! Reading a file that somebody else may have chosen.
 
-use std::fs::{File, FileType};
+use std::fs::{File, FileType, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -24,6 +24,14 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     }
     #[cfg(not(target_os = "linux"))]
     File::open(path)
+}
+
+/// What is made with these options is this user's alone; where access is inherited from the directory, as on Windows, it is whoever's
+/// the directory is.
+pub fn for_this_user_alone(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
 }
 
 /// Who beside this user and the system's own could write an open file, for messages; `None` where nobody could. A group that

@@ -81,6 +81,20 @@ pub fn stop_this_process() -> io::Result<()> {
     }
 }
 
+/// Executes another program in the place of this process; returns only if that fails, and why.
+pub fn execute_in_place(command: &mut std::process::Command) -> io::Error {
+    #[cfg(unix)]
+    {
+        std::os::unix::process::CommandExt::exec(command)
+    }
+    #[cfg(not(unix))]
+    {
+        let _no_such_thing = command;
+        let message = "a program can't take the place of a process on this system";
+        io::Error::new(io::ErrorKind::Unsupported, message)
+    }
+}
+
 /// A descriptor that this process was started with, as a file of its own.
 ///
 /// # Errors
@@ -98,6 +112,7 @@ pub fn inherited_file(number: i32) -> io::Result<std::fs::File> {
     }
     #[cfg(not(unix))]
     {
-        Err(io::ErrorKind::Unsupported.into())
+        let message = format!("open file {number} can't be taken over on this system");
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }
 }

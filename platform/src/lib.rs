@@ -39,6 +39,7 @@ mod incoming;
 #[cfg(unix)]
 mod inherited;
 mod io_limit;
+mod listen;
 #[cfg(unix)]
 mod listening;
 #[cfg(unix)]
@@ -48,17 +49,20 @@ mod names;
 mod network;
 #[cfg(unix)]
 mod notify_socket;
+#[cfg(unix)]
+mod pipes;
 mod plan;
 mod ports;
 mod process;
 mod ranges;
 mod replacement;
 mod secret;
+mod service_manager;
 #[cfg(unix)]
 mod shelf;
 mod signal;
-#[cfg(unix)]
 mod stdio;
+mod streams;
 mod support;
 mod units;
 mod usage;
@@ -70,6 +74,8 @@ pub mod fake;
 pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub mod posix;
+#[cfg(windows)]
+pub mod windows;
 
 pub use adoption::{
     Adopted, Adoption, MOST_KEPT, ProcessIdentity, Token, Witness, boot_id, monotonic_clock,
@@ -88,19 +94,22 @@ pub use descriptors::{raise_descriptors, restore_descriptors};
 #[cfg(unix)]
 pub use directory::{Directory, hold, reserve_room};
 #[cfg(unix)]
-pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_streams};
+pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_own_streams};
 pub use enforcement::{Enforcement, State};
 pub use errno::Errno;
 pub use error::{ErrorKind, PlatformError, Stage};
 pub use event::{Event, Hits, Resource, Watcher};
 pub use execution::{Execution, Keeper, Wish};
-pub use files::{kind_of_file, open_without_waiting, other_users, other_writers};
+pub use files::{
+    for_this_user_alone, kind_of_file, open_without_waiting, other_users, other_writers,
+};
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
-pub use incoming::{IncomingSignals, inherited_file, stop_this_process};
+pub use incoming::{IncomingSignals, execute_in_place, inherited_file, stop_this_process};
 pub use io_limit::{IoLimit, Rate};
+pub use listen::{Listen, ListenAddress, SocketKind};
 #[cfg(unix)]
-pub use listening::{Listen, ListenAddress, Listening, SocketKind, something_comes};
+pub use listening::{Listening, something_comes};
 #[cfg(unix)]
 pub use local::{SocketFile, SocketPlace, group_id, groups_of, own_user, user_id};
 pub use meter::Meter;
@@ -109,6 +118,11 @@ pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, T
 #[cfg(unix)]
 pub use notify_socket::{
     Datagram, LONGEST_NOTICE, NotifySocket, is_abandoned, is_harmless, same_file,
+};
+#[cfg(unix)]
+pub use pipes::{
+    DetachedPipe, InputPipe, MeteredReader, OutputPipe, leave_streams_to_program, own_stderr,
+    own_stdout,
 };
 pub use plan::{
     Access, ArgumentTest, Bind, Capabilities, ClockOffsets, Compare, Decision, Environment,
@@ -119,14 +133,14 @@ pub use ports::{ParsePortSetError, PortSet, TcpPorts};
 pub use process::Process;
 pub use replacement::{Original, Replaced};
 pub use secret::{Hidden, Secret, SecretSource};
+pub use service_manager::{News, service_manager_pulse, tell_service_manager};
 #[cfg(unix)]
 pub use shelf::Shelf;
 pub use signal::Signal;
-#[cfg(unix)]
-#[cfg(unix)]
-pub use stdio::{DetachedPipe, own_stderr, own_stdout};
-pub use stdio::{
-    InputPipe, MeteredReader, OutputPipe, Stdio, StdioSet, Terminal, leave_streams_to_program,
+pub use stdio::{Stdio, StdioSet, Terminal};
+pub use streams::{
+    BlockingStream, LocalDatagram, LocalListener, LocalReader, LocalStream, LocalWriter, OwnedFile,
+    Positioned,
 };
 pub use support::{Availability, Fact, Probe, Support};
 pub use units::{Bytes, Cores, ParseUnitError, parse_duration};
@@ -134,7 +148,18 @@ pub use usage::{
     CpuUsage, DeviceNumber, DeviceUsage, DiskUsage, IoUsage, MemoryUsage, NetworkUsage, PidsUsage,
     Pressure, PressureUsage, Usage,
 };
-
+#[cfg(windows)]
+pub use windows::{
+    Datagram, Directory, Door, LONGEST_NOTICE, Listed, Listening, NotifySocket, RuntimeDir, Shelf,
+    SocketFile, SocketPlace, group_id, groups_of, hold, is_abandoned, is_harmless, is_too_large,
+    own_user, raise_descriptors, receive_streams, reserve_room, restore_descriptors, same_file,
+    send_as_file, send_own_streams, something_comes, user_id,
+};
+#[cfg(windows)]
+pub use windows::{
+    DetachedPipe, InputPipe, MeteredReader, OutputPipe, leave_streams_to_program, own_stderr,
+    own_stdout,
+};
 pub use wishes::{Named, Wished, Wishes};
 
 /// The backend of the platform this was built for.

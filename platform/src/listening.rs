@@ -2,60 +2,17 @@
 
 use crate::files::permissions;
 use crate::inherited;
+use crate::{Listen, ListenAddress, SocketKind};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, sockopt};
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// Where a socket listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// An address and a port of the host.
-    Inet(SocketAddr),
-    /// An absolute path of the host.
-    Path(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => address.fmt(f),
-            Self::Path(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// What comes over a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SocketKind {
-    /// Connections that carry bytes.
-    #[default]
-    Stream,
-    /// Single messages.
-    Datagram,
-    /// Connections that carry messages; paths only.
-    SeqPacket,
-}
-
-/// A socket that is to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Where.
-    pub address: ListenAddress,
-    /// For what.
-    pub kind: SocketKind,
-    /// Permissions of a path.
-    pub mode: u32,
-    /// Connections that may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
-    pub backlog: u32,
-}
 
 /// A socket that listens. Its path stays when it is dropped: a program that has the socket may listen on.
 #[derive(Debug)]

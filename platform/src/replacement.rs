@@ -102,9 +102,11 @@ impl Draft {
         let path = beside.with_file_name(name);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self { file: options.open(&path)?, path, is_placed: false })
+        Ok(Self {
+            file: crate::for_this_user_alone(&mut options).open(&path)?,
+            path,
+            is_placed: false,
+        })
     }
 
     fn take_place_of(mut self, path: &Path) -> io::Result<()> {

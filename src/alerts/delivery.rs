@@ -5,7 +5,7 @@ use super::book::{Batch, Sent};
 use super::message;
 use super::settings::{Receiver, Way};
 use crate::logs::post;
-use crate::platform::Stdio;
+use crate::platform::{Stdio, for_this_user_alone};
 use crate::policy::Policy;
 use crate::report::ExitReport;
 use crate::sandbox::Sandbox;
@@ -127,12 +127,11 @@ fn news(batch: &Batch) -> impl Iterator<Item = &Sent> {
 
 /// Adds lines to a file, made for this user alone where it is missing.
 fn add(path: &Path, text: &[u8]) -> Result<(), String> {
-    use std::os::unix::fs::OpenOptionsExt;
     let failed = |error| format!("failed to add to `{}`: {error}", path.display());
     let mut options = File::options();
     // One that is no file mustn't hold this up until somebody reads.
-    options.read(true).append(true).create(true).mode(0o600);
-    let mut file = options.open(path).map_err(failed)?;
+    options.read(true).append(true).create(true);
+    let mut file = for_this_user_alone(&mut options).open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(format!("`{}` is no regular file", path.display()));
     }

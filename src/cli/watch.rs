@@ -8,11 +8,10 @@ use super::top::model::Model;
 use super::top::screen::brief;
 use crate::error::Error;
 use crate::output::pass_on;
-use crate::platform::{Stdio, console, own_stderr};
+use crate::platform::{OwnedFile, Stdio, console, own_stderr};
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use std::fs::File;
 use std::io::{IsTerminal, PipeReader, Write};
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -50,7 +49,7 @@ impl Watch {
         }
         let failed = |error| Error::io("failed to take in the terminal", error);
         let (reader, writer) = std::io::pipe().map_err(failed)?;
-        let writer = File::from(OwnedFd::from(writer));
+        let writer = File::from(OwnedFile::from(writer));
         let mut builder = builder;
         if std::io::stdout().is_terminal() {
             builder = builder.stdout(Stdio::File(writer.try_clone().map_err(failed)?));

@@ -2,11 +2,9 @@
 
 use super::Request;
 use crate::error::Error;
-use crate::platform::{IncomingSignals, RuntimeDir, send_streams};
+use crate::platform::{BlockingStream, IncomingSignals, LocalStream, RuntimeDir, send_own_streams};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
@@ -55,7 +53,7 @@ pub fn find(word: &str) -> Result<String, Error> {
 #[derive(Debug)]
 pub struct Visit {
     id: String,
-    stream: BufReader<UnixStream>,
+    stream: BufReader<BlockingStream>,
 }
 
 impl Visit {
@@ -127,12 +125,10 @@ impl Visit {
     /// When the program isn't executed, or the connection fails.
     pub(crate) async fn execute(self, mut signals: IncomingSignals) -> Result<Option<u8>, Error> {
         let failed = |error| Error::io(format!("failed to talk to sandbox `{}`", self.id), error);
-        let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-        let streams = [input.as_fd(), output.as_fd(), errors.as_fd()];
         let stream = self.stream.into_inner();
-        send_streams(&stream, streams).map_err(failed)?;
+        send_own_streams(&stream).map_err(failed)?;
         stream.set_nonblocking(true).map_err(failed)?;
-        let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
+        let stream = LocalStream::from_std(stream).map_err(failed)?;
         let (reader, mut writer) = stream.into_split();
         let mut answers = tokio::io::BufReader::new(reader).lines();
         loop {

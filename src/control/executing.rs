@@ -13,7 +13,7 @@ impl Visitor {
         if !self.reader.buffer().is_empty() {
             return Some(Response::Failed { message: "streams are sent when asked for".into() });
         }
-        let streams = match receive_streams(self.reader.get_ref().as_ref()).await {
+        let streams = match receive_streams(self.reader.get_ref()).await {
             Ok(streams) => streams,
             Err(error) => return Some(Response::Failed { message: error.to_string() }),
         };

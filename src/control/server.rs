@@ -2,11 +2,9 @@
 
 use super::{Reply, Request, Response};
 use crate::error::Error;
-use crate::platform::{Door, Listed, RuntimeDir};
+use crate::platform::{Door, Listed, LocalReader, LocalStream, LocalWriter, RuntimeDir};
 use std::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -75,7 +73,7 @@ async fn receive(door: Door, requests: mpsc::Sender<Asked>) {
 }
 
 /// Answers one visitor until it leaves, or says what can't be understood.
-async fn hear(stream: UnixStream, requests: mpsc::Sender<Asked>) {
+async fn hear(stream: LocalStream, requests: mpsc::Sender<Asked>) {
     let (reader, writer) = stream.into_split();
     let mut visitor = Visitor { reader: BufReader::new(reader), writer, requests };
     while let Some(request) = visitor.next().await {
@@ -98,8 +96,8 @@ async fn hear(stream: UnixStream, requests: mpsc::Sender<Asked>) {
 
 /// Somebody who is heard.
 pub(super) struct Visitor {
-    pub(super) reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    pub(super) reader: BufReader<LocalReader>,
+    writer: LocalWriter,
     requests: mpsc::Sender<Asked>,
 }
 

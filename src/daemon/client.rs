@@ -2,7 +2,7 @@
 
 use super::usual_socket;
 use crate::error::Error;
-use crate::platform::{LaunchPlan, SocketPlace};
+use crate::platform::{LaunchPlan, LocalStream, SocketPlace};
 use crate::tls::{self, Seen};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -206,7 +206,7 @@ impl Client {
                     stream => stream.map_err(failed)?,
                 };
                 stream.set_nonblocking(true).map_err(failed)?;
-                let stream = UnixStream::from_std(stream).map_err(failed)?;
+                let stream = LocalStream::from_std(stream).map_err(failed)?;
                 Self::over(stream, place, None).await.map(Some)
             }
             Place::Network(address) => {

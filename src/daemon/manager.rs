@@ -2,22 +2,10 @@
 //! said to nobody.
 
 use crate::error::Error;
-use sd_notify::NotifyState;
+pub use crate::platform::News;
+use crate::platform::{service_manager_pulse, tell_service_manager};
 use std::path::Path;
 use std::time::Duration;
-
-/// What is told of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// It answers, and services are being started; also when it has applied the stack file again.
-    Ready,
-    /// It applies the stack file again.
-    Reloading,
-    /// It ends.
-    Stopping,
-    /// It lives.
-    Alive,
-}
 
 /// Tells it.
 ///
@@ -25,19 +13,12 @@ pub enum News {
 /// When there is a service manager and it can't be told.
 pub fn tell(news: News) -> Result<(), Error> {
     let failed = |error| Error::io("failed to tell the service manager", error);
-    match news {
-        News::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        News::Reloading => NotifyState::monotonic_usec_now()
-            .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now])),
-        News::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
-        News::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
-    }
-    .map_err(failed)
+    tell_service_manager(news).map_err(failed)
 }
 
 /// How often it wants to hear that the daemon lives, if it does: twice in the time after which it would act.
 pub fn pulse() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|time| (time / 2).max(Duration::from_millis(1)))
+    service_manager_pulse()
 }
 
 /// The unit file for this program and stack file (systemd.service(5)).

@@ -10,7 +10,7 @@ use super::role::{self, Role};
 use super::route::{self, Body, Found};
 use super::token::{Token, Tokens};
 use super::{Daemon, Peer, Sitter, Who};
-use crate::platform::groups_of;
+use crate::platform::{LocalListener, LocalStream, groups_of};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -109,13 +109,13 @@ impl HttpBody for Content {
 /// Where somebody may come from.
 #[derive(Debug)]
 pub(super) enum Listener {
-    Local(UnixListener),
+    Local(LocalListener),
     Network(TcpListener, watch::Receiver<Door>),
 }
 
 /// Whoever came.
 enum Visitor {
-    Local(UnixStream),
+    Local(LocalStream),
     Network(TcpStream, SocketAddr, watch::Receiver<Door>),
 }
 
@@ -197,7 +197,7 @@ pub(super) async fn ends(ending: &mut watch::Receiver<bool>) {
     ending.wait_for(|ends| *ends).await.map(drop).unwrap_or(());
 }
 
-async fn visit(daemon: Arc<Daemon>, stream: UnixStream, mut ending: watch::Receiver<bool>) {
+async fn visit(daemon: Arc<Daemon>, stream: LocalStream, mut ending: watch::Receiver<bool>) {
     // Who can't be told is a stranger.
     let Ok(credentials) = stream.peer_cred() else { return };
     let (user, group) = (credentials.uid(), credentials.gid());

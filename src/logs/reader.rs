@@ -5,12 +5,11 @@
 
 use super::record::{Header, Record, VERSION};
 use super::store::{self, Lines, Segment};
-use crate::platform::Directory;
+use crate::platform::{Directory, Positioned};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind};
-use std::os::unix::fs::FileExt;
 
 const CHUNK: usize = 64 << 10;
 

@@ -8,11 +8,10 @@
 //! killed before it keeps them as lines.
 
 use super::record::Stream;
-use crate::platform::{Directory, OutputPipe};
+use crate::platform::{Directory, OutputPipe, Positioned};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
 
 /// A file that is longer is followed by a new one.
 const SEGMENT: u64 = 1 << 20;

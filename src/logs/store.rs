@@ -8,14 +8,13 @@
 use super::record::{End, Header, Record, VERSION};
 use super::settings::Rotation;
 use super::spool::Run;
-use crate::platform::Directory;
+use crate::platform::{Directory, Positioned};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::FileExt;
 
 const PLAIN: &str = ".jsonl";
 const COMPRESSED: &str = ".jsonl.gz";

@@ -1,7 +1,7 @@
 //! What of a running sandbox can be reached from outside: its own network and its file system.
 
 use super::Sandbox;
-use crate::platform::{Dialer, View};
+use crate::platform::{Dialer, LocalStream, View};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -70,8 +70,7 @@ impl Inside {
     ///
     /// # Errors
     /// When there is none, or nobody listens there.
-    #[cfg(unix)]
-    pub async fn connect(&self, path: impl Into<PathBuf>) -> io::Result<tokio::net::UnixStream> {
+    pub async fn connect(&self, path: impl Into<PathBuf>) -> io::Result<LocalStream> {
         self.view()?.connect(path.into()).await
     }
 

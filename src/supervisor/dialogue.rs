@@ -6,9 +6,8 @@
 
 use super::notice::Notice;
 use crate::error::Error;
-use crate::platform::{Datagram, NotifySocket};
+use crate::platform::{Datagram, NotifySocket, OwnedFile};
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -85,7 +84,7 @@ impl Ear {
     }
 
     /// The next message. Dropping the future loses nothing.
-    pub(super) async fn hear(&mut self) -> (Notice, Vec<OwnedFd>) {
+    pub(super) async fn hear(&mut self) -> (Notice, Vec<OwnedFile>) {
         let (most, time) = PACE;
         if self.heard >= most {
             sleep_until(self.since + time).await;
@@ -104,14 +103,14 @@ impl Ear {
     }
 
     /// What was said last of a run of which nothing is left.
-    pub(super) fn last_words(&self) -> Option<(Notice, Vec<OwnedFd>)> {
+    pub(super) fn last_words(&self) -> Option<(Notice, Vec<OwnedFile>)> {
         let Datagram { text, files } = self.socket.receive_waiting().ok().flatten()?;
         Some((Notice::parse(&text), files))
     }
 }
 
 /// The next message of a run; never where nobody listens.
-pub(super) async fn heard(ear: &mut Option<Ear>) -> (Notice, Vec<OwnedFd>) {
+pub(super) async fn heard(ear: &mut Option<Ear>) -> (Notice, Vec<OwnedFile>) {
     match ear {
         Some(ear) => ear.hear().await,
         None => std::future::pending().await,

@@ -1,16 +1,15 @@
 //! Descriptors that a program leaves for its next run (sd_pid_notify_with_fds(3), "FDSTORE").
 
 use super::notice::Store;
-use crate::platform::{Shelf, is_abandoned, is_harmless, same_file};
+use crate::platform::{OwnedFile, Shelf, is_abandoned, is_harmless, same_file};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// How the label of a socket begins.
 const SOCKET: &[u8] = b"s";
 
 /// Sockets of a program, by what they are.
-pub(super) type Sockets = Vec<(String, OwnedFd)>;
+pub(super) type Sockets = Vec<(String, OwnedFile)>;
 
 /// What is kept of one program. It outlasts runs, and goes when the program isn't wanted any more.
 #[derive(Debug, Default)]
@@ -23,7 +22,7 @@ pub(super) struct FdStore {
 #[derive(Debug)]
 struct Kept {
     name: String,
-    file: OwnedFd,
+    file: OwnedFile,
     /// Whether it is given up when its other end is gone.
     watched: bool,
 }
@@ -34,7 +33,12 @@ impl FdStore {
     ///
     /// # Errors
     /// When the next supervisor won't have them; they are kept here all the same.
-    pub(super) fn take(&mut self, store: Store, files: Vec<OwnedFd>, most: u32) -> io::Result<()> {
+    pub(super) fn take(
+        &mut self,
+        store: Store,
+        files: Vec<OwnedFile>,
+        most: u32,
+    ) -> io::Result<()> {
         let (name, watched) = match store {
             Store::Keep { name, watched } => (name, watched),
             Store::Remove { name } => {
@@ -169,7 +173,7 @@ mod tests {
     fn no_more_than_agreed_is_kept_each_once_and_no_directory() {
         let mut store = FdStore::default();
         let (one, other) = UnixStream::pair().unwrap();
-        let again = || OwnedFd::from(one.try_clone().unwrap());
+        let again = || OwnedFile::from(one.try_clone().unwrap());
         store.take(keep("a"), vec![again(), again()], 2).unwrap();
         store.take(keep("a"), vec![std::fs::File::open("/").unwrap().into()], 2).unwrap();
         assert_eq!(names(&mut store), ["a"]);

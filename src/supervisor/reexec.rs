@@ -1,6 +1,7 @@
 //! Another build of the supervisor in the place of this one.
 
 use crate::error::Error;
+use crate::platform::{execute_in_place, restore_descriptors};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -16,11 +17,7 @@ pub fn reexec(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> 
     let mut command = std::process::Command::new(program);
     command.args(arguments);
     // It raises the limit itself, if it wants to. Where it can't be set, the one that is in force stays so.
-    #[cfg(unix)]
-    crate::platform::restore_descriptors().unwrap_or(());
-    #[cfg(unix)]
-    let error = std::os::unix::process::CommandExt::exec(&mut command);
-    #[cfg(not(unix))]
-    let error = std::io::Error::from(std::io::ErrorKind::Unsupported);
+    restore_descriptors().unwrap_or(());
+    let error = execute_in_place(&mut command);
     Error::io(format!("failed to execute `{}` in place", program.display()), error)
 }

@@ -1,10 +1,9 @@
 //! Sockets that are bound for a program before it runs, and stay so between its runs (sd_listen_fds(3)).
 
 use crate::error::Error;
-use crate::platform::{Listen, Listening, something_comes};
+use crate::platform::{Listen, Listening, OwnedFile, something_comes};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// A socket of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +62,7 @@ impl Sockets {
     }
 
     /// Has those that a supervisor before kept, as far as they are still wanted as they were.
-    pub(super) fn again(&mut self, wanted: &[ServiceSocket], kept: Vec<(String, OwnedFd)>) {
+    pub(super) fn again(&mut self, wanted: &[ServiceSocket], kept: Vec<(String, OwnedFile)>) {
         for (found, file) in kept {
             let socket = wanted.iter().find(|socket| key(socket) == found);
             if let Some(socket) = socket.filter(|it| self.bound.iter().all(|(has, _)| has != *it)) {

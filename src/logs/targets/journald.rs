@@ -2,14 +2,14 @@
 
 use super::{Failure, Origin, severity, text};
 use crate::logs::record::Record;
+use crate::platform::{LocalDatagram, is_too_large, send_as_file};
 use std::io;
 use std::path::PathBuf;
-use tokio::net::UnixDatagram;
 
 pub(super) struct Journald {
     origin: Origin,
     path: PathBuf,
-    socket: Option<UnixDatagram>,
+    socket: Option<LocalDatagram>,
 }
 
 impl Journald {
@@ -33,15 +33,15 @@ impl Journald {
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => {
-                let socket = UnixDatagram::unbound()?;
+                let socket = LocalDatagram::unbound()?;
                 socket.connect(&self.path)?;
                 socket
             }
         };
         match socket.send(datagram).await {
             // What is too large for a datagram is sent as a file.
-            Err(error) if crate::platform::is_too_large(&error) => {
-                crate::platform::send_as_file(&socket, datagram).await?;
+            Err(error) if is_too_large(&error) => {
+                send_as_file(&socket, datagram).await?;
             }
             other => drop(other?),
         }

@@ -2,9 +2,10 @@
 
 use super::{Failure, Origin, Syslog, severity, text};
 use crate::logs::record::Record;
+use crate::platform::LocalDatagram;
 use std::io;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UdpSocket, UnixDatagram};
+use tokio::net::{TcpStream, UdpSocket};
 
 /// The number that stands for examples and for whoever has none (RFC 5612), as others use it too.
 const ENTERPRISE: u32 = 32473;
@@ -18,7 +19,7 @@ pub(super) struct Connection {
 }
 
 enum Open {
-    Unix(UnixDatagram),
+    Unix(LocalDatagram),
     Udp(UdpSocket),
     Tcp(TcpStream),
 }
@@ -60,7 +61,7 @@ impl Connection {
     async fn connect(&self) -> io::Result<Open> {
         Ok(match &self.to {
             Syslog::Unix(path) => {
-                let socket = UnixDatagram::unbound()?;
+                let socket = LocalDatagram::unbound()?;
                 socket.connect(path)?;
                 Open::Unix(socket)
             }

@@ -157,7 +157,6 @@ mod tests {
         }
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn the_values_are_the_systems() {
         let of = |name: &str| value(name).unwrap();

@@ -48,11 +48,9 @@ impl HealthCheck for PortCheck {
 }
 
 /// Well as long as somebody takes connections at the stream socket with this path, as the program sees it.
-#[cfg(unix)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketCheck(pub PathBuf);
 
-#[cfg(unix)]
 impl HealthCheck for SocketCheck {
     fn check<'a>(&'a self, vitals: &'a Vitals) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {

@@ -1,17 +1,17 @@
 //! What is heard of a run: what it says itself, what its probes find, and what it comes to at its limits.
 
 use super::Actor;
+use crate::platform::OwnedFile;
 use crate::supervisor::health::{Looks, Vitals};
 use crate::supervisor::lifecycle::{Event, Happening, State};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::probe::Purpose;
 use crate::supervisor::violation::{self, Measure, Trigger};
-use std::os::fd::OwnedFd;
 use tokio::time::Instant;
 
 impl Actor {
     /// It says something of itself.
-    pub(super) async fn take_notice(&mut self, notice: Notice, files: Vec<OwnedFd>) {
+    pub(super) async fn take_notice(&mut self, notice: Notice, files: Vec<OwnedFile>) {
         // Whoever waits until all that was said is taken in sees descriptors closed with this (`BARRIER`).
         match notice.store {
             Some(store) => {

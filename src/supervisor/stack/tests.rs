@@ -264,13 +264,9 @@ fn files_are_included_once_and_must_be_nobody_elses() {
     let set = |name: &str| stack.services[name].policy.environment.set.clone();
     assert_eq!((set("a")["A"].as_str(), set("a")["B"].as_str()), ("1", "2"));
     assert_eq!(set("main")["B"], "own");
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let open = std::fs::Permissions::from_mode(0o666);
-        std::fs::set_permissions(directory.path().join("a.toml"), open).unwrap();
-        insta::assert_snapshot!(told(load().unwrap_err()), @"main.toml:1:12: include: `a.toml`: everybody can write it, and with it what is started (chown, chmod go-w)");
-    }
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(directory.path().join("a.toml"), open).unwrap();
+    insta::assert_snapshot!(told(load().unwrap_err()), @"main.toml:1:12: include: `a.toml`: everybody can write it, and with it what is started (chown, chmod go-w)");
 }
 
 #[test]

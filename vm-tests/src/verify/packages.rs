@@ -19,7 +19,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 16] = [
     Need { what: "cc", package: "gcc", why: "links every Rust program" },
     Need { what: "c++", package: "g++", why: "builds the fuzzer" },
     Need { what: "/usr/include/stdio.h", package: "libc6-dev", why: "the same" },
@@ -38,6 +38,12 @@ const NEEDS: [Need; 14] = [
     Need { what: "ip", package: "iproute2", why: "a second opinion on networks" },
     Need { what: "newuidmap", package: "uidmap", why: "maps several users for a user's sandbox" },
     Need { what: "stress-ng", package: "stress-ng", why: "hostile programs that tests run" },
+    Need {
+        what: "x86_64-w64-mingw32-gcc",
+        package: "gcc-mingw-w64-x86-64-win32",
+        why: "links what is built for Windows",
+    },
+    Need { what: "/usr/lib/wine/wine64", package: "wine64", why: "runs what is built for Windows" },
 ];
 
 /// Only where the machine's own sources aren't Debian's.
