@@ -16,6 +16,7 @@ mod support;
 
 use check::Missing;
 use crew::Chaos;
+use std::process::Command;
 
 /// So many daemons are killed, unless `STOCKADE_CHAOS_KILLS` says otherwise, here or where this was compiled.
 const KILLS: u64 = 25;
@@ -83,6 +84,40 @@ fn on_a_full_disk_daemons_are_killed_too_and_all_goes_on_when_there_is_room() {
     assert_eq!(chaos.steady(), steady);
     chaos.end(daemon, Missing::Some);
     drop(small);
+}
+
+/// Sets how many descriptors a process may have (prlimit(1)).
+fn allow_descriptors(pid: u32, most: usize) {
+    let mut command = Command::new("prlimit");
+    command.arg("--pid").arg(pid.to_string()).arg(format!("--nofile={most}:4096"));
+    assert!(command.status().unwrap().success());
+}
+
+#[test]
+fn without_descriptors_launches_are_refused_and_nothing_is_lost() {
+    let mut chaos = Chaos::new();
+    let daemon = chaos.first();
+    let steady = chaos.steady();
+    let all = std::fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).unwrap().count();
+    allow_descriptors(daemon.child.id(), all + 3);
+    chaos.tells("Too many open files");
+    allow_descriptors(daemon.child.id(), 4096);
+    chaos.goes_on();
+    daemon.kill();
+    // The next one has too few to take all of them over, which is left to one that has more.
+    let few = all * 2 / 3;
+    let mut daemon = chaos.daemon_by(&["prlimit", &format!("--nofile={few}:{few}")]);
+    daemon.answers();
+    chaos.tells("Too many open files");
+    assert_eq!(chaos.steady(), steady, "{}", chaos.told());
+    daemon.kill();
+    let mut daemon = chaos.daemon();
+    daemon.answers();
+    chaos.settle();
+    chaos.goes_on();
+    chaos.forget();
+    assert_eq!(chaos.steady(), steady, "{}", chaos.told());
+    chaos.end(daemon, Missing::Nothing);
 }
 
 /// Moves the system's clock (clock_settime(2)).

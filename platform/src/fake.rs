@@ -6,6 +6,7 @@ use crate::{
     LaunchPlan, Launched, PlatformError, Probe, Running, Signal, State, StdioSet, Support, Usage,
 };
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -36,6 +37,7 @@ pub struct FakeHandle {
     end: watch::Sender<Option<Ended>>,
     signals: Arc<Mutex<Vec<Signal>>>,
     usage: Arc<Mutex<Usage>>,
+    hidden: Arc<AtomicBool>,
 }
 
 impl FakeBackend {
@@ -76,6 +78,11 @@ impl FakeHandle {
     pub fn set_usage(&self, usage: Usage) {
         *lock(&self.usage) = usage;
     }
+
+    /// Whether looks at what it uses fail from now on.
+    pub fn hide_usage(&self, hidden: bool) {
+        self.hidden.store(hidden, Ordering::Relaxed);
+    }
 }
 
 /// A poisoned lock only means that another test thread failed; the data is whole.
@@ -107,6 +114,7 @@ impl Backend for FakeBackend {
             end: watch::Sender::new(first),
             signals: Arc::default(),
             usage: Arc::default(),
+            hidden: Arc::default(),
         };
         lock(&self.launched).push(handle.clone());
         let enforcement = plan.controls.iter().map(|(control, decision)| match decision {
@@ -159,6 +167,9 @@ impl Running for FakeRunning {
     }
 
     fn sample(&mut self, usage: &mut Usage) -> Result<(), PlatformError> {
+        if self.handle.hidden.load(Ordering::Relaxed) {
+            return Err(PlatformError::invalid("its usage is hidden"));
+        }
         usage.clone_from(&lock(&self.handle.usage));
         Ok(())
     }

@@ -385,6 +385,7 @@ impl SandboxBuilder {
             began,
             latest: Usage::default(),
             peaks: Usage::default(),
+            blind_since: None,
             ended: None,
         })
     }

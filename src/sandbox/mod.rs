@@ -75,6 +75,8 @@ pub struct Sandbox {
     /// The last sample; each goes into the room of the one before.
     latest: Usage,
     peaks: Usage,
+    /// Since when no look at what it uses has come off.
+    blind_since: Option<Instant>,
     ended: Option<Ended>,
 }
 

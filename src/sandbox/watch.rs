@@ -13,6 +13,9 @@ use tokio::time::Instant;
 /// noticed within some tens of MiB.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
+/// How long looks may fail before the sandbox does.
+const BLIND: Duration = Duration::from_secs(10);
+
 impl Sandbox {
     pub(super) fn next_look(&self) -> Option<Instant> {
         let watch = (!self.watched.is_empty() && self.intent.is_none())
@@ -44,7 +47,12 @@ impl Sandbox {
         if self.watched.is_empty() {
             return Ok(());
         }
-        self.running.sample(&mut self.latest)?;
+        if let Err(error) = self.running.sample(&mut self.latest) {
+            let since = *self.blind_since.get_or_insert(now);
+            // The system may be short of descriptors or of memory for a while. A limit that nobody holds for longer isn't one.
+            return if now < since + BLIND { Ok(()) } else { Err(error.into()) };
+        }
+        self.blind_since = None;
         let usage = &self.latest;
         self.peaks.keep_peaks_of(usage);
         let over =
@@ -154,5 +162,34 @@ pub(super) fn is_over(control: Control, plan: &LaunchPlan, usage: &Usage) -> boo
             limits.cpu_time.is_some_and(|most| used >= most)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::fake::FakeBackend;
+    use crate::policy::Policy;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_may_fail_for_a_while_and_not_for_good() {
+        let backend = Arc::new(FakeBackend::new());
+        let mut policy = Policy::shipped("default").unwrap();
+        policy.limits.cpu_time = Some(Duration::from_secs(1));
+        let sandbox = Sandbox::builder(policy).backend(backend.clone()).command(["program"]);
+        let mut sandbox = sandbox.start().unwrap();
+        let handle = backend.launched().remove(0);
+        for _ in 0..2 {
+            handle.hide_usage(true);
+            let waited = tokio::time::timeout(BLIND - WATCH_PERIOD, sandbox.wait()).await;
+            assert!(waited.is_err(), "{waited:?}");
+            handle.hide_usage(false);
+            let waited = tokio::time::timeout(WATCH_PERIOD * 2, sandbox.wait()).await;
+            assert!(waited.is_err(), "{waited:?}");
+        }
+        handle.hide_usage(true);
+        let error = tokio::time::timeout(BLIND * 2, sandbox.wait()).await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "its usage is hidden");
     }
 }

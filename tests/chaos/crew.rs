@@ -85,6 +85,18 @@ pub(crate) struct Chaos {
     most: u64,
 }
 
+impl Drop for Chaos {
+    fn drop(&mut self) {
+        // What goes on without its daemon would do so after a test that failed, too.
+        if std::thread::panicking() {
+            for pid in processes_with(&self.scene.at("state")) {
+                let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+                nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap_or(());
+            }
+        }
+    }
+}
+
 /// A daemon that may not answer yet.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
@@ -321,6 +333,17 @@ impl Chaos {
             assert!(begin.elapsed() < NEVER, "nothing goes on: {}", self.journal());
             sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What was told so far isn't looked at: a launch that was refused has no run.
+    pub(crate) fn forget(&mut self) {
+        self.crew.iter_mut().for_each(|member| member.told.clear());
+    }
+
+    /// Whatever the daemon says of them, for people.
+    pub(crate) fn told(&self) -> String {
+        let output = Self::output(self.stockade(&["ps", "--json"]));
+        String::from_utf8_lossy(&output.stdout).into()
     }
 
     fn begun(&self, name: &str) -> usize {

@@ -120,7 +120,8 @@ fn attend(
         Some(Err(error)) => return Err(failed(plan, error).into()),
     };
     let pid = pid.unsigned_abs();
-    let Some(started) = started_at(pid) else { return Err(Hindrance::Nobody) };
+    let started = started_at(pid).map_err(|error| Hindrance::from(failed(plan, error)))?;
+    let Some(started) = started else { return Err(Hindrance::Nobody) };
     if let Some(known) = known
         && (known.pid, known.started) != (pid, started)
     {
@@ -260,7 +261,7 @@ fn gone(
     tree: Option<&Tree>,
 ) -> Result<Adoption, PlatformError> {
     if let Some(known) = known
-        && lives(known)
+        && lives(known).map_err(|error| failed(plan, error))?
     {
         let why = format!("process {} runs, and its door is gone", known.pid);
         return Ok(Adoption::Unknown(why));
@@ -280,13 +281,21 @@ fn gone(
 }
 
 /// Whether a process is still the one that it was. One that closes its descriptors may be on its way out.
-fn lives(known: &ProcessIdentity) -> bool {
-    let Some(pid) = i32::try_from(known.pid).ok().and_then(Pid::from_raw) else { return false };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    if started_at(known.pid) != Some(known.started) {
-        return false;
+fn lives(known: &ProcessIdentity) -> Result<bool, Errno> {
+    let number = i32::try_from(known.pid).ok().and_then(Pid::from_raw);
+    let Some(pid) = number else { return Ok(false) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(false),
+        other => other?,
+    };
+    if started_at(known.pid)? != Some(known.started) {
+        return Ok(false);
     }
-    wait_for(pidfd.as_fd(), Instant::now() + TO_GO).is_err()
+    match wait_for(pidfd.as_fd(), Instant::now() + TO_GO) {
+        Ok(()) => Ok(false),
+        Err(Errno::TIMEDOUT) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 fn failed(plan: &LaunchPlan, error: Errno) -> PlatformError {

@@ -90,7 +90,9 @@ fn hold(pid: u32) -> Result<Option<(OwnedFd, u64)>, PlatformError> {
             return Err(PlatformError::system(format!("failed to open process {pid}"), error));
         }
     };
-    let started = started_at(pid);
+    let started = started_at(pid).map_err(|error| {
+        PlatformError::system(format!("failed to look at process {pid}"), error)
+    })?;
     // Asked last: what was read until here was this process's.
     match (started, has_ended(&pidfd)) {
         (Some(started), false) => Ok(Some((pidfd, started))),

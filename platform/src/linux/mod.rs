@@ -132,7 +132,8 @@ impl Backend for LinuxBackend {
             kept.as_ref().map(Kept::lock),
         ];
         let luggage = luggage(plan, &mut prepared, &streams, &locks)?;
-        let spawned = match spawn::spawn(&prepared, cgroup.as_ref()) {
+        let room = plan.lasting.map_or(Ok(()), |_| room());
+        let spawned = match room.and_then(|()| spawn::spawn(&prepared, cgroup.as_ref())) {
             Ok(spawned) => spawned,
             Err(error) => {
                 luggage.into_iter().for_each(Luggage::discard);
@@ -218,6 +219,17 @@ fn inherits(plan: &LaunchPlan) -> Result<bool, PlatformError> {
         return Err(PlatformError::unsupported(Control::Processes, reason));
     }
     Ok(plan.forks)
+}
+
+/// Sees that there is room for the descriptors that are made while a program runs already. One who keeps services starts many
+/// programs, and what fails only then would have begun for nothing.
+fn room() -> Result<(), PlatformError> {
+    /// More than a launch with every wall takes up after the clone, its pipes and its listener included.
+    const TO_COME: usize = 40;
+    let failed = |error| PlatformError::system("failed to make room for its descriptors", error);
+    let first = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(failed)?;
+    let more = (1..TO_COME).map(|_| rustix::io::fcntl_dupfd_cloexec(&first, 0));
+    more.collect::<Result<Vec<_>, _>>().map(drop).map_err(failed)
 }
 
 /// What a sandbox takes along that outlives its starter.

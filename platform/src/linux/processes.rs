@@ -165,14 +165,20 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
 
 /// When a process was started, in ticks since the boot (proc_pid_stat(5), `starttime`); `None` when there is none, or only
 /// what is left of one that ended.
-pub(crate) fn started_at(pid: u32) -> Option<u64> {
+///
+/// # Errors
+/// When nobody knows, which is another thing than that there is none.
+pub(crate) fn started_at(pid: u32) -> Result<Option<u64>> {
     let mut buffer = [0; TEXT];
-    let text = read_file(&Name::new(pid, "/stat"), &mut buffer).ok()?;
-    let end = text.iter().rposition(|byte| *byte == b')')?;
-    if matches!(words(text.get(end + 1..)?).next(), Some(b"Z" | b"X") | None) {
-        return None;
+    let text = match read_file(&Name::new(pid, "/stat"), &mut buffer) {
+        Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+        other => other?,
+    };
+    let state = text.iter().rposition(|byte| *byte == b')').and_then(|end| text.get(end + 1..));
+    if matches!(state.and_then(|rest| words(rest).next()), Some(b"Z" | b"X") | None) {
+        return Ok(None);
     }
-    stat_field(text, 19)
+    Ok(stat_field(text, 19))
 }
 
 fn failed(error: Errno) -> PlatformError {

@@ -235,7 +235,11 @@ impl LinuxRunning {
     pub(crate) fn outlive(&mut self, lasting: Lasting) -> Result<(), PlatformError> {
         let pid = self.pid;
         // Not yet reaped, so that the number is still its own, even where it has ended.
-        let started = started_at(pid).unwrap_or(0);
+        let started = started_at(pid).map_err(|error| {
+            PlatformError::system("failed to see when the sandbox's first process started", error)
+        })?;
+        // One that is over has no time any more, and nobody takes it over.
+        let started = started.unwrap_or(0);
         let group = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
         let identity = ProcessIdentity { pid, started, group };
         self.outliving = Some(Outliving { lasting, identity });

@@ -83,9 +83,9 @@ pub(super) fn parent_of(pid: u32) -> Option<u32> {
 }
 
 /// When a process was started, in microseconds since 1970; `None` when there is none, or only what is left of one that ended.
-pub(super) fn started_at(pid: u32) -> Option<u64> {
-    let info = described(pid).filter(|info| info.pbi_status != libc::SZOMB)?;
-    Some(info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec)
+pub(super) fn started_at(pid: u32) -> io::Result<Option<u64>> {
+    let info = described(pid).filter(|info| info.pbi_status != libc::SZOMB);
+    Ok(info.map(|info| info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec))
 }
 
 /// What a process uses, and what those used that it has waited for; nothing when it is gone, or somebody else's.
@@ -139,7 +139,7 @@ fn time(units: u64) -> Duration {
 /// Sends a signal to a process, if it is still the one that was started then. Nothing holds its number here: in the moment between
 /// the look and the signal it could end and its number become another's.
 pub(super) fn signal(pid: u32, started: u64, number: i32) -> io::Result<()> {
-    if started_at(pid) != Some(started) {
+    if started_at(pid)? != Some(started) {
         return Ok(());
     }
     // SAFETY: no memory is passed.

@@ -5,7 +5,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
 
-pub(super) use processes::{Sum as Used, parent_of, started_at};
+pub(super) use processes::{Sum as Used, parent_of};
+
+/// When a process was started; `None` where there is none, or it has ended.
+pub(super) fn started_at(pid: u32) -> io::Result<Option<u64>> {
+    Ok(processes::started_at(pid)?)
+}
 
 /// Every process that there is.
 pub(super) fn all() -> io::Result<Vec<u32>> {
@@ -33,7 +38,7 @@ pub(super) fn signal(pid: u32, started: u64, number: i32) -> io::Result<()> {
     let Some(pid) = pid.try_into().ok().and_then(Pid::from_raw) else { return Ok(()) };
     let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
         // Held by its descriptor, it can't become another while it is looked at.
-        match started_at(pid.as_raw_nonzero().get().unsigned_abs()) == Some(started) {
+        match processes::started_at(pid.as_raw_nonzero().get().unsigned_abs())? == Some(started) {
             true => pidfd_send_signal(process, signal),
             false => Ok(()),
         }

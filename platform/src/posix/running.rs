@@ -58,7 +58,7 @@ impl Shared {
     /// Sends a signal to the program.
     fn signal(&self, number: i32) -> io::Result<()> {
         let state = self.state();
-        match system::started_at(self.pid) {
+        match system::started_at(self.pid)? {
             Some(started) if !state.reaped => system::signal(self.pid, started, number),
             _ => Ok(()),
         }

@@ -16,11 +16,10 @@ pub(super) struct Tree {
 impl Tree {
     /// Of the program, which leads a session of its own and isn't reaped.
     pub(super) fn of(program: u32) -> Self {
-        let started = system::started_at(program);
-        Self {
-            session: program,
-            known: started.map(|started| (program, started)).into_iter().collect(),
-        }
+        // Where the system doesn't tell now, a look into its session finds it.
+        let started = system::started_at(program).unwrap_or(None);
+        let known = started.map(|started| (program, started));
+        Self { session: program, known: known.into_iter().collect() }
     }
 
     /// Looks for children of those that are known, and forgets who has ended. Gives those that live.
@@ -28,7 +27,10 @@ impl Tree {
     /// # Errors
     /// When the system doesn't tell.
     pub(super) fn look(&mut self) -> Result<Vec<u32>, PlatformError> {
-        self.known.retain(|pid, started| system::started_at(*pid) == Some(*started));
+        // Of whom nothing is told may live.
+        self.known.retain(|pid, started| {
+            system::started_at(*pid).map_or(true, |now| now == Some(*started))
+        });
         let mut alive: Vec<u32> = self.known.keys().copied().collect();
         let mut next = 0;
         while let Some(parent) = alive.get(next).copied() {
@@ -36,7 +38,7 @@ impl Tree {
             for child in system::children(parent).map_err(failed)? {
                 // Its number may have become a stranger's since.
                 if system::parent_of(child) == Some(parent)
-                    && let Some(started) = system::started_at(child)
+                    && let Some(started) = system::started_at(child).map_err(failed)?
                     && self.known.insert(child, started).is_none()
                 {
                     alive.push(child);
@@ -50,7 +52,7 @@ impl Tree {
     pub(super) fn look_everywhere(&mut self) -> Result<Vec<u32>, PlatformError> {
         for pid in system::all().map_err(failed)? {
             if session_of(pid) == Some(self.session)
-                && let Some(started) = system::started_at(pid)
+                && let Some(started) = system::started_at(pid).map_err(failed)?
             {
                 self.known.entry(pid).or_insert(started);
             }
