@@ -310,6 +310,8 @@ impl ExitReport {
             // SIGSYS; a program that catches that is killed.
             (Cause::Denied, ..) => 159,
             (_, Some(code), _) => code,
+            // Where there are no signals, a kill leaves none.
+            (Cause::OutOfMemory | Cause::Stopped, None, None) => 137,
             (_, None, Some(signal)) => 128 + signal,
             (_, None, None) => 125,
         };

@@ -396,6 +396,8 @@ pub enum HowEnded {
     Signaled(i32),
     /// It was ended for a forbidden system call, by this signal.
     Denied(i32),
+    /// Its starter ended it, on a system that has no signals.
+    Killed,
     /// Nobody saw it: it had outlived its starter, and what kept its status was killed.
     Unobserved,
 }

@@ -21,11 +21,18 @@ pub fn size() -> Option<(u16, u16)> {
             .map(|size| (size.ws_row, size.ws_col))
             .next()
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
+    {
+        crate::windows::console_size()
+    }
+    #[cfg(not(any(unix, windows)))]
     {
         None
     }
 }
+
+/// Whether programs are sent signals here; else they can only be asked to end, or be ended.
+pub const HAS_SIGNALS: bool = cfg!(unix);
 
 /// Whether standard input is a terminal.
 pub fn is_interactive() -> bool {

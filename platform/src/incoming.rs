@@ -8,6 +8,8 @@ use std::io;
 pub struct IncomingSignals {
     #[cfg(unix)]
     streams: Vec<(Signal, tokio::signal::unix::Signal)>,
+    #[cfg(windows)]
+    keys: windows::Keys,
 }
 
 #[cfg(unix)]
@@ -47,23 +49,67 @@ impl IncomingSignals {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+mod windows {
+    use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown};
+
+    /// What the console tells its programs of.
+    #[derive(Debug)]
+    pub(super) struct Keys {
+        pub(super) interrupt: CtrlC,
+        pub(super) interrupt_hard: CtrlBreak,
+        pub(super) close: CtrlClose,
+        pub(super) log_off: CtrlLogoff,
+        pub(super) shut_down: CtrlShutdown,
+    }
+}
+
+#[cfg(windows)]
 impl IncomingSignals {
-    /// Starts to catch what a user sends.
+    /// Starts to catch what a user presses, and that the console is closed or the session ends.
     ///
     /// # Errors
-    /// Never, here.
+    /// When the system refuses a handler.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self {})
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+        let keys = windows::Keys {
+            interrupt: ctrl_c()?,
+            interrupt_hard: ctrl_break()?,
+            close: ctrl_close()?,
+            log_off: ctrl_logoff()?,
+            shut_down: ctrl_shutdown()?,
+        };
+        Ok(Self { keys })
     }
 
-    /// The next one.
+    /// The next one: Ctrl-C is an interrupt, Ctrl-Break asks to end, and so does the end of the session; a console that is closed
+    /// hangs up. Dropping the future loses none.
     pub async fn next(&mut self) -> Signal {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Signal::Interrupt,
-            Err(_) => std::future::pending().await,
+        let keys = &mut self.keys;
+        tokio::select! {
+            _ = keys.interrupt.recv() => Signal::Interrupt,
+            _ = keys.interrupt_hard.recv() => Signal::Terminate,
+            _ = keys.close.recv() => Signal::Hangup,
+            _ = keys.log_off.recv() => Signal::Terminate,
+            _ = keys.shut_down.recv() => Signal::Terminate,
         }
     }
+}
+
+/// Ends this process at once with a program's exit code, where that is one which [`std::process::ExitCode`] can't hold: codes of
+/// Windows have 32 bits. Elsewhere, and for codes from 0 to 255, nothing happens.
+pub fn exit_with_large_code(code: i32) {
+    #[cfg(windows)]
+    if !(0..256).contains(&code) {
+        #[expect(
+            clippy::exit,
+            clippy::disallowed_methods,
+            reason = "nothing else passes 32 bits on"
+        )]
+        std::process::exit(code);
+    }
+    #[cfg(not(windows))]
+    let _fits = code;
 }
 
 /// Stops this process as the terminal's Ctrl-Z does, until it is continued.

@@ -74,7 +74,7 @@ pub mod fake;
 pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub mod posix;
-#[cfg(windows)]
+#[cfg(any(windows, all(test, target_os = "linux")))]
 pub mod windows;
 
 pub use adoption::{
@@ -105,7 +105,9 @@ pub use files::{
 };
 pub use idrange::{IdRange, ParseIdRangeError};
 pub use idset::{IdSet, ParseIdSetError};
-pub use incoming::{IncomingSignals, execute_in_place, inherited_file, stop_this_process};
+pub use incoming::{
+    IncomingSignals, execute_in_place, exit_with_large_code, inherited_file, stop_this_process,
+};
 pub use io_limit::{IoLimit, Rate};
 pub use listen::{Listen, ListenAddress, SocketKind};
 #[cfg(unix)]
@@ -175,7 +177,11 @@ pub fn native() -> Result<Box<dyn Backend>, PlatformError> {
     {
         Ok(Box::new(posix::PosixBackend::new()))
     }
-    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    #[cfg(windows)]
+    {
+        Ok(Box::new(windows::WindowsBackend::new()))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
     {
         Err(PlatformError::unsupported_platform(std::env::consts::OS))
     }
@@ -186,6 +192,8 @@ pub const BACKENDS: &[&str] = if cfg!(target_os = "linux") {
     &["linux", "posix"]
 } else if cfg!(target_os = "macos") {
     &["posix"]
+} else if cfg!(windows) {
+    &["windows"]
 } else {
     &[]
 };

@@ -540,7 +540,8 @@ impl Environment {
     ) -> Vec<(OsString, OsString)> {
         let kept = caller.into_iter().filter(|(name, _)| {
             name.to_str().is_some_and(|name| {
-                self.keep.iter().any(|keep| keep == name) && !self.set.contains_key(name)
+                self.keep.iter().any(|keep| is_same_variable(keep, name))
+                    && !self.set.keys().any(|set| is_same_variable(set, name))
             })
         });
         let mut all: Vec<_> = kept.collect();
@@ -548,6 +549,11 @@ impl Environment {
         all.sort();
         all
     }
+}
+
+/// Whether two names are of the same variable: Windows doesn't tell capitals apart.
+fn is_same_variable(one: &str, other: &str) -> bool {
+    if cfg!(windows) { one.eq_ignore_ascii_case(other) } else { one == other }
 }
 
 /// A system text as UTF-8; bytes that aren't are written `\xNN`, so that nothing is lost or mistaken.
@@ -616,7 +622,6 @@ fn seconds_plain<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn environment_keeps_only_what_is_named_and_set_wins() {
@@ -629,8 +634,10 @@ mod tests {
         assert_eq!(resolved, [("PATH".into(), "/usr/bin".into()), ("TERM".into(), "xterm".into())]);
     }
 
+    #[cfg(unix)]
     #[test]
     fn text_that_is_not_utf8_stays_readable() {
+        use std::os::unix::ffi::OsStrExt;
         assert_eq!(readable(OsStr::from_bytes(b"a\xffb")), "a\\xffb");
     }
 }

@@ -1,5 +1,6 @@
 //! The program's three standard streams.
 
+#[cfg(target_os = "linux")]
 pub(crate) use crate::OutputPipe;
 use crate::{Meter, MeteredReader};
 use std::io;

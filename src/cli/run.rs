@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::plan::new_id;
 use crate::platform::{
-    Bytes, Event, IncomingSignals, LaunchPlan, Signal, State, inherited_file,
-    leave_streams_to_program, stop_this_process,
+    Bytes, Event, IncomingSignals, LaunchPlan, Signal, State, console, exit_with_large_code,
+    inherited_file, leave_streams_to_program, stop_this_process,
 };
 use crate::policy::Policy;
 use crate::report::{Cause, ExitReport, PolicyName};
@@ -21,11 +21,19 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 
-const AFTER: &str = "\
+const AFTER: &str = if console::HAS_SIGNALS {
+    "\
 Exit codes: the program's own; 128+n when signal n ended it; 124 when the wall or CPU time was over; 137 when another
 limit ended it; 159 when a forbidden system call did; 125 when Stockade failed or refused; 126 when the program can't be executed; 127 when it wasn't found.
 
-Example: stockade run --policy worker --memory 512MiB --report report.json -- python3 job.py";
+Example: stockade run --policy worker --memory 512MiB --report report.json -- python3 job.py"
+} else {
+    "\
+Exit codes: the program's own; 124 when the wall or CPU time was over; 137 when another limit ended it; 125 when Stockade failed or
+refused; 126 when the program can't be executed; 127 when it wasn't found.
+
+Example: stockade run --policy .\\worker.toml --memory 512MiB --report report.json -- python job.py"
+};
 
 /// The figures were measured on two processors, Linux 6.18; a compiled file makes 2,300 such calls. Where others keep the
 /// processors busy, each call waits for its turn too: then they were 8 and 4 to 5.
@@ -151,6 +159,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let report = outcome?;
     if matches.get_flag("verbose") || output::is_watched() {
         summarize(&report);
+    }
+    if let (Cause::Exited, Some(code)) = (report.cause, report.exit_code) {
+        exit_with_large_code(code);
     }
     Ok(report.exit_status())
 }

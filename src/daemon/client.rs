@@ -197,7 +197,11 @@ impl Client {
     pub async fn connect(place: &Place) -> Result<Option<Self>, Error> {
         let failed = |error| Error::io(format!("failed to reach the daemon at `{place}`"), error);
         let absent = |error: &io::Error| {
-            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+            // Where a system has no such sockets, nobody listens at one.
+            matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::Unsupported
+            )
         };
         match place {
             Place::Socket(path) => {

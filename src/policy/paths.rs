@@ -38,15 +38,19 @@ pub(super) fn resolve(text: &OsStr, base: Base<'_>) -> Result<PathBuf, String> {
     }
     let (normal, up) = normal_form(Path::new(text));
     let absolute = normal.has_root();
+    if !absolute && matches!(normal.components().next(), Some(Component::Prefix(_))) {
+        return Err(format!("{shown} depends on where its drive stands (write the whole path)"));
+    }
     if up > 0 && !absolute && !base.may_climb {
         return Err(format!(
             "{shown} leads out of the policy's directory (write an absolute path)"
         ));
     }
-    let written = strip(bytes);
+    let bytes = slashed(bytes);
+    let written = strip(&bytes);
     let mut plain: PathBuf = std::iter::repeat_n("..", up).collect();
     plain.push(&normal);
-    if plain.as_os_str().as_encoded_bytes() != written {
+    if slashed(plain.as_os_str().as_encoded_bytes()) != written {
         let plain = if plain.as_os_str().is_empty() { Path::new(".") } else { &plain };
         return Err(format!(
             "{shown} is not in its plain form (write {})",
@@ -104,6 +108,12 @@ fn normal_form(path: &Path) -> (PathBuf, usize) {
         }
     }
     (normal, up)
+}
+
+/// The bytes of a path with one kind of separator, where a system has several.
+fn slashed(bytes: &[u8]) -> Vec<u8> {
+    let is_separator = |byte: u8| std::path::is_separator(char::from(byte));
+    bytes.iter().map(|byte| if is_separator(*byte) { b'/' } else { *byte }).collect()
 }
 
 /// The bytes of a path without the `./` before and the `/` after it that people and shells write.

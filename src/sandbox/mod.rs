@@ -340,7 +340,7 @@ impl Sandbox {
         // A kill can't have been the end of what exited, or of what another signal ended.
         if self.intent.is_none()
             && self.asked.load(Ordering::Relaxed)
-            && ended.how == HowEnded::Signaled(9)
+            && matches!(ended.how, HowEnded::Signaled(9) | HowEnded::Killed)
         {
             self.intent = Some(Intent::Asked);
         }

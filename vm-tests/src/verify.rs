@@ -7,6 +7,7 @@ mod cargo;
 mod elsewhere;
 mod fuzz;
 mod packages;
+mod windows;
 
 use crate::checkout::Checkout;
 use crate::failure::{Failure, Result};
@@ -23,11 +24,16 @@ struct Step {
     run: fn(&Checkout) -> Result<Counts>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "packages", why: "what the others need", run: packages::install_missing },
     Step { name: "format", why: "cargo fmt --check", run: cargo::format },
     Step { name: "lint", why: "cargo clippy, no warnings", run: cargo::lint },
     Step { name: "macos", why: "cargo clippy for macOS, no warnings", run: elsewhere::macos },
+    Step {
+        name: "windows",
+        why: "clippy for Windows, and its tests by Wine",
+        run: windows::windows,
+    },
     Step { name: "documentation", why: "cargo doc, no warnings", run: cargo::documentation },
     Step { name: "unit", why: "unit tests, here", run: cargo::unit_tests },
     Step { name: "examples", why: "examples in the documentation", run: cargo::doc_tests },

@@ -72,7 +72,7 @@ pub(super) fn must_succeed(command: &mut Command) -> Result<Counts> {
 }
 
 /// Runs `cargo test`, shows its output as it comes, and adds up its results.
-fn count_tests(command: &mut Command) -> Result<Counts> {
+pub(super) fn count_tests(command: &mut Command) -> Result<Counts> {
     let words = words(command);
     let attempt = || format!("failed to run `{words}`");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().attempt(attempt)?;

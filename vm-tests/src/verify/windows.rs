@@ -1,0 +1,161 @@
+//! The product for Windows: that it compiles without warnings, and its tests, run by Wine.
+//!
+//! Wine does what this needs of processes, pipes and the life of jobs. It takes most limits of a job and holds none of them: that the
+//! product says so is tested, that Windows holds them can't be. Each such limit is counted as skipped, by its name.
+
+use super::cargo::{count_tests, must_succeed};
+use crate::checkout::Checkout;
+use crate::failure::{Attempt, Failure, Result};
+use crate::tally::Counts;
+use crate::terminal;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const TARGET: &str = "x86_64-pc-windows-gnu";
+const COMPILER: &str = "x86_64-w64-mingw32-gcc";
+/// Debian's and Ubuntu's place for the program itself: the one in `PATH` is a script that speaks of what isn't installed.
+const WINE: &str = "/usr/lib/wine/wine64";
+const SERVER: &str = "/usr/lib/wine/wineserver";
+
+/// How the product begins to say that a job doesn't hold a limit.
+const LOST: &str = "a job doesn't keep it";
+
+pub(super) fn windows(checkout: &Checkout) -> Result<Counts> {
+    let mut add = Command::new("rustup");
+    add.args(["target", "add", TARGET]).current_dir(&checkout.root).stdin(Stdio::null());
+    if !add.status().is_ok_and(|status| status.success()) {
+        return Ok(skipped(format!("rustup can't add {TARGET}: nothing is known of Windows")));
+    }
+    if !there(COMPILER) {
+        let missing = format!("there is no {COMPILER}: nothing is known of Windows");
+        return Ok(skipped(format!("{missing} (`cargo verify packages` installs it)")));
+    }
+    let mut lint = checkout.cargo();
+    lint.args(["clippy", "--quiet", "--package", "stockade", "--package", "stockade-platform"]);
+    lint.args(["--lib", "--bins", "--target", TARGET, "--", "-D", "warnings"]);
+    let linted = must_succeed(&mut lint)?;
+    if !Path::new(WINE).is_file() {
+        let missing = format!("there is no {WINE}: no test of Windows' is run");
+        let missing = format!("{missing} (`cargo verify packages` installs wine64)");
+        return Ok(linted.and(skipped(missing)));
+    }
+    let wine = Wine::start(checkout)?;
+    let below = ["test", "--package", "stockade-platform", "--lib", "--no-fail-fast"];
+    let outside = ["test", "--package", "stockade", "--test", "windows", "--no-fail-fast"];
+    let mut counts = linted;
+    for arguments in [&below[..], &outside[..]] {
+        let mut tests = checkout.cargo();
+        wine.surround(tests.args(arguments).args(["--target", TARGET]));
+        counts = counts.and(count_tests(&mut tests)?);
+    }
+    Ok(counts.and(wine.unchecked(checkout)?))
+}
+
+fn skipped(why: String) -> Counts {
+    terminal::line(format!("SKIP: {why}"));
+    Counts { skipped: 1, ..Counts::default() }
+}
+
+fn there(program: &str) -> bool {
+    let tried = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+}
+
+/// A system of Wine's of these tests' own, with its server, which goes when this is dropped.
+struct Wine {
+    prefix: PathBuf,
+}
+
+impl Wine {
+    /// Makes it where it is missing, and starts its server.
+    fn start(checkout: &Checkout) -> Result<Self> {
+        let prefix = checkout.root.join("target/wine");
+        fs::create_dir_all(&prefix).attempt(|| format!("failed to make `{}`", prefix.display()))?;
+        let wine = Self { prefix };
+        // Were it started by the first program, it would keep that one's streams, and who reads them would wait for ever. It fails
+        // where one runs already.
+        wine.quietly(Command::new(SERVER).arg("--persistent"))?;
+        let system = wine.prefix.join("drive_c/windows/system32");
+        if !system.join("kernel32.dll").is_file() {
+            wine.quietly(Command::new(WINE).args(["wineboot", "--init"]))?;
+        }
+        let library = system.join("bcryptprimitives.dll");
+        if !library.is_file() {
+            let source = checkout.root.join("vm-tests/wine/bcryptprimitives.c");
+            let mut compile = Command::new(COMPILER);
+            compile.args(["-O2", "-shared", "-o"]).arg(&library).arg(&source).arg("-ladvapi32");
+            let compiled = compile.stdin(Stdio::null()).status();
+            if !compiled.is_ok_and(|status| status.success()) {
+                return Err(Failure::new(format!("failed to compile `{}`", source.display())));
+            }
+        }
+        Ok(wine)
+    }
+
+    /// Has a command, and what it starts, use this system.
+    fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let runner = format!("CARGO_TARGET_{}_RUNNER", TARGET.replace('-', "_").to_uppercase());
+        command.env(runner, WINE).env("WINEPREFIX", &self.prefix);
+        // No messages of its own, and nobody asks for a browser or .NET.
+        command.env("WINEDEBUG", "-all").env("WINEDLLOVERRIDES", "mscoree,mshtml=")
+    }
+
+    fn quietly(&self, command: &mut Command) -> Result<()> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        self.surround(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().attempt(|| format!("failed to run `{program}`")).map(drop)
+    }
+
+    /// The limits that no job holds here, by name.
+    fn unchecked(&self, checkout: &Checkout) -> Result<Counts> {
+        let mut build = checkout.cargo();
+        build.args(["build", "--quiet", "--package", "stockade", "--bin", "stockade"]);
+        must_succeed(build.args(["--target", TARGET]))?;
+        let program = checkout.root.join("target").join(TARGET).join("debug/stockade.exe");
+        let mut doctor = Command::new(WINE);
+        doctor.arg(&program).args(["doctor", "--json"]).stdin(Stdio::null());
+        let output = self.surround(&mut doctor).output();
+        let output = output.attempt(|| format!("failed to run `{}`", program.display()))?;
+        let names = lost(&output.stdout)?;
+        for name in &names {
+            terminal::line(format!("SKIP: {name} on Windows: Wine's jobs don't hold it"));
+        }
+        Ok(Counts { skipped: names.len(), ..Counts::default() })
+    }
+}
+
+impl Drop for Wine {
+    fn drop(&mut self) {
+        // Only this system's server.
+        self.quietly(Command::new(SERVER).arg("--kill")).unwrap_or(());
+    }
+}
+
+/// The controls of a report of `doctor` that aren't held because jobs lose them.
+fn lost(report: &[u8]) -> Result<Vec<String>> {
+    let report: Value = serde_json::from_slice(report)
+        .attempt(|| "failed to understand `stockade doctor --json`")?;
+    let controls = report["controls"].as_object();
+    let controls =
+        controls.ok_or_else(|| Failure::new("`stockade doctor --json` has no controls"))?;
+    let is_lost = |answer: &Value| answer["reason"].as_str().is_some_and(|it| it.starts_with(LOST));
+    let names = controls.iter().filter(|(_, answer)| is_lost(answer));
+    Ok(names.map(|(name, _)| name.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_jobs_lose_is_counted() {
+        let report = r#"{"controls": {
+            "limits.cpu": {"state": "unavailable", "reason": "a job doesn't keep it (87)"},
+            "syscalls": {"state": "unavailable", "reason": "no walls"},
+            "limits.output": {"state": "enforced"}}}"#;
+        assert_eq!(lost(report.as_bytes()).unwrap(), ["limits.cpu"]);
+        assert!(lost(b"{}").is_err());
+    }
+}
