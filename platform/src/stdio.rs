@@ -1,7 +1,5 @@
 //! The program's three standard streams.
 
-#[cfg(target_os = "linux")]
-pub(crate) use crate::OutputPipe;
 use crate::{Meter, MeteredReader};
 use std::io;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::lasting::{self, Door, Lasting};
 use super::processes::started_at;
 use super::running::{LinuxRunning, Taken};
 use super::{dialer, spawn};
-use crate::stdio::OutputPipe;
+use crate::OutputPipe;
 use crate::{Adopted, Adoption, Dialer, Gate, LaunchPlan, PlatformError, ProcessIdentity, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -28,15 +28,6 @@ fn part() {
     match word {
         "exit" => std::process::exit(rest.parse::<u32>().unwrap().cast_signed()),
         "sleep" => std::thread::sleep(Duration::from_secs(60)),
-        "asked" => {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let mut asked =
-                runtime.block_on(async { tokio::signal::windows::ctrl_break().unwrap() });
-            println!("<ready>");
-            runtime.block_on(asked.recv());
-            std::process::exit(42);
-        }
         "environment" => {
             std::env::vars_os().for_each(|(name, value)| println!("<{name:?}={value:?}>"));
         }
@@ -178,20 +169,6 @@ async fn a_tree_ends_with_its_program_and_when_it_is_killed() {
     assert_eq!(ended.how, HowEnded::Killed);
     assert_eq!(launched.running.usage().unwrap().pids.current, Some(0));
     assert_eq!(launched.running.wait().await.unwrap(), ended);
-}
-
-#[tokio::test]
-async fn a_program_is_asked_to_end_by_ctrl_break() {
-    let mut launched = start(&plan("asked"));
-    let mut text = String::new();
-    while !text.contains("<ready>") {
-        let mut piece = [0; 256];
-        let count = launched.stdout.as_mut().unwrap().read(&mut piece).await.unwrap();
-        assert_ne!(count, 0, "{text}");
-        text.push_str(&String::from_utf8_lossy(&piece[..count]));
-    }
-    launched.running.signal(Signal::Terminate).unwrap();
-    assert_eq!(launched.running.wait().await.unwrap().how, HowEnded::Exited(42));
 }
 
 #[tokio::test]
