@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 #![allow(clippy::exit, reason = "a program's code is what is tested")]
+#![allow(clippy::zombie_processes, reason = "what is left behind is tested")]
 #![allow(
     clippy::disallowed_methods,
     reason = "the programs of these tests wait for nothing but time"

@@ -64,6 +64,8 @@ mod signal;
 mod stdio;
 mod streams;
 mod support;
+#[cfg(all(test, target_os = "linux"))]
+mod table;
 mod units;
 mod usage;
 mod wishes;

@@ -182,3 +182,5 @@ fn unavailable(NoTree { reason, remedy }: NoTree) -> Availability {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::at_best;

@@ -10,7 +10,7 @@ mod capabilities;
 mod cgroup;
 mod changes;
 mod classic;
-mod detect;
+pub(crate) mod detect;
 mod dialer;
 mod disk;
 mod entry;

@@ -19,6 +19,8 @@ use crate::{
     State, StdioSet, Support,
 };
 use running::PosixRunning;
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use support::at_best;
 
 /// Launches programs under what any Unix can hold.
 #[derive(Clone, Copy, Debug, Default)]

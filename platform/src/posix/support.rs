@@ -14,6 +14,12 @@ pub(super) fn support(root: bool) -> Support {
     Support { backend: "posix".into(), controls, facts }
 }
 
+/// What a control has for a user who isn't root.
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) fn at_best(control: Control) -> Availability {
+    availability(control, false)
+}
+
 fn availability(control: Control, root: bool) -> Availability {
     let unavailable =
         |reason: &str| Availability::Unavailable { reason: reason.into(), remedy: String::new() };

@@ -59,3 +59,5 @@ pub use sockets::{
     groups_of, is_abandoned, is_harmless, is_too_large, own_user, raise_descriptors,
     restore_descriptors, same_file, send_as_file, something_comes, user_id,
 };
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use support::at_best;

@@ -35,6 +35,11 @@ fn without(controller: Controllers) -> Host {
     host
 }
 
+/// What a control has on a host that lacks nothing, and on one that lacks only controllers.
+pub(crate) fn at_best(control: Control) -> [Availability; 2] {
+    [whole(), without(Controllers::ALL)].map(|host| availability(&host, control))
+}
+
 fn state(host: &Host, control: Control) -> &'static str {
     match availability(host, control) {
         Availability::Enforced => "enforced",
