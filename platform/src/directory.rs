@@ -43,12 +43,24 @@ impl Directory {
         Self::open(path)
     }
 
+    /// As [`Self::make`], where others may look into one that is there: what is made in it is for this user's eyes all the same.
+    ///
+    /// # Errors
+    /// When it can't be made, or others own it or may write there.
+    pub fn make_readable(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let fd = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
+        Self::checked(fd, path.to_owned(), 0o022)
+    }
+
     /// Opens a directory that is there.
     ///
     /// # Errors
     /// When it can't be opened, or others own it or may look into it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::checked(rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?, path.to_owned())
+        let fd = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
+        Self::checked(fd, path.to_owned(), 0o077)
     }
 
     /// A directory in this one, made where it is missing.
@@ -68,12 +80,12 @@ impl Directory {
     /// As [`Self::open`].
     pub fn open_below(&self, name: &str) -> io::Result<Self> {
         let fd = rustix::fs::openat(&self.fd, plain(name)?, DIRECTORY, Mode::empty())?;
-        Self::checked(fd, self.path.join(name))
+        Self::checked(fd, self.path.join(name), 0o077)
     }
 
-    fn checked(fd: OwnedFd, path: PathBuf) -> io::Result<Self> {
+    fn checked(fd: OwnedFd, path: PathBuf, others: u32) -> io::Result<Self> {
         let stat = rustix::fs::fstat(&fd)?;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & others != 0 {
             let message = format!("`{}` isn't this user's alone", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
@@ -290,6 +302,9 @@ mod tests {
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let refused = Directory::open(scratch.path()).unwrap_err().to_string();
         assert!(refused.ends_with("isn't this user's alone"), "{refused}");
+        assert!(Directory::make_readable(scratch.path()).is_ok());
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(Directory::make_readable(scratch.path()).is_err());
     }
 
     #[test]

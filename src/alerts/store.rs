@@ -53,7 +53,7 @@ impl Store {
     pub(super) fn open(state: &Path) -> Result<(Self, Book), Error> {
         let path = state.join(FILE);
         let failed = |error| Error::io(format!("failed to open `{}`", path.display()), error);
-        let directory = Directory::make(state).map_err(failed)?;
+        let directory = Directory::make_readable(state).map_err(failed)?;
         let (file, boot) =
             (directory.open_or_create(FILE).map_err(failed)?, boot_id().map_err(failed)?);
         let mut text = Vec::new();

@@ -83,7 +83,7 @@ impl Journal {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let place = || format!("failed to open the supervisor's state in `{}`", path.display());
         let failed = |error| Error::io(place(), error);
-        let directory = Directory::make(path).map_err(failed)?;
+        let directory = Directory::make_readable(path).map_err(failed)?;
         let Some(lock) = directory.lock(LOCK).map_err(failed)? else {
             let message = format!("another supervisor has the state in `{}`", path.display());
             let hint = "stop that one, or give this one another directory";

@@ -32,6 +32,14 @@ impl Directory {
         Self::open(path)
     }
 
+    /// The same: who may look into it is what its parent says.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn make_readable(path: &Path) -> io::Result<Self> {
+        Self::make(path)
+    }
+
     /// Opens a directory that is there.
     ///
     /// # Errors
