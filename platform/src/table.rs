@@ -2,7 +2,6 @@
 
 use crate::linux::detect;
 use crate::{Availability, Control};
-use std::fmt::Write;
 use std::path::Path;
 
 const BEGIN: &str = "<!-- The table is made by platform/src/table.rs. -->\n";
@@ -44,11 +43,11 @@ fn table() -> String {
     let mut text =
         format!("| control | {} |\n|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len() + 1));
     for (names, cells) in rows {
-        writeln!(text, "| `{}` | {} |", names.join("`, `"), cells.join(" | ")).unwrap();
+        text += &format!("| `{}` | {} |\n", names.join("`, `"), cells.join(" | "));
     }
     text.push('\n');
     for (at, note) in notes.iter().enumerate() {
-        writeln!(text, "{}. {note}", at + 1).unwrap();
+        text += &format!("{}. {note}\n", at + 1);
     }
     text
 }
