@@ -116,7 +116,7 @@ async fn supervised(count: usize, lasting: bool) -> Result<Duration, Failure> {
     std::fs::write(&file, stack(count))?;
     let stack = Stack::load(&file, Path::new("/"))?;
     let journal = match lasting {
-        true => Some(Journal::open(&scratch.path().join("state"))?),
+        true => Some(Journal::open(&scratch.path().join("state")).await?),
         false => None,
     };
     let from = Instant::now();

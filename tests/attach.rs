@@ -185,7 +185,7 @@ async fn a_next_supervisor_goes_on_with_the_same_process_and_with_no_other() {
     let stack = stack(&scene, &format!("attach = {{ pid_file = \"{path}\" }}"));
     let state = scene.path().join("state");
     let supervisor = async || {
-        let journal = Journal::open(&state).unwrap();
+        let journal = Journal::open(&state).await.unwrap();
         Supervisor::resume(&stack, journal, None).0
     };
     let team = supervisor().await;

@@ -229,7 +229,7 @@ daemon(work)"
     let first = stack(&scene, &program, lines);
     let state = scene.path().join("state");
     let supervisor = async || {
-        let journal = Journal::open(&state).unwrap();
+        let journal = Journal::open(&state).await.unwrap();
         Supervisor::resume(&first, journal, None).0
     };
     let team = supervisor().await;

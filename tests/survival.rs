@@ -49,7 +49,7 @@ impl Desk {
 
     /// A supervisor in this process.
     async fn supervisor(&self) -> Supervisor {
-        let journal = Journal::open(&self.state()).unwrap();
+        let journal = Journal::open(&self.state()).await.unwrap();
         Supervisor::resume(&self.stack(), journal, None).0
     }
 
@@ -103,7 +103,7 @@ fn a_supervisor_until_it_is_killed() {
             Some(desk) => Stack::load(&desk.join("stockade.toml"), Path::new("/")).unwrap(),
             None => Desk::new("").stack(),
         };
-        let journal = Journal::open(&place.join("state")).unwrap();
+        let journal = Journal::open(&place.join("state")).await.unwrap();
         let (supervisor, mut lines) = Supervisor::resume(&stack, journal, None);
         if desk.is_none() {
             return supervisor.wait().await.unwrap();
@@ -187,7 +187,7 @@ async fn an_end_that_no_supervisor_saw_is_told_with_all_that_was_written_before_
     let desk = Desk::new(&service("job", &line, NEVER_AGAIN));
     desk.kill_when(desk.other(""), || desk.runs() && !processes_with(&marker).is_empty());
     wait_until("it has ended", || processes_with(&marker).is_empty());
-    let journal = Journal::open(&desk.state()).unwrap();
+    let journal = Journal::open(&desk.state()).await.unwrap();
     let (supervisor, mut lines) = Supervisor::resume(&desk.stack(), journal, None);
     let status = reaches(&supervisor, "job", rests).await;
     assert_eq!((status.generation.0, status.why.as_str()), (1, "exited with 5"));

@@ -148,7 +148,7 @@ pub fn usual_socket() -> PathBuf {
 
 impl Options {
     /// Opens its state: what services write, what the next daemon needs, and alerts.
-    fn state(&self) -> Result<(Logs, Journal, Alerts), Error> {
+    async fn state(&self) -> Result<(Logs, Journal, Alerts), Error> {
         let missing = || {
             let message =
                 "there is no place for the daemon's state: neither XDG_STATE_HOME nor HOME is set";
@@ -159,7 +159,7 @@ impl Options {
         let failed = |error| Error::io(format!("failed to open the state in `{name}`"), error);
         Directory::make(&path).map_err(failed)?;
         // First, since it waits for what a killed daemon was about to launch: that may hold both.
-        let journal = Journal::open(&path)?;
+        let journal = Journal::open(&path).await?;
         Ok((Logs::open(&path)?, journal, Alerts::open(Some(&path))?))
     }
 
@@ -205,7 +205,7 @@ impl Running {
         };
         let failed = |error| Error::io("failed to listen on the network", error);
         let address = network.as_ref().map(TcpListener::local_addr).transpose().map_err(failed)?;
-        let (logs, journal, alerts) = options.state()?;
+        let (logs, journal, alerts) = options.state().await?;
         let audit = options.audit.as_deref().map(AuditLog::open).transpose()?.map(Mutex::new);
         // Whoever may connect is asked who they are in any case.
         let mode = if options.grants.is_empty() { 0o600 } else { 0o666 };

@@ -76,15 +76,19 @@ struct Inner {
 }
 
 impl Journal {
-    /// Opens the state in this directory, which is made where it is missing.
+    /// Opens the state in this directory, which is made where it is missing. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When another supervisor has it, others may write there, it is damaged, or the disk doesn't answer.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub async fn open(path: &Path) -> Result<Self, Error> {
         let place = || format!("failed to open the supervisor's state in `{}`", path.display());
         let failed = |error| Error::io(place(), error);
         let directory = Directory::make_readable(path).map_err(failed)?;
-        let Some(lock) = directory.lock(LOCK).map_err(failed)? else {
+        let waiting = directory.clone();
+        // Whoever has it may need this runtime to be done.
+        let lock = tokio::task::spawn_blocking(move || waiting.lock(LOCK)).await;
+        let Some(lock) = lock.map_err(io::Error::from).and_then(|lock| lock).map_err(failed)?
+        else {
             let message = format!("another supervisor has the state in `{}`", path.display());
             let hint = "stop that one, or give this one another directory";
             return Err(Error::asked(message, hint));
@@ -379,8 +383,8 @@ mod tests {
         Record { life: Lifecycle::new(true), stopped, run: None }
     }
 
-    fn journal(scene: &tempfile::TempDir) -> Journal {
-        Journal::open(scene.path()).unwrap()
+    async fn journal(scene: &tempfile::TempDir) -> Journal {
+        Journal::open(scene.path()).await.unwrap()
     }
 
     /// What is on disk.
@@ -388,32 +392,32 @@ mod tests {
         std::fs::read(scene.path().join(JOURNAL)).unwrap()
     }
 
-    #[test]
-    fn what_is_noted_is_found_once_and_a_second_supervisor_is_refused() {
+    #[tokio::test]
+    async fn what_is_noted_is_found_once_and_a_second_supervisor_is_refused() {
         let scene = tempfile::tempdir().unwrap();
-        let first = journal(&scene);
+        let first = journal(&scene).await;
         first.note("web", &record(false), Note::BeforeLaunch).unwrap();
         first.note("web", &record(true), Note::Asked).unwrap();
         first.note("gone", &record(true), Note::Happened).unwrap();
         first.forget("gone").unwrap();
-        let error = Journal::open(scene.path()).unwrap_err();
+        let error = Journal::open(scene.path()).await.unwrap_err();
         assert!(error.to_string().starts_with("another supervisor has the state in"), "{error}");
         drop(first);
-        let second = journal(&scene);
+        let second = journal(&scene).await;
         let found = second.take("web").unwrap();
         assert!(found.record.stopped && !found.afresh && !found.other_boot);
         assert!(second.take("web").is_none() && second.take_rest().is_empty());
         second.close();
         drop(second);
-        let third = journal(&scene);
+        let third = journal(&scene).await;
         let found = third.take("web").unwrap();
         assert!(found.afresh && !found.other_boot);
     }
 
-    #[test]
-    fn what_was_of_another_boot_is_known_to_be() {
+    #[tokio::test]
+    async fn what_was_of_another_boot_is_known_to_be() {
         let scene = tempfile::tempdir().unwrap();
-        journal(&scene).note("web", &record(false), Note::Happened).unwrap();
+        journal(&scene).await.note("web", &record(false), Note::Happened).unwrap();
         let boot = boot_id().unwrap();
         let read = Reading::of(&text(&scene)).unwrap();
         assert!(!read.found(&boot)["web"].other_boot);
@@ -422,10 +426,10 @@ mod tests {
         assert!(found.other_boot && found.afresh);
     }
 
-    #[test]
-    fn a_file_stays_short_however_much_is_noted() {
+    #[tokio::test]
+    async fn a_file_stays_short_however_much_is_noted() {
         let scene = tempfile::tempdir().unwrap();
-        let journal = journal(&scene);
+        let journal = journal(&scene).await;
         for count in 0..10_000 {
             journal.note("web", &record(count % 2 == 0), Note::Happened).unwrap();
         }
@@ -434,16 +438,16 @@ mod tests {
         assert_eq!(Reading::of(&text(&scene)).unwrap().services.len(), 1);
     }
 
-    #[test]
-    fn another_form_damage_and_a_directory_of_others_are_refused() {
+    #[tokio::test]
+    async fn another_form_damage_and_a_directory_of_others_are_refused() {
         use std::os::unix::fs::PermissionsExt;
         let scene = tempfile::tempdir().unwrap();
-        drop(journal(&scene));
-        let refused = |text: &[u8]| {
+        drop(journal(&scene).await);
+        let refused = async |text: &[u8]| {
             std::fs::write(scene.path().join(JOURNAL), text).unwrap();
-            Journal::open(scene.path()).unwrap_err().to_string()
+            Journal::open(scene.path()).await.unwrap_err().to_string()
         };
-        let told = refused(b"stockade state 2\n");
+        let told = refused(b"stockade state 2\n").await;
         assert!(
             told.ends_with("of a form that this version doesn't know: `stockade state 2`"),
             "{told}"
@@ -453,10 +457,10 @@ mod tests {
             damaged.extend(line(&Entry::Gone(name.to_owned())).unwrap());
         }
         damaged[HEADER.len() + 12] ^= 1;
-        assert!(refused(&damaged).ends_with("is damaged at line 2"));
+        assert!(refused(&damaged).await.ends_with("is damaged at line 2"));
         let open = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(scene.path(), open).unwrap();
-        let error = Journal::open(scene.path()).unwrap_err().chain();
+        let error = Journal::open(scene.path()).await.unwrap_err().chain();
         assert!(error.ends_with("isn't this user's alone"), "{error}");
     }
 
