@@ -51,7 +51,7 @@ impl Directory {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let fd = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
-        Self::checked(fd, path.to_owned(), 0o022)
+        Self::checked(fd, path.to_owned(), Mode::WGRP | Mode::WOTH)
     }
 
     /// Opens a directory that is there.
@@ -60,7 +60,7 @@ impl Directory {
     /// When it can't be opened, or others own it or may look into it.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
-        Self::checked(fd, path.to_owned(), 0o077)
+        Self::checked(fd, path.to_owned(), Mode::RWXG | Mode::RWXO)
     }
 
     /// A directory in this one, made where it is missing.
@@ -80,12 +80,14 @@ impl Directory {
     /// As [`Self::open`].
     pub fn open_below(&self, name: &str) -> io::Result<Self> {
         let fd = rustix::fs::openat(&self.fd, plain(name)?, DIRECTORY, Mode::empty())?;
-        Self::checked(fd, self.path.join(name), 0o077)
+        Self::checked(fd, self.path.join(name), Mode::RWXG | Mode::RWXO)
     }
 
-    fn checked(fd: OwnedFd, path: PathBuf, others: u32) -> io::Result<Self> {
+    fn checked(fd: OwnedFd, path: PathBuf, others: Mode) -> io::Result<Self> {
         let stat = rustix::fs::fstat(&fd)?;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & others != 0 {
+        if stat.st_uid != rustix::process::geteuid().as_raw()
+            || Mode::from_raw_mode(stat.st_mode).intersects(others)
+        {
             let message = format!("`{}` isn't this user's alone", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
