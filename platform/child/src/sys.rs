@@ -325,8 +325,8 @@ pub(crate) fn set_hostname(name: *const u8, len: u32) -> Result<()> {
 /// Sets the flags of the loopback interface of this network namespace to "up" (netdevice(7), SIOCSIFFLAGS).
 pub(crate) fn loopback_up() -> Result<()> {
     let kind = int(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC);
-    // SAFETY: no pointers.
     let socket =
+        // SAFETY: no pointers.
         unsafe { call(Sysno::socket, [int(libc::AF_INET), kind, 0, 0, 0, 0]) }.map(small)?;
     // SAFETY: all bytes zero are a valid value of this structure of integers.
     let mut request: libc::ifreq = unsafe { core::mem::zeroed() };

@@ -88,8 +88,8 @@ pub(crate) fn abi() -> Result<u32, &'static str> {
     /// `LANDLOCK_CREATE_RULESET_VERSION`
     const VERSION: libc::c_uint = 1;
     let attributes: *const libc::c_void = std::ptr::null();
-    // SAFETY: with no attributes and this flag the call only answers a number.
     let answer =
+        // SAFETY: with no attributes and this flag the call only answers a number.
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, attributes, 0_usize, VERSION) };
     if let Ok(version @ 1..) = u32::try_from(answer) {
         return Ok(version);

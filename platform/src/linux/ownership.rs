@@ -175,8 +175,8 @@ fn user_namespace(users: &str, groups: &str) -> Result<OwnedFd, PlatformError> {
     };
     let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
     let parent = rustix::process::getpid().as_raw_nonzero().get();
-    // SAFETY: without CLONE_VM the child has its own copy of memory; it makes only raw system calls.
     let child =
+        // SAFETY: without CLONE_VM the child has its own copy of memory; it makes only raw system calls.
         unsafe { raw::syscall5(Sysno::clone as usize, flags.cast_unsigned() as usize, 0, 0, 0, 0) };
     let child = syscalls::Errno::from_ret(child)
         .map_err(|errno| failed(Errno::from_raw_os_error(errno.into_raw())))?;
@@ -186,8 +186,8 @@ fn user_namespace(users: &str, groups: &str) -> Result<OwnedFd, PlatformError> {
         let [option, signal] = ends.map(|number| number.cast_unsigned() as usize);
         // SAFETY: no memory is involved.
         unsafe { raw::syscall2(Sysno::prctl as usize, option, signal) };
-        // SAFETY: no memory is involved.
         let orphan =
+            // SAFETY: no memory is involved.
             unsafe { raw::syscall0(Sysno::getppid as usize) } != parent.cast_unsigned() as usize;
         loop {
             if orphan {

@@ -52,8 +52,8 @@ pub(super) fn signal(pid: u32, started: u64, number: i32) -> io::Result<()> {
 /// Has every descriptor but the standard ones closed when a program is executed (close_range(2), Linux 5.11).
 pub(super) fn close_on_exec() -> Result<(), Errno> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
-    // SAFETY: only flags of descriptors change.
     let done =
+        // SAFETY: only flags of descriptors change.
         unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, CLOSE_RANGE_CLOEXEC) };
     if done == 0 {
         Ok(())

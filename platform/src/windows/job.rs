@@ -190,8 +190,8 @@ impl Job {
             let to = words.as_mut_ptr().cast();
             let class = JobObjectBasicProcessIdList;
             let length = std::ptr::null_mut();
-            // SAFETY: at most `size` bytes are written to what is that large and aligned for the structure.
             let answer =
+                // SAFETY: at most `size` bytes are written to what is that large and aligned for the structure.
                 unsafe { QueryInformationJobObject(self.handle(), class, to, size, length) };
             match done(answer) {
                 Ok(()) => {}
