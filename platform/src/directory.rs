@@ -1,13 +1,13 @@
 //! A directory of this user's alone, held by its descriptor.
 
+use crate::hold;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A directory that nobody else owns or may look into. What is in it is opened beneath its descriptor, by plain names, and no
 /// symlink is followed: whatever becomes of its path, it stays the same directory.
@@ -213,30 +213,6 @@ impl Directory {
         match rustix::fs::unlinkat(&self.fd, plain(name)?, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// How long whoever died may still seem to hold a lock: what it was about to launch has it too, until it becomes another program.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Takes an open file for this process until it is closed (flock(2)). Waits for one that has it a few seconds, by the system's
-/// clock; `false` where it keeps it.
-///
-/// # Errors
-/// When the file system knows no locks.
-pub fn hold(file: &File) -> io::Result<bool> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "nothing tells that a lock is free without taking it"
-            )]
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
 }

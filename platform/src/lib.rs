@@ -44,6 +44,7 @@ mod listen;
 mod listening;
 #[cfg(unix)]
 mod local;
+mod lock;
 mod meter;
 mod names;
 mod network;
@@ -94,7 +95,7 @@ pub use denial::{Denial, Denials, Denied, DeniedCall, DeniedPath, PathReason, Wa
 #[cfg(unix)]
 pub use descriptors::{raise_descriptors, restore_descriptors};
 #[cfg(unix)]
-pub use directory::{Directory, hold, reserve_room};
+pub use directory::{Directory, reserve_room};
 #[cfg(unix)]
 pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_own_streams};
 pub use enforcement::{Enforcement, State};
@@ -116,6 +117,7 @@ pub use listen::{Listen, ListenAddress, SocketKind};
 pub use listening::{Listening, something_comes};
 #[cfg(unix)]
 pub use local::{SocketFile, SocketPlace, group_id, groups_of, own_user, user_id};
+pub use lock::hold;
 pub use meter::Meter;
 pub use names::{capability_names, known_capability, known_syscall, syscall_names};
 pub use network::{AllowRule, Host, Network, ParseNetworkError, Ports, Publish, Target};
@@ -155,7 +157,7 @@ pub use usage::{
 #[cfg(windows)]
 pub use windows::{
     Datagram, Directory, Door, LONGEST_NOTICE, Listed, Listening, NotifySocket, RuntimeDir, Shelf,
-    SocketFile, SocketPlace, group_id, groups_of, hold, is_abandoned, is_harmless, is_too_large,
+    SocketFile, SocketPlace, group_id, groups_of, is_abandoned, is_harmless, is_too_large,
     own_user, raise_descriptors, receive_streams, reserve_room, restore_descriptors, same_file,
     send_as_file, send_own_streams, something_comes, user_id,
 };

@@ -49,6 +49,18 @@ pub enum Availability {
     },
 }
 
+impl Availability {
+    /// Nothing can be done for this reason, and nothing mends it.
+    pub(crate) fn none(reason: &str) -> Self {
+        Self::Unavailable { reason: reason.into(), remedy: String::new() }
+    }
+
+    /// This is done instead for that reason, and nothing mends it.
+    pub(crate) fn instead(how: &str, reason: &str) -> Self {
+        Self::Degraded { how: how.into(), reason: reason.into(), remedy: String::new() }
+    }
+}
+
 /// One thing found out about the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fact {

@@ -21,13 +21,6 @@ pub(crate) fn at_best(control: Control) -> Availability {
 }
 
 fn availability(control: Control, root: bool) -> Availability {
-    let unavailable =
-        |reason: &str| Availability::Unavailable { reason: reason.into(), remedy: String::new() };
-    let degraded = |how: &str, reason: &str| Availability::Degraded {
-        how: how.into(),
-        reason: reason.into(),
-        remedy: String::new(),
-    };
     match control {
         Control::OpenFiles
         | Control::FileSize
@@ -38,17 +31,21 @@ fn availability(control: Control, root: bool) -> Availability {
         | Control::WallTime
         | Control::CpuTime
         | Control::Descriptors => Availability::Enforced,
-        Control::Nice if root => degraded("root may lower it again", "the program is root"),
+        Control::Nice if root => {
+            Availability::instead("root may lower it again", "the program is root")
+        }
         Control::Nice => Availability::Enforced,
-        Control::Memory => degraded(WATCHED_MEMORY, NO_TREE),
-        Control::Pids => degraded(WATCHED_PIDS, NO_TREE),
-        Control::Lifetime => degraded(SEEN, NO_TREE),
+        Control::Memory => Availability::instead(WATCHED_MEMORY, NO_TREE),
+        Control::Pids => Availability::instead(WATCHED_PIDS, NO_TREE),
+        Control::Lifetime => Availability::instead(SEEN, NO_TREE),
         Control::User | Control::Capabilities if root => {
-            unavailable("the program is root, as the caller is")
+            Availability::none("the program is root, as the caller is")
         }
         Control::User | Control::Capabilities => Availability::Enforced,
-        limit if limit.is_limit() => unavailable("no system call of POSIX sets it for a tree"),
-        _ => unavailable("the posix backend has no walls"),
+        limit if limit.is_limit() => {
+            Availability::none("no system call of POSIX sets it for a tree")
+        }
+        _ => Availability::none("the posix backend has no walls"),
     }
 }
 

@@ -1,11 +1,11 @@
 //! A directory where this user's state is. Windows keeps others out of a user's profile by access lists that what is made there
 //! inherits; a place elsewhere isn't looked at for who else may go there.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use crate::hold;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_REPARSE_POINT, FILE_FLAG_OPEN_REPARSE_POINT,
 };
@@ -180,30 +180,6 @@ impl Directory {
 
 fn is_link(metadata: &std::fs::Metadata) -> bool {
     metadata.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT != 0
-}
-
-/// How long whoever died may still seem to hold a lock: the system lets go of it when it gets to that.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Takes an open file for this process until it is closed. Waits for one that has it a few seconds, by the system's clock; `false`
-/// where it keeps it.
-///
-/// # Errors
-/// When the file system knows no locks.
-pub fn hold(file: &File) -> io::Result<bool> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "nothing tells that a lock is free without taking it"
-            )]
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }
 
 /// Makes sure that so many bytes can be added to a file, where its file system can: nothing is promised here.

@@ -45,7 +45,7 @@ pub use backend::WindowsBackend;
 #[cfg(windows)]
 pub(crate) use console::console_size;
 #[cfg(windows)]
-pub use directory::{Directory, hold, reserve_room};
+pub use directory::{Directory, reserve_room};
 #[cfg(windows)]
 pub use endpoint::{Door, Listed, RuntimeDir, receive_streams, send_own_streams};
 #[cfg(windows)]

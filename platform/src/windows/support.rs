@@ -31,37 +31,30 @@ pub(crate) fn at_best(control: Control) -> Availability {
 }
 
 fn availability(control: Control, lost: Option<&str>) -> Availability {
-    let unavailable =
-        |reason: &str| Availability::Unavailable { reason: reason.into(), remedy: String::new() };
-    let degraded = |how: &str, reason: &str| Availability::Degraded {
-        how: how.into(),
-        reason: reason.into(),
-        remedy: String::new(),
-    };
     match (control, lost) {
-        (Control::Memory, Some(reason)) => degraded(WATCHED_MEMORY, reason),
-        (Control::Pids, Some(reason)) => degraded(WATCHED_PIDS, reason),
-        (_, Some(reason)) => unavailable(reason),
-        (Control::Pids, None) => degraded(JOB_PIDS, "Windows has no limit of threads"),
+        (Control::Memory, Some(reason)) => Availability::instead(WATCHED_MEMORY, reason),
+        (Control::Pids, Some(reason)) => Availability::instead(WATCHED_PIDS, reason),
+        (_, Some(reason)) => Availability::none(reason),
+        (Control::Pids, None) => Availability::instead(JOB_PIDS, "Windows has no limit of threads"),
         (Control::Memory | Control::Cpu | Control::CpuWeight | Control::Cpus, None)
         | (Control::CpuTime | Control::CpuIdle | Control::Nice | Control::Lifetime, None)
         | (Control::Output | Control::WallTime | Control::Descriptors, None) => {
             Availability::Enforced
         }
-        (Control::Swap, None) => unavailable(
+        (Control::Swap, None) => Availability::none(
             "a job counts what is committed, in memory or in the page file: limits.memory is for both",
         ),
         (Control::Io | Control::IoWeight, None) => {
-            unavailable("Windows has taken the rates of disks out of jobs")
+            Availability::none("Windows has taken the rates of disks out of jobs")
         }
-        (limit, None) if limit.is_limit() => unavailable("a job has no such limit"),
+        (limit, None) if limit.is_limit() => Availability::none("a job has no such limit"),
         (Control::User | Control::Groups, None) => {
-            unavailable("the program is the user who starts it")
+            Availability::none("the program is the user who starts it")
         }
         (Control::Capabilities | Control::NoNewPrivileges, None) => {
-            unavailable("the program has the rights of the user who starts it")
+            Availability::none("the program has the rights of the user who starts it")
         }
-        (_, None) => unavailable("the windows backend has no walls, only jobs"),
+        (_, None) => Availability::none("the windows backend has no walls, only jobs"),
     }
 }
 
