@@ -36,6 +36,8 @@ struct Backend {
     asked: Option<i32>,
     /// What a program that is killed is ended by.
     killed: Option<i32>,
+    /// What a file is called that could be a program and has nothing of one in it: a name's end makes one on Windows.
+    plain: &'static str,
     /// What exists only while `stockade run` does.
     ends_with_starter: bool,
 }
@@ -49,6 +51,7 @@ const TABLE: [Backend; 3] = [
         codes: &[0, 7, 255],
         asked: Some(15),
         killed: Some(9),
+        plain: "plain",
         ends_with_starter: true,
     },
     Backend {
@@ -59,6 +62,7 @@ const TABLE: [Backend; 3] = [
         codes: &[0, 7, 255],
         asked: Some(15),
         killed: Some(9),
+        plain: "plain",
         // Nobody is left who would do it.
         ends_with_starter: false,
     },
@@ -71,6 +75,7 @@ const TABLE: [Backend; 3] = [
         codes: &[0, 7, 255, 0x103, 0xc000_013a],
         asked: None,
         killed: None,
+        plain: "plain.exe",
         ends_with_starter: true,
     },
 ];
@@ -266,7 +271,7 @@ fn what_can_not_be_run_has_a_code_of_its_own() {
         let scene = Scene::new(backend);
         let missing = scene.command(&[], &[Path::new("no-such-program")], "").output().unwrap();
         assert_eq!(missing.status.code(), Some(127), "{backend:?} {}", text(&missing.stderr));
-        let plain = scene.at("inside/plain");
+        let plain = scene.at("inside").join(backend.plain);
         fs::write(&plain, "no program").unwrap();
         let plain = scene.command(&[], &[&plain], "").output().unwrap();
         assert_eq!(plain.status.code(), Some(126), "{backend:?} {}", text(&plain.stderr));

@@ -43,9 +43,10 @@ pub(super) fn windows(checkout: &Checkout) -> Result<Counts> {
     }
     let wine = Wine::start(checkout)?;
     let below = ["test", "--package", "stockade-platform", "--lib", "--no-fail-fast"];
-    let outside = ["test", "--package", "stockade", "--test", "windows", "--no-fail-fast"];
+    let outside = ["test", "--package", "stockade", "--test", "windows", "--test", "outsider"];
+    let outside = [&outside[..], &["--no-fail-fast"]].concat();
     let mut counts = linted;
-    for arguments in [&below[..], &outside[..]] {
+    for arguments in [&below[..], &outside] {
         let mut tests = checkout.cargo();
         wine.surround(tests.args(arguments).args(["--target", TARGET]));
         counts = counts.and(count_tests(&mut tests)?);
