@@ -1,7 +1,8 @@
-//! What a user of Windows sees of `stockade`: its program, with real programs of the system's and this test's own.
+//! What is Windows' own of `stockade`: names, paths, words and what jobs keep. What is the same everywhere stands in `outsider`.
 #![cfg(windows)]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 #![allow(clippy::exit, reason = "a program's code is what is tested")]
+#![allow(clippy::disallowed_methods, reason = "programs of these tests wait for nothing but time")]
 
 use serde_json::Value;
 use std::fs;
@@ -19,17 +20,6 @@ fn part() {
     match part.split_once(':').unwrap_or((&part, "")) {
         ("exit", code) => std::process::exit(code.parse::<u32>().unwrap().cast_signed()),
         ("sleep", _) => std::thread::sleep(Duration::from_secs(60)),
-        ("say", text) => println!("<{text}>"),
-        ("touch", path) => {
-            // A child that would be done only after its parent has gone.
-            if let Some(path) = path.strip_suffix("+child") {
-                let mut own = Command::new(std::env::current_exe().unwrap());
-                own.args(ARGUMENTS).env(PART, format!("touch:{path}+late")).spawn().unwrap();
-            } else if let Some(path) = path.strip_suffix("+late") {
-                std::thread::sleep(Duration::from_secs(3));
-                fs::write(path, "still here").unwrap();
-            }
-        }
         (other, _) => panic!("no part `{other}`"),
     }
     std::process::exit(0);
@@ -83,66 +73,6 @@ impl Scene {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[test]
-fn a_program_has_its_streams_and_its_code_is_passed_on() {
-    let scene = Scene::new("");
-    let run = scene.run(&[], "say:hello");
-    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
-    assert!(text(&run.stdout).contains("<hello>"), "{}", text(&run.stdout));
-    assert_eq!(scene.report()["cause"], "exited");
-    for code in [7, 255, 0x103, 0xc000_013a_u32] {
-        let run = scene.run(&[], &format!("exit:{code}"));
-        assert_eq!(run.status.code(), Some(code.cast_signed()), "{}", text(&run.stderr));
-        assert_eq!(scene.report()["exit_code"], code.cast_signed());
-    }
-}
-
-#[test]
-fn the_end_of_the_wall_time_is_the_end_of_the_tree() {
-    let scene = Scene::new("");
-    let began = Instant::now();
-    let run = scene.run(&["--wall-time", "1s", "--grace", "0s"], "sleep");
-    assert_eq!(run.status.code(), Some(124), "{}", text(&run.stderr));
-    assert!(began.elapsed() < Duration::from_secs(30));
-    assert_eq!(scene.report()["cause"], "timed_out");
-    // Without a console nobody can be asked to end: the grace is over, and then it is ended.
-    let run = scene.run(&["--wall-time", "1s", "--grace", "1s"], "sleep");
-    assert_eq!(run.status.code(), Some(124), "{}", text(&run.stderr));
-}
-
-#[test]
-fn what_a_program_leaves_behind_ends_with_it() {
-    let scene = Scene::new("");
-    let late = scene.at("late");
-    let run = scene.run(&[], &format!("touch:{}+child", late.display()));
-    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
-    std::thread::sleep(Duration::from_secs(5));
-    assert!(!late.exists());
-}
-
-#[test]
-fn a_sandbox_ends_with_its_starter() {
-    let scene = Scene::new("");
-    let late = scene.at("late");
-    let own = std::env::current_exe().unwrap();
-    let mut command = scene.stockade(&["run", "--policy", r".\open.toml", "--"]);
-    command.arg(own).args(ARGUMENTS).env(PART, format!("touch:{}+late", late.display()));
-    let mut started = command.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    started.kill().unwrap();
-    started.wait().unwrap();
-    std::thread::sleep(Duration::from_secs(5));
-    assert!(!late.exists());
-}
-
-#[test]
-fn output_is_limited_and_the_program_ended_for_it() {
-    let scene = Scene::new("");
-    let run = scene.run(&["--output", "16B"], "say:a text of more than sixteen bytes");
-    assert_eq!(run.status.code(), Some(137), "{}", text(&run.stderr));
-    assert_eq!(scene.report()["limit"], "limits.output");
 }
 
 #[test]

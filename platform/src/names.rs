@@ -26,7 +26,7 @@ pub fn capability_names() -> impl Iterator<Item = &'static str> {
 
 /// A processor, as far as it numbers system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux numbers them"))]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux numbers them"))]
 pub(crate) enum Arch {
     /// 64-bit x86.
     X86_64,
@@ -34,7 +34,7 @@ pub(crate) enum Arch {
     Aarch64,
 }
 
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux numbers them"))]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux numbers them"))]
 impl Arch {
     /// The highest number that the table has.
     pub(crate) const fn highest(self) -> u32 {
@@ -70,7 +70,7 @@ pub(crate) struct Entry {
     aarch64: Option<u16>,
 }
 
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux numbers them"))]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux numbers them"))]
 impl Entry {
     /// Its number; `None` where the processor doesn't have it, such as `open` on ARM.
     pub(crate) fn number(&self, arch: Arch) -> Option<u32> {

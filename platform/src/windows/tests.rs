@@ -1,6 +1,11 @@
 //! Jobs and what runs in them, with real processes: this test's own program plays every part. What a system that only looks like Windows
 //! takes and doesn't hold isn't tested for being held, but for being told.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::exit, reason = "a program's code is what is tested")]
+#![allow(clippy::disallowed_methods, reason = "programs of these tests wait for nothing but time")]
+#![allow(clippy::zombie_processes, reason = "what is left behind is tested")]
+
 use super::backend::WindowsBackend;
 use super::birth::Command;
 use super::job::Job;
@@ -226,7 +231,8 @@ fn a_job_tells_its_port_what_happens() {
 async fn a_limit_that_the_job_loses_stops_the_launch_unless_it_is_accepted() {
     let backend = WindowsBackend::new();
     let support = backend.support(Probe::Quick);
-    let limits: [(Control, fn(&mut LaunchPlan)); 3] = [
+    type Set = fn(&mut LaunchPlan);
+    let limits: [(Control, Set); 3] = [
         (Control::Cpu, |plan| plan.limits.cpu = crate::Cores::from_millis(500)),
         (Control::Memory, |plan| plan.limits.memory = Some(Bytes::gib(1))),
         (Control::Nice, |plan| plan.limits.nice = Some(5)),

@@ -22,7 +22,7 @@ pub(super) fn macos(checkout: &Checkout) -> Result<Counts> {
     }
     let mut lint = checkout.cargo();
     lint.args(["clippy", "--quiet", "--package", "stockade", "--package", "stockade-platform"]);
-    lint.args(["--lib", "--bins", "--target", MACOS, "--", "-D", "warnings"]);
+    lint.args(["--lib", "--bins", "--test", "outsider", "--target", MACOS, "--", "-D", "warnings"]);
     for tool in ["CC", "AR"] {
         lint.env(format!("{tool}_{}", MACOS.replace('-', "_")), "true");
     }

@@ -34,7 +34,8 @@ pub(super) fn windows(checkout: &Checkout) -> Result<Counts> {
     }
     let mut lint = checkout.cargo();
     lint.args(["clippy", "--quiet", "--package", "stockade", "--package", "stockade-platform"]);
-    lint.args(["--lib", "--bins", "--target", TARGET, "--", "-D", "warnings"]);
+    lint.args(["--lib", "--bins", "--test", "windows", "--test", "outsider"]);
+    lint.args(["--target", TARGET, "--", "-D", "warnings"]);
     let linted = must_succeed(&mut lint)?;
     if !Path::new(WINE).is_file() {
         let missing = format!("there is no {WINE}: no test of Windows' is run");
