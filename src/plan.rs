@@ -53,8 +53,13 @@ impl Unsupported {
                 hints.push(&missing.remedy);
             }
         }
-        // The one makes all others possible, and without the other nothing could be executed: accepting it wouldn't help.
-        if self.controls().any(|control| matches!(control, Control::User | Control::Filesystem)) {
+        // Where they could be, the one makes all others possible, and without the other nothing could be executed: accepting it
+        // wouldn't help, and something else does.
+        let is_first = |missing: &Missing| {
+            matches!(missing.control, Control::User | Control::Filesystem)
+                && !missing.remedy.is_empty()
+        };
+        if self.missing.iter().any(is_first) {
             hints.push("`stockade doctor` tells more");
             return Some(hints.join("\n"));
         }

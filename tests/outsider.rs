@@ -356,6 +356,28 @@ fn whoever_started_it_is_killed() {
 }
 
 #[test]
+fn what_it_can_not_do_is_refused_by_name_and_the_line_that_is_offered_accepts_it() {
+    for backend in backends().filter(|backend| !backend.has_view) {
+        let scene = Scene::new(backend);
+        let policy =
+            "extends = \"base\"\n[environment]\nkeep = [\"STOCKADE_TEST_PART\", \"SystemRoot\"]\n";
+        fs::write(scene.at("open.toml"), policy).unwrap();
+        let refused = scene.run(&[], "exit 7");
+        let told = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(125), "{backend:?} {told}");
+        for name in ["filesystem.view", "syscalls", "network.mode"] {
+            assert!(told.contains(name), "{backend:?} {told}");
+        }
+        let (_, rest) = told.split_once("`[degrade] ").expect(&told);
+        let (line, _) = rest.split_once('`').expect(&told);
+        fs::write(scene.at("open.toml"), format!("{policy}[degrade]\n{line}\n")).unwrap();
+        let accepted = scene.run(&[], "exit 7");
+        assert_eq!(accepted.status.code(), Some(7), "{backend:?} {}", text(&accepted.stderr));
+        assert_eq!(scene.report()["enforcement"]["syscalls"]["state"], "unavailable");
+    }
+}
+
+#[test]
 fn it_says_which_backend_it_is() {
     for backend in backends() {
         let scene = Scene::new(backend);
