@@ -304,11 +304,16 @@ mod tests {
         assert_eq!(names, expected);
     }
 
+    /// Passed, failed and skipped.
+    fn numbers(counts: &Counts) -> (usize, usize, usize) {
+        (counts.passed, counts.failed.len(), counts.skipped)
+    }
+
     #[test]
     fn a_guest_that_does_its_job_gives_one_result_for_each_test_and_one_for_its_boot() {
         let frames = vec![hello(), passed(0), passed(1), passed(2)];
         let (counts, asked) = counts(vec![(frames, End::Done(0))]);
-        assert_eq!(counts, Counts { passed: 4, failed: 0, skipped: 0 });
+        assert_eq!(numbers(&counts), (4, 0, 0));
         assert_eq!(asked, [3]);
     }
 
@@ -318,21 +323,21 @@ mod tests {
         let second = vec![hello(), passed(0)];
         let script = vec![(first, End::Died("panic".to_owned())), (second, End::Done(0))];
         let (counts, asked) = counts(script);
-        assert_eq!(counts, Counts { passed: 3, failed: 1, skipped: 0 });
+        assert_eq!(numbers(&counts), (3, 1, 0));
         assert_eq!(asked, [3, 1]);
     }
 
     #[test]
     fn a_guest_that_never_comes_up_fails_every_test_of_it() {
         let (counts, _) = counts(vec![(vec![], End::NeverUp("no kernel".to_owned()))]);
-        assert_eq!(counts, Counts { passed: 0, failed: 4, skipped: 0 });
+        assert_eq!(numbers(&counts), (0, 4, 0));
     }
 
     #[test]
     fn a_guest_that_is_silent_about_a_test_has_failed_it() {
         let script = vec![(vec![hello(), passed(0), passed(1)], End::Done(0))];
         let (counts, _) = counts(script);
-        assert_eq!(counts, Counts { passed: 3, failed: 1, skipped: 0 });
+        assert_eq!(numbers(&counts), (3, 1, 0));
     }
 
     #[test]

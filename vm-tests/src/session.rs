@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if !options.list {
         terminal::line(format!("\n{counts}"));
     }
-    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if counts.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the tests that the command line chooses, shows them, and closes with the result.

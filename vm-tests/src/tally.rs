@@ -24,22 +24,30 @@ struct Results {
     times: BTreeMap<String, BTreeMap<String, Duration>>,
 }
 
-/// How many of each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// How many failures are told once more at the end, and how much of what each printed.
+const SHOWN: usize = 5;
+const SHOWN_LINES: usize = 15;
+
+/// How many of each, and which failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Ran and passed.
     pub passed: usize,
-    /// Failed, or was lost with its guest.
-    pub failed: usize,
+    /// Failed, or were lost with their guest.
+    pub failed: Vec<Failed>,
     /// Couldn't run, and was allowed not to.
     pub skipped: usize,
 }
 
-#[derive(Debug)]
-struct Failed {
-    name: String,
-    reason: String,
-    output: String,
+/// One thing that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The test's name, or what else it was.
+    pub name: String,
+    /// Why, in a line.
+    pub reason: String,
+    /// What it printed.
+    pub output: String,
 }
 
 impl Default for Tally {
@@ -123,26 +131,41 @@ fn times(guest: &str, suites: &BTreeMap<String, Duration>) -> String {
 
 impl Results {
     fn counts(&self) -> Counts {
-        Counts { passed: self.passed, failed: self.failures.len(), skipped: self.skipped }
+        let failed = self.failures.clone();
+        Counts { passed: self.passed, failed, skipped: self.skipped }
     }
 }
 
 impl Counts {
     /// Both together.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-            skipped: self.skipped + other.skipped,
+    pub fn and(self, mut other: Self) -> Self {
+        let mut failed = self.failed;
+        failed.append(&mut other.failed);
+        Self { passed: self.passed + other.passed, failed, skipped: self.skipped + other.skipped }
+    }
+
+    /// Each failure with the end of its output: a log may be kept by its last lines alone.
+    pub fn show_failed(&self) {
+        for failed in self.failed.iter().take(SHOWN) {
+            terminal::line(format!("    {}: {}", failed.name, failed.reason));
+            let lines: Vec<&str> = failed.output.trim_end().lines().collect();
+            let end = lines.len().saturating_sub(SHOWN_LINES);
+            for line in lines.get(end..).unwrap_or_default() {
+                terminal::line(format!("        {line}"));
+            }
+        }
+        if self.failed.len() > SHOWN {
+            terminal::line(format!("    and {} more", self.failed.len() - SHOWN));
         }
     }
 
-    fn as_result(self) -> String {
-        let word = if self.failed == 0 { "ok" } else { "FAILED" };
+    fn as_result(&self) -> String {
+        let failed = self.failed.len();
+        let word = if failed == 0 { "ok" } else { "FAILED" };
         format!(
             "test result: {word}. {} passed; {} failed; {} ignored; 0 measured; 0 filtered out",
-            self.passed, self.failed, self.skipped
+            self.passed, failed, self.skipped
         )
     }
 }
@@ -150,7 +173,7 @@ impl Counts {
 /// The one line that ends a run.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped)
     }
 }
 
@@ -195,7 +218,8 @@ mod tests {
 
     #[test]
     fn the_last_line_has_all_three_numbers() {
-        let counts = Counts { passed: 3, failed: 1, skipped: 2 };
+        let failed = Failed { name: "a".into(), reason: "b".into(), output: String::new() };
+        let counts = Counts { passed: 3, failed: vec![failed], skipped: 2 };
         assert_eq!(counts.to_string(), "3 passed, 1 failed, 2 skipped");
         assert!(
             counts.as_result().starts_with("test result: FAILED. 3 passed; 1 failed; 2 ignored")
@@ -217,6 +241,8 @@ mod tests {
         tally.add("a", Verdict::Passed, Duration::ZERO, "");
         tally.add("b", Verdict::Failed("x".to_owned()), Duration::ZERO, "");
         tally.add("c", Verdict::Skipped("y".to_owned()), Duration::ZERO, "");
-        assert_eq!(tally.counts(), Counts { passed: 1, failed: 1, skipped: 1 });
+        let counts = tally.counts();
+        assert_eq!((counts.passed, counts.failed.len(), counts.skipped), (1, 1, 1));
+        assert_eq!((counts.failed[0].name.as_str(), counts.failed[0].reason.as_str()), ("b", "x"));
     }
 }

@@ -13,7 +13,7 @@ use crate::checkout::Checkout;
 use crate::failure::{Failure, Result};
 use crate::options::Options;
 use crate::session;
-use crate::tally::Counts;
+use crate::tally::{Counts, Failed};
 use crate::terminal;
 use std::time::{Duration, Instant};
 
@@ -76,9 +76,17 @@ impl Step {
         let result = (self.run)(checkout);
         let took = start.elapsed();
         let (counts, failure) = match result {
-            Ok(counts) if counts.failed == 0 => (counts, None),
-            Ok(counts) => (counts, Some(format!("{} failed", counts.failed))),
-            Err(failure) => (Counts { failed: 1, ..Counts::default() }, Some(failure.chain())),
+            Ok(counts) if counts.failed.is_empty() => (counts, None),
+            Ok(counts) => {
+                let reason = format!("{} failed", counts.failed.len());
+                (counts, Some(reason))
+            }
+            Err(failure) => {
+                let reason = failure.chain();
+                let name = self.name.to_owned();
+                let failed = Failed { name, reason: reason.clone(), output: String::new() };
+                (Counts { failed: vec![failed], ..Counts::default() }, Some(reason))
+            }
         };
         let word = failure.as_ref().map_or("ok".to_owned(), |reason| format!("FAILED: {reason}"));
         terminal::line(format!("<== {}: {word} ({:.1} s)", self.name, took.as_secs_f64()));
@@ -99,10 +107,12 @@ fn close(done: &[Done]) -> usize {
         terminal::line("\nfailed steps:");
         for step in &failed {
             let reason = step.failure.as_deref().unwrap_or_default();
-            terminal::line(format!("    {}: {reason}", step.name));
+            terminal::line(format!("{}: {reason}", step.name));
+            step.counts.show_failed();
         }
     }
-    let total = done.iter().fold(Counts::default(), |sum, step| sum.and(step.counts));
+    let all = done.iter().map(|step| step.counts.clone());
+    let total = all.fold(Counts::default(), Counts::and);
     terminal::line(format!("\n{total}"));
     failed.len()
 }

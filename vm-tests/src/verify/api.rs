@@ -3,7 +3,7 @@
 
 use crate::checkout::Checkout;
 use crate::failure::{Attempt, Failure, Result};
-use crate::tally::Counts;
+use crate::tally::{Counts, Failed};
 use crate::terminal;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -85,8 +85,15 @@ pub(super) fn api(checkout: &Checkout) -> Result<Counts> {
     let mut check = |name: &str, mut command: Command| -> Result<()> {
         let status = command.status().attempt(|| format!("failed to run `{name}`"))?;
         terminal::line(format!("{name}: {}", if status.success() { "ok" } else { "FAILED" }));
-        let failed = usize::from(!status.success());
-        counts = counts.and(Counts { passed: 1 - failed, failed, skipped: 0 });
+        if status.success() {
+            counts.passed += 1;
+        } else {
+            counts.failed.push(Failed {
+                name: name.to_owned(),
+                reason: status.to_string(),
+                output: String::new(),
+            });
+        }
         Ok(())
     };
     let mut validator = daemon.tool("openapi-spec-validator");
@@ -104,7 +111,7 @@ pub(super) fn api(checkout: &Checkout) -> Result<Counts> {
         check("figures by promtool", linter)?;
     } else {
         terminal::line("SKIP: figures by promtool, which isn't installed (package `prometheus`)");
-        counts = counts.and(Counts { skipped: 1, ..Counts::default() });
+        counts.skipped += 1;
     }
     daemon.end()?;
     Ok(counts)

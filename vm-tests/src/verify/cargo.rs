@@ -2,13 +2,15 @@
 
 use crate::checkout::Checkout;
 use crate::failure::{Attempt, Failure, Result};
-use crate::tally::Counts;
+use crate::tally::{Counts, Failed};
 use crate::terminal;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// A step without tests is one thing that passes.
-const ONE: Counts = Counts { passed: 1, failed: 0, skipped: 0 };
+fn one() -> Counts {
+    Counts { passed: 1, ..Counts::default() }
+}
 
 pub(super) fn format(checkout: &Checkout) -> Result<Counts> {
     component("rustfmt", "fmt", checkout)?;
@@ -37,13 +39,7 @@ pub(super) fn unit_tests(checkout: &Checkout) -> Result<Counts> {
 }
 
 pub(super) fn doc_tests(checkout: &Checkout) -> Result<Counts> {
-    count_tests(checkout.cargo().args([
-        "test",
-        "--quiet",
-        "--workspace",
-        "--doc",
-        "--no-fail-fast",
-    ]))
+    count_tests(checkout.cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))
 }
 
 /// Parts of the toolchain that a minimal installation leaves out.
@@ -68,7 +64,7 @@ pub(super) fn must_succeed(command: &mut Command) -> Result<Counts> {
     let words = words(command);
     let status = command.stdin(Stdio::null()).status();
     let status = status.attempt(|| format!("failed to run `{words}`"))?;
-    if status.success() { Ok(ONE) } else { Err(Failure::new(format!("`{words}` failed"))) }
+    if status.success() { Ok(one()) } else { Err(Failure::new(format!("`{words}` failed"))) }
 }
 
 /// Runs `cargo test`, shows its output as it comes, and adds up its results.
@@ -76,13 +72,11 @@ pub(super) fn count_tests(command: &mut Command) -> Result<Counts> {
     let words = words(command);
     let attempt = || format!("failed to run `{words}`");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().attempt(attempt)?;
-    let mut counts = Counts::default();
+    let mut seen = Seen::default();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line.attempt(attempt)?;
-            if let Some(more) = result_line(&line) {
-                counts = counts.and(more);
-            }
+            seen.line(&line);
             if !line.is_empty() {
                 terminal::line(line);
             }
@@ -90,10 +84,42 @@ pub(super) fn count_tests(command: &mut Command) -> Result<Counts> {
     }
     let status = child.wait().attempt(attempt)?;
     // A test binary that doesn't compile or dies of a signal counts nothing.
-    if !status.success() && counts.failed == 0 {
+    if !status.success() && seen.counts.failed.is_empty() {
         return Err(Failure::new(format!("`{words}` failed")));
     }
-    Ok(counts)
+    Ok(seen.counts)
+}
+
+/// What the lines of test harnesses told so far.
+#[derive(Default)]
+struct Seen {
+    counts: Counts,
+    /// The failed test whose output is being told.
+    telling: Option<usize>,
+}
+
+impl Seen {
+    fn line(&mut self, line: &str) {
+        if let Some((passed, skipped)) = result_line(line) {
+            self.counts.passed += passed;
+            self.counts.skipped += skipped;
+            self.telling = None;
+        } else if let Some(name) = between(line, "test ", " ... FAILED") {
+            let reason = "failed".to_owned();
+            self.counts.failed.push(Failed { name, reason, output: String::new() });
+        } else if let Some(name) = between(line, "---- ", " stdout ----") {
+            self.telling = self.counts.failed.iter().rposition(|failed| failed.name == name);
+        } else if line == "failures:" {
+            self.telling = None;
+        } else if let Some(failed) = self.telling.and_then(|at| self.counts.failed.get_mut(at)) {
+            failed.output += line;
+            failed.output.push('\n');
+        }
+    }
+}
+
+fn between(line: &str, before: &str, after: &str) -> Option<String> {
+    line.strip_prefix(before)?.strip_suffix(after).map(str::to_owned)
 }
 
 fn words(command: &Command) -> String {
@@ -102,18 +128,14 @@ fn words(command: &Command) -> String {
     words.join(" ")
 }
 
-/// `test result: ok. 3 passed; 0 failed; 1 ignored; ...`
-fn result_line(line: &str) -> Option<Counts> {
+/// How many passed and were ignored: `test result: ok. 3 passed; 0 failed; 1 ignored; ...`. Those that failed have lines of their own.
+fn result_line(line: &str) -> Option<(usize, usize)> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |word: &str| {
         let part = numbers.split(';').find_map(|part| part.trim().strip_suffix(word))?;
         part.trim().parse().ok()
     };
-    Some(Counts {
-        passed: number("passed")?,
-        failed: number("failed")?,
-        skipped: number("ignored")?,
-    })
+    Some((number("passed")?, number("ignored")?))
 }
 
 #[cfg(test)]
@@ -121,11 +143,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_the_harness_is_understood() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 7 filtered \
+    fn the_lines_of_the_harness_are_understood() {
+        let text = "test a::b ... ok\ntest a::c ... FAILED\n\nfailures:\n\n---- a::c stdout ----\n\
+                    thread panicked\nno such thing\n\nfailures:\n    a::c\n\n\
+                    test result: FAILED. 12 passed; 1 failed; 3 ignored; 0 measured; 7 filtered \
                     out; finished in 0.02s";
-        let expected = Counts { passed: 12, failed: 3, skipped: 1 };
-        assert_eq!(result_line(line), Some(expected));
-        assert_eq!(result_line("test a::b ... ok"), None);
+        let mut seen = Seen::default();
+        text.lines().for_each(|line| seen.line(line));
+        assert_eq!((seen.counts.passed, seen.counts.skipped), (12, 3));
+        let output = "thread panicked\nno such thing\n\n".to_owned();
+        let failed = Failed { name: "a::c".to_owned(), reason: "failed".to_owned(), output };
+        assert_eq!(seen.counts.failed, [failed]);
     }
 }

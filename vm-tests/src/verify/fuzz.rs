@@ -4,7 +4,7 @@
 
 use crate::checkout::Checkout;
 use crate::failure::{Attempt, Failure, Result};
-use crate::tally::Counts;
+use crate::tally::{Counts, Failed};
 use crate::terminal;
 use std::fs;
 use std::path::Path;
@@ -48,14 +48,32 @@ pub(super) fn fuzz(checkout: &Checkout) -> Result<Counts> {
                 let done = text.lines().rfind(|line| line.starts_with("Done ")).unwrap_or("");
                 terminal::line(format!("{name}: {done}"));
             } else {
-                counts.failed += 1;
-                let shown: Vec<&str> = text.lines().rev().take(40).collect();
                 terminal::line(format!("{name}: FAILED"));
-                shown.iter().rev().for_each(terminal::line);
+                let told = told(&text);
+                told.iter().for_each(terminal::line);
+                counts.failed.push(Failed {
+                    name: (*name).to_owned(),
+                    reason: output.status.to_string(),
+                    output: told.join("\n"),
+                });
             }
         }
     }
     Ok(counts)
+}
+
+/// Of what a target printed, what tells why it ended: what panicked, what libFuzzer says of it, and the input.
+fn told(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let after = |index: usize| {
+        let before = lines.get(index.wrapping_sub(1));
+        before.is_some_and(|line| line.contains("panicked at "))
+    };
+    let tells = |(index, line): (usize, &&'_ str)| {
+        let libfuzzer = ["ERROR: ", "SUMMARY: ", "Base64: "].iter().any(|word| line.contains(word));
+        libfuzzer || line.contains("panicked at ") || after(index)
+    };
+    lines.iter().enumerate().filter(|it| tells(*it)).map(|(_, line)| *line).collect()
 }
 
 /// Begins one target. What it finds out about inputs stays below `target`, and is where the next run begins.
@@ -77,4 +95,22 @@ fn triple() -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let found = text.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
     found.ok_or_else(|| Failure::new("rustc doesn't tell its target".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_panicked_and_on_which_input_is_told() {
+        let text = "#2\tINITED\nthread '<unnamed>' panicked at src/a.rs:1:2:\nno such thing\nnote: x\n\
+                    ==7== ERROR: libFuzzer: deadly signal\n    #0 0x1\nBase64: QUE=\n";
+        let expected = [
+            "thread '<unnamed>' panicked at src/a.rs:1:2:",
+            "no such thing",
+            "==7== ERROR: libFuzzer: deadly signal",
+            "Base64: QUE=",
+        ];
+        assert_eq!(told(text), expected);
+    }
 }
