@@ -13,6 +13,7 @@ pub mod daemon;
 mod denials;
 mod error;
 mod events;
+mod fallback;
 pub mod logs;
 mod network;
 mod output;

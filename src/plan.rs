@@ -37,6 +37,8 @@ struct Missing {
     control: Control,
     reason: String,
     remedy: String,
+    /// Whether nothing is launched without it, whatever the policy accepts.
+    needed: bool,
 }
 
 impl Unsupported {
@@ -53,13 +55,8 @@ impl Unsupported {
                 hints.push(&missing.remedy);
             }
         }
-        // Where they could be, the one makes all others possible, and without the other nothing could be executed: accepting it
-        // wouldn't help, and something else does.
-        let is_first = |missing: &Missing| {
-            matches!(missing.control, Control::User | Control::Filesystem)
-                && !missing.remedy.is_empty()
-        };
-        if self.missing.iter().any(is_first) {
+        // Accepting it wouldn't help.
+        if self.missing.iter().any(|missing| missing.needed) {
             hints.push("`stockade doctor` tells more");
             return Some(hints.join("\n"));
         }
@@ -114,9 +111,11 @@ pub fn compile(
     request: LaunchRequest,
 ) -> Result<LaunchPlan, Unsupported> {
     let mut plan = LaunchPlan::new(request.id, request.command);
+    plan.backend.clone_from(&support.backend);
     let mut missing = Vec::new();
     for control in Control::all().filter(|control| asks_for(policy, *control)) {
-        let accepted = policy.degrade.contains(&control);
+        let needed = support.needed.contains(&control);
+        let accepted = policy.degrade.contains(&control) && !needed;
         let availability = match control {
             // Whoever may map several ids may also drop the caller's groups in the same step.
             Control::Groups if has_several_ids(policy, support) => Availability::Enforced,
@@ -130,7 +129,7 @@ pub fn compile(
             Availability::Unavailable { reason, .. } if accepted => Decision::Skip { reason },
             Availability::Degraded { reason, remedy, .. }
             | Availability::Unavailable { reason, remedy } => {
-                missing.push(Missing { control, reason, remedy });
+                missing.push(Missing { control, reason, remedy, needed });
                 continue;
             }
         };
@@ -358,6 +357,11 @@ mod tests {
             let (reason, remedy) = ("they are off".to_owned(), "turn them on".to_owned());
             support.controls.insert(control, Availability::Unavailable { reason, remedy });
         }
+        support.needed = [Control::User].into();
+        // And it isn't accepted.
+        let lenient = policy("worker").degrade(Control::User);
+        let error = compile(&lenient, &support, request()).unwrap_err();
+        assert!(error.controls().any(|control| control == Control::User), "{error}");
         let error = compile(&policy("worker"), &support, request()).unwrap_err();
         insta::assert_snapshot!(error, @"isolation.processes, network.mode, identity.user can't be enforced here: they are off");
         insta::assert_snapshot!(error.hint().unwrap(), @"

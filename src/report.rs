@@ -56,6 +56,12 @@ pub struct ExitReport {
     pub version: u32,
     /// Name of the sandbox.
     pub id: String,
+    /// What launched it, such as `linux`; none where nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Why that wasn't the platform's own backend, where that came first and couldn't hold the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
     /// The program and its arguments; bytes that aren't UTF-8 are written `\xNN`.
     pub command: Vec<String>,
     /// Which policy.
@@ -238,6 +244,8 @@ impl ExitReport {
         Self {
             version: 1,
             id: plan.id.clone(),
+            backend: Some(plan.backend.clone()),
+            fallback: plan.fallback.clone(),
             command: plan.command.iter().map(LaunchPlan::readable).collect(),
             policy,
             cause,
@@ -274,6 +282,8 @@ impl ExitReport {
         Self {
             version: 1,
             id: id.into(),
+            backend: None,
+            fallback: None,
             command: command.iter().map(LaunchPlan::readable).collect(),
             policy,
             cause: Cause::LaunchFailed,

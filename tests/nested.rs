@@ -12,6 +12,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use stockade::platform::Control;
 use support::{Outcome, PYTHON, Scene, is_root, lacks, skip};
 
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
@@ -212,6 +213,47 @@ fn where_there_may_be_no_user_namespace_that_is_the_one_reason() {
         ("unavailable", "`user.max_user_namespaces` is 0")
     );
     assert!(remedy.starts_with("sysctl -w user.max_user_namespaces="), "{remedy}");
+}
+
+#[test]
+fn where_no_sandbox_can_be_built_a_policy_that_accepts_all_that_is_missing_is_held_by_posix() {
+    let scene = Scene::new();
+    needs_containers!(&scene);
+    let policy = |left_out: &str| {
+        let names = Control::all().map(Control::name).filter(|name| *name != left_out);
+        let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
+        let allow = format!("[degrade]\nallow = [{}]\n", names.join(", "));
+        let limits = "[limits]\nopen_files = 33\n";
+        scene.file("open.toml", &format!("extends = \"base\"\n{limits}{allow}"));
+    };
+    let report = scene.path().join("inner.json");
+    let runs = |backend: &[&str], before: &str| {
+        let flags = ["--policy", "./open.toml", "--verbose", "--report", report.to_str().unwrap()];
+        let program = ["--", "sh", "-c", "ulimit -n"];
+        container(&scene, before, &[&[STOCKADE, "run"], &flags[..], backend, &program].concat())
+    };
+    let reported = |place: &str| {
+        let report: serde_json::Value =
+            serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        report.pointer(place).and_then(|it| it.as_str()).unwrap_or_default().to_owned()
+    };
+    let none = "echo 0 > /proc/sys/user/max_user_namespaces";
+    policy("");
+    let run = runs(&[], none).expect_code(0).expect_text("33\n");
+    assert!(run.stderr.contains("warning: launched by the posix backend"), "{}", run.told());
+    assert_eq!(reported("/backend"), "posix");
+    assert!(reported("/fallback").contains("`user.max_user_namespaces` is 0"), "{}", run.told());
+    assert_eq!(reported("/enforcement/syscalls/state"), "unavailable");
+    // Who asks for the platform's own gets no other.
+    is_refused(runs(&["--backend", "linux"], none), &["identity.user can't be enforced here"]);
+    // One name less, and it is refused as before.
+    policy("syscalls");
+    is_refused(runs(&[], none), &["identity.user can't be enforced here"]);
+    // Where sandboxes can be built, the walls are there, whatever would be accepted.
+    policy("");
+    runs(&[], ":").expect_code(0).expect_text("33\n");
+    assert_eq!((reported("/backend"), reported("/fallback")), ("linux".into(), String::new()));
+    assert_eq!(reported("/enforcement/syscalls/state"), "enforced");
 }
 
 #[test]

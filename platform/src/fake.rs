@@ -44,7 +44,7 @@ impl FakeBackend {
     /// A host that can enforce everything.
     pub fn new() -> Self {
         let controls = Control::all().map(|control| (control, Availability::Enforced)).collect();
-        Self::with_support(Support { backend: "fake".into(), controls, facts: Vec::new() })
+        Self::with_support(Support { backend: "fake".into(), controls, ..Support::default() })
     }
 
     /// A host that can do what `support` says.

@@ -202,6 +202,19 @@ pub const BACKENDS: &[&str] = if cfg!(target_os = "linux") {
     &[]
 };
 
+/// What can launch a program where the platform's own backend can't: it needs nothing of the host, and holds less. `None` where there is
+/// no such thing.
+pub fn fallback() -> Option<Box<dyn Backend>> {
+    #[cfg(target_os = "linux")]
+    {
+        Some(Box::new(posix::PosixBackend::new()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        None
+    }
+}
+
 /// A backend by its name.
 ///
 /// # Errors

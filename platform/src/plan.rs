@@ -15,6 +15,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct LaunchPlan {
+    /// The backend that it was decided for.
+    pub backend: String,
+    /// Why that isn't the platform's own, where that came first and can't hold the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
     /// Name of the sandbox, unique among those alive: the given name and eight hex digits.
     pub id: String,
     /// The program and its arguments. A program without a slash is looked up in the `PATH` of [`Self::environment`].
@@ -82,6 +87,8 @@ impl LaunchPlan {
     /// A plan with no limits, nothing of the file system, no network, and no control asked for.
     pub fn new(id: impl Into<String>, command: Vec<OsString>) -> Self {
         Self {
+            backend: String::new(),
+            fallback: None,
             id: id.into(),
             command,
             environment: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::Control;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct Support {
     pub backend: String,
     /// One entry for each control; a control without an entry is unavailable.
     pub controls: BTreeMap<Control, Availability>,
+    /// Controls without which this backend launches nothing: accepting that they are missing doesn't help.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub needed: BTreeSet<Control>,
     /// What was found, for people: kernel, quota tree, security modules.
     pub facts: Vec<Fact>,
 }

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::platform::{BACKENDS, Backend, named, native};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
+use std::sync::Arc;
 
 /// The flag.
 pub(super) fn flag() -> Arg {
@@ -11,7 +12,16 @@ pub(super) fn flag() -> Arg {
         .long("backend")
         .value_name("NAME")
         .value_parser(PossibleValuesParser::new(BACKENDS))
-        .help("How it is launched: `posix` has limits of processes and no walls; else the first of these")
+        .help("How it is launched: `posix` has limits of processes and no walls; else by the first of these, or another where the first can't and the policy accepts all that is missing there")
+}
+
+/// The backend that is asked for by name.
+///
+/// # Errors
+/// When the platform has none of this name.
+pub(super) fn asked(matches: &ArgMatches) -> Result<Option<Arc<dyn Backend>>, Error> {
+    let name = matches.get_one::<String>("backend");
+    Ok(name.map(|name| named(name).map(Arc::from)).transpose()?)
 }
 
 /// The backend that is asked for, or the platform's own.

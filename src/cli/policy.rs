@@ -2,8 +2,9 @@
 
 use super::{FAILED, backend, judge, learn, output, overrides};
 use crate::error::Error;
-use crate::plan::{LaunchRequest, compile, new_id};
-use crate::platform::{LaunchPlan, Probe};
+use crate::fallback;
+use crate::plan::{LaunchRequest, new_id};
+use crate::platform::LaunchPlan;
 use crate::policy::{self, CallRuling, Explained, ExplainedCall, Policy};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::Serialize;
@@ -186,15 +187,15 @@ fn explain(matches: &ArgMatches) -> Result<u8, Error> {
     if command.is_empty() {
         command.push("true".into());
     }
-    let request = LaunchRequest {
-        id: new_id(None, command.first().map(OsString::as_os_str)),
-        command,
+    let id = new_id(None, command.first().map(OsString::as_os_str));
+    let request = || LaunchRequest {
+        id: id.clone(),
+        command: command.clone(),
         environment: std::env::vars_os().collect(),
-        working_directory: Some(directory),
+        working_directory: Some(directory.clone()),
         terminal: false,
     };
-    let backend = backend::chosen(matches)?;
-    let plan = compile(&policy, &backend.support(Probe::Quick), request)?;
+    let (backend, plan) = fallback::compile(backend::asked(matches)?, &policy, request, |_| {})?;
     if stage == "plan" {
         if json {
             return print_json(&plan);

@@ -19,7 +19,6 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::sync::Arc;
 
 const AFTER: &str = if console::HAS_SIGNALS {
     "\
@@ -139,7 +138,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<u8, Error> {
     let shown = Shown { tty: matches.get_flag("tty"), watch: matches.get_flag("watch") };
     let id = new_id(label, command.first().map(OsString::as_os_str));
     let mut builder = Sandbox::builder(policy).command(command.clone()).id(id.clone());
-    builder = builder.backend(Arc::from(backend::chosen(matches)?));
+    if let Some(backend) = backend::asked(matches)? {
+        builder = builder.backend(backend);
+    }
     if matches.get_flag("trace-denials") {
         builder = builder.trace_denials();
     }
@@ -404,6 +405,11 @@ fn summarize(report: &ExitReport) {
     }
     if let more @ 1.. = report.denials.len().saturating_sub(MOST_DENIALS) {
         output::note(format_args!("stockade: and {more} more kinds of denials: see the report"));
+    }
+    if let Some(why) = &report.fallback {
+        let backend = report.backend.as_deref().unwrap_or_default();
+        let why = why.replace('\n', "; ");
+        output::note(format_args!("stockade: warning: launched by the {backend} backend: {why}"));
     }
     for entry in report.weakened() {
         let state = if entry.state == State::Degraded { "degraded" } else { "unavailable" };

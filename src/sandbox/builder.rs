@@ -9,10 +9,10 @@ use crate::events::News;
 use crate::network::{Passage, Published};
 use crate::platform::{
     self, Adoption, Attachment, Backend, Bind, Control, Decision, Hits, LaunchPlan, Launched,
-    Probe, ProcessIdentity, Stdio, StdioSet, Token, Usage,
+    ProcessIdentity, Stdio, StdioSet, Token, Usage,
 };
 use crate::policy::Policy;
-use crate::{output, plan};
+use crate::{fallback, output, plan};
 use std::ffi::OsString;
 use std::fs::File;
 use std::sync::Arc;
@@ -247,7 +247,10 @@ impl SandboxBuilder {
         to: &Attachment,
         known: Option<&ProcessIdentity>,
     ) -> Result<Option<Sandbox>, Error> {
-        let backend = self.take_backend()?;
+        let backend = match self.backend.take() {
+            Some(backend) => backend,
+            None => Arc::from(platform::native()?),
+        };
         let Some(running) = backend.attach(to, known)? else { return Ok(None) };
         let id = self.id.take().unwrap_or_else(|| plan::new_id(self.name.as_deref(), None));
         let plan = LaunchPlan::new(id, Vec::new());
@@ -292,31 +295,26 @@ impl SandboxBuilder {
     }
 
     fn plan(&mut self) -> Result<(Arc<dyn Backend>, LaunchPlan), Error> {
-        let backend = self.take_backend()?;
         let program = self.command.first().map(OsString::as_os_str);
         let id = self.id.take().unwrap_or_else(|| plan::new_id(self.name.as_deref(), program));
-        let request = plan::LaunchRequest {
-            id,
-            command: std::mem::take(&mut self.command),
+        let request = || plan::LaunchRequest {
+            id: id.clone(),
+            command: self.command.clone(),
             environment: std::env::vars_os().collect(),
             working_directory: std::env::current_dir().ok(),
             terminal: self.terminal,
         };
-        let mut plan = plan::compile(&self.policy, &backend.support(Probe::Quick), request)?;
-        plan.watch = self.watch;
-        plan.trace = self.trace;
-        plan.dialed = self.dialed;
-        plan.forks = self.forks;
-        plan.lasting = self.lasting;
+        let wish = |plan: &mut LaunchPlan| {
+            plan.watch = self.watch;
+            plan.trace = self.trace;
+            plan.dialed = self.dialed;
+            plan.forks = self.forks;
+            plan.lasting = self.lasting;
+        };
+        let backend = self.backend.take();
+        let (backend, mut plan) = fallback::compile(backend, &self.policy, request, wish)?;
         self.add_to(&mut plan)?;
         Ok((backend, plan))
-    }
-
-    fn take_backend(&mut self) -> Result<Arc<dyn Backend>, Error> {
-        Ok(match self.backend.take() {
-            Some(backend) => backend,
-            None => Arc::from(platform::native()?),
-        })
     }
 
     /// What the caller wishes beyond the policy.

@@ -14,8 +14,12 @@ use std::collections::BTreeMap;
 /// Answers for every control. `Quick` takes some 100 microseconds, `Thorough` some tens of milliseconds.
 pub(crate) fn support(probe: Probe, tree: &Result<Tree, NoTree>) -> Support {
     let host = Host::read(probe, tree);
-    let mut support =
-        Support { backend: "linux".into(), controls: controls(&host), facts: Vec::new() };
+    let mut support = Support {
+        backend: "linux".into(),
+        controls: controls(&host),
+        needed: trial::BASE.into(),
+        facts: Vec::new(),
+    };
     if probe == Probe::Thorough {
         trial::correct(&mut support.controls, &host, tree);
         support.facts = facts::all(&host, tree);

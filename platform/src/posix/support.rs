@@ -11,7 +11,7 @@ pub(super) fn support(root: bool) -> Support {
         "there are no walls: what the program may do as this user, it may do",
         "",
     )];
-    Support { backend: "posix".into(), controls, facts }
+    Support { backend: "posix".into(), controls, facts, ..Support::default() }
 }
 
 /// What a control has for a user who isn't root.

@@ -21,7 +21,7 @@ pub(super) fn support(lost: &[(Control, String)], facts: Vec<Fact>) -> Support {
     let reason = |control| lost.iter().find(|(known, _)| *known == control).map(|(_, why)| &**why);
     let controls =
         Control::all().map(|control| (control, availability(control, reason(control)))).collect();
-    Support { backend: "windows".into(), controls, facts }
+    Support { backend: "windows".into(), controls, facts, ..Support::default() }
 }
 
 /// What a control has where a job keeps everything that it is told.

@@ -37,7 +37,7 @@ const WALLS: [Control; 13] = [
 ];
 
 /// What every launch needs: without these nothing can be launched.
-const BASE: [Control; 2] = [Control::User, Control::Filesystem];
+pub(super) const BASE: [Control; 2] = [Control::User, Control::Filesystem];
 
 /// Takes back what the cheap readings promised and a trial shows to be refused.
 pub(super) fn correct(
