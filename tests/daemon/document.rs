@@ -1,11 +1,9 @@
 //! What the daemon says of itself: the OpenAPI document, and figures.
 
 use super::{Daemon, service, steady};
-use crate::support;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
 
 /// Whether a value is as a schema says, and if not why: of JSON Schema what the document uses.
 fn check(document: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), String> {
@@ -286,7 +284,6 @@ fn figures_are_as_prometheus_wants_them() {
     );
     histogram(&text);
     lint(&text);
-    promtool(&text);
     daemon.said(&["down"]);
 }
 
@@ -344,15 +341,4 @@ fn lint(text: &str) {
             assert!(!wrong.contains(&part), "{line}");
         }
     }
-}
-
-/// Its own word, where it is installed.
-fn promtool(text: &str) {
-    let mut command = Command::new("promtool");
-    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let Ok(mut child) = command.stderr(Stdio::piped()).spawn() else { return };
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = support::guarded(child.id(), || child.wait_with_output().unwrap());
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.is_empty(), "{told}");
 }

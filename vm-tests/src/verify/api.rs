@@ -1,8 +1,10 @@
 //! The daemon's API against programs of others: a validator of its OpenAPI document, a fuzzer that the document drives (both from
-//! PyPI, below `target/vm`), and Prometheus' own linter where it is installed. What couldn't be checked is told by name.
+//! PyPI), and Prometheus' own linter (of Debian's package), all below `target/vm`. What couldn't be checked is told by name.
 
+use crate::archive::{self, Archive, Lists};
 use crate::checkout::Checkout;
 use crate::failure::{Attempt, Failure, Result};
+use crate::store;
 use crate::tally::{Counts, Failed};
 use crate::terminal;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -13,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 
 /// Their versions, so that a check is the same tomorrow.
 const PACKAGES: [&str; 2] = ["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
+
+/// The suite of Debian's whose Prometheus it is: an older one, so that its program runs on every system that this does.
+const PROMETHEUS: &str = "bookworm";
 
 /// One service that goes on, one that fails, and a job.
 const STACK: &str = r#"
@@ -103,18 +108,29 @@ pub(super) fn api(checkout: &Checkout) -> Result<Counts> {
     fuzzer.args(["run", "openapi.json", "--url", &daemon.url, "--max-examples", "30"]);
     check("answers by schemathesis", fuzzer)?;
     daemon.fetch("/metrics", "metrics")?;
-    let there = Command::new("promtool").arg("--version").output().is_ok();
-    if there {
-        let mut linter = Command::new("promtool");
-        let metrics = File::open(daemon.directory.join("metrics"));
-        linter.args(["check", "metrics"]).stdin(metrics.attempt(|| "failed to open figures")?);
-        check("figures by promtool", linter)?;
-    } else {
-        terminal::line("SKIP: figures by promtool, which isn't installed (package `prometheus`)");
-        counts.skipped += 1;
+    match prometheus(&checkout.cache()) {
+        Ok(unpacked) => {
+            let mut linter = Command::new(unpacked.join("usr/bin/promtool"));
+            let metrics = File::open(daemon.directory.join("metrics"));
+            linter.args(["check", "metrics"]).stdin(metrics.attempt(|| "failed to open figures")?);
+            check("figures by promtool", linter)?;
+        }
+        Err(failure) => {
+            terminal::line(format!("SKIP: figures by promtool: {}", failure.chain()));
+            counts.skipped += 1;
+        }
     }
     daemon.end()?;
     Ok(counts)
+}
+
+/// Prometheus' package, unpacked and never installed: its linter alone is wanted.
+fn prometheus(cache: &Path) -> Result<PathBuf> {
+    store::keep(cache, "prometheus", PROMETHEUS, |partial| {
+        let archive = Archive::open(cache, PROMETHEUS, Lists::Packages)?;
+        archive::unpack(&archive.download("prometheus")?, partial)?;
+        archive.forget_packages()
+    })
 }
 
 /// The packages, below this directory; nothing where they can't be had.
