@@ -59,6 +59,30 @@ fn a_signal_is_passed_on_and_the_report_says_what_was_used() {
 }
 
 #[test]
+fn each_process_of_the_tree_is_told() {
+    let scene = scene("");
+    let line = "sleep 1000 & trap 'kill $!; exit 0' TERM; echo up; wait";
+    let flags = [&FLAGS[..], &["--name", "posix-tree"]].concat();
+    let started = Started::new(scene.command(&flags, &["bash", "-c", line]));
+    let mut stats = Command::new(env!("CARGO_BIN_EXE_stockade"));
+    stats.args(["stats", "--json", "--processes"]);
+    let output = stats.output().unwrap();
+    let all = String::from_utf8_lossy(&output.stdout);
+    let mut all = all.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let ours = |status: &serde_json::Value| {
+        // Others run beside it.
+        status["processes"][0]["command"].as_str().is_some_and(|command| command.contains(line))
+    };
+    let status = all.find(ours).unwrap_or_else(|| panic!("{output:?}"));
+    let processes = status["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 2, "{status}");
+    assert_eq!(processes[1]["command"], "sleep 1000", "{status}");
+    assert_eq!(processes[1]["parent"], processes[0]["pid"], "{status}");
+    started.signal(Signal::SIGTERM);
+    started.finish(&scene).expect_code(0);
+}
+
+#[test]
 fn nothing_but_the_three_streams_is_inherited() {
     let scene = scene("");
     let list = "ls /proc/self/fd | tr '\\n' ' '";

@@ -9,7 +9,7 @@ const END: &str = "<!-- Here it ends. -->\n";
 /// Has the test write the table instead of looking at it.
 const UPDATE: &str = "STOCKADE_UPDATE_README";
 
-const COLUMNS: [&str; 4] = ["Linux", "Linux without controllers", "macOS, `posix`", "Windows"];
+const COLUMNS: [&str; 4] = ["Linux", "Linux without controllers", "macOS", "Windows"];
 
 /// What one control has in each column.
 fn answers(control: Control) -> [Availability; COLUMNS.len()] {

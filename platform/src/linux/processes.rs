@@ -5,6 +5,8 @@
 
 mod rows;
 
+pub(crate) use rows::row;
+
 use super::cgroup::Cgroup;
 use super::text::{digits, lines, words};
 use crate::{Bytes, PlatformError, Usage};

@@ -1,7 +1,7 @@
 //! From fork to exec: what the child does to itself.
 
 use super::limits::Carried;
-use super::system;
+use super::{seatbelt, system};
 use crate::files::permissions;
 use crate::{InputPipe, LaunchPlan, OutputPipe, PlatformError, Stage, Stdio, StdioSet};
 use rustix::fs::Mode;
@@ -35,6 +35,8 @@ enum Step {
     FileModeMask(Mode),
     WorkingDirectory(CString),
     CloseOnExec,
+    /// The last one: from here on only what the policy names can be opened.
+    Seatbelt(CString),
 }
 
 impl Step {
@@ -57,6 +59,7 @@ impl Step {
             }
             Self::WorkingDirectory(path) => rustix::process::chdir(path.as_c_str()),
             Self::CloseOnExec => system::close_on_exec(),
+            Self::Seatbelt(profile) => system::confine(profile),
         }
     }
 
@@ -71,6 +74,9 @@ impl Step {
                     "start in {}",
                     LaunchPlan::readable(OsString::from(path.to_string_lossy().as_ref()))
                 )
+            }
+            Self::Seatbelt(profile) => {
+                format!("enter a Seatbelt profile of {} bytes", profile.count_bytes())
             }
             Self::CloseOnExec => "close every other descriptor at exec".into(),
         }
@@ -94,14 +100,15 @@ fn steps(plan: &LaunchPlan, limits: &[Carried]) -> Result<Vec<Step>, PlatformErr
         steps.push(Step::WorkingDirectory(path));
     }
     steps.push(Step::CloseOnExec);
+    steps.extend(seatbelt::profile(plan)?.map(Step::Seatbelt));
     Ok(steps)
 }
 
 /// What comes after the limits, in words.
-pub(super) fn last_steps(plan: &LaunchPlan) -> Vec<String> {
-    let steps = steps(plan, &[]).unwrap_or_default();
+pub(super) fn last_steps(plan: &LaunchPlan) -> Result<Vec<String>, PlatformError> {
+    let steps = steps(plan, &[])?;
     let program = plan.command.iter().map(LaunchPlan::readable).collect::<Vec<_>>().join(" ");
-    steps.iter().skip(1).map(Step::told).chain([format!("execute {program}")]).collect()
+    Ok(steps.iter().skip(1).map(Step::told).chain([format!("execute {program}")]).collect())
 }
 
 /// Starts the program, and returns once it is executed.

@@ -1,6 +1,8 @@
 //! What macOS tells of processes (libproc.h, sys/resource.h). Checked for types here and there, never run where this was written.
 
+use crate::{Bytes, Process};
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -22,6 +24,54 @@ impl Used {
         self.user += other.user;
         self.system += other.system;
     }
+}
+
+/// Whether there is a Seatbelt.
+pub(super) const SEATBELT: bool = true;
+
+/// Holds this process and all its children to a profile from here on (sandbox_init(3)).
+pub(super) fn confine(profile: &CStr) -> Result<(), Errno> {
+    // In no header any more, and in the system's library all the same.
+    unsafe extern "C" {
+        fn sandbox_init(
+            profile: *const libc::c_char,
+            flags: u64,
+            error: *mut *mut libc::c_char,
+        ) -> libc::c_int;
+    }
+    let mut error = std::ptr::null_mut();
+    // It allocates, which the system's allocator lets a child do after fork: it has handlers for that (pthread_atfork(3)).
+    // SAFETY: the text ends with a NUL byte; what is told of an error is left behind, by a process that is about to end.
+    match unsafe { sandbox_init(profile.as_ptr(), 0, &raw mut error) } {
+        0 => Ok(()),
+        // Its errno tells nothing.
+        _ => Err(Errno::PERM),
+    }
+}
+
+/// What a process looks like to people; `None` when it is gone.
+pub(super) fn row(pid: u32) -> io::Result<Option<Process>> {
+    let Some(info) = described(pid) else { return Ok(None) };
+    let usage = accounted(pid);
+    let name = info.pbi_comm.iter().take_while(|byte| **byte != 0);
+    let name: Vec<u8> = name.map(|byte| byte.cast_unsigned()).collect();
+    Ok(Some(Process {
+        pid,
+        parent: info.pbi_ppid,
+        command: format!("[{}]", String::from_utf8_lossy(&name)),
+        state: match info.pbi_status {
+            libc::SSTOP => 'T',
+            libc::SZOMB => 'Z',
+            libc::SSLEEP => 'S',
+            _ => 'R',
+        },
+        cpu: usage.map_or(Duration::ZERO, |usage| {
+            time(usage.ri_user_time.saturating_add(usage.ri_system_time))
+        }),
+        memory: Bytes(usage.map_or(0, |usage| usage.ri_phys_footprint)),
+        threads: threads(pid),
+        open_files: None,
+    }))
 }
 
 /// Every process that there is.
@@ -88,18 +138,20 @@ pub(super) fn started_at(pid: u32) -> io::Result<Option<u64>> {
     Ok(info.map(|info| info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec))
 }
 
-/// What a process uses, and what those used that it has waited for; nothing when it is gone, or somebody else's.
-pub(super) fn used(pid: u32) -> io::Result<Used> {
+/// What the system accounts to a process; `None` when it is gone, or somebody else's.
+fn accounted(pid: u32) -> Option<libc::rusage_info_v4> {
     let mut usage = MaybeUninit::<libc::rusage_info_v4>::zeroed();
     // SAFETY: it is the structure of this flavor.
     let asked = unsafe {
         libc::proc_pid_rusage(pid.cast_signed(), libc::RUSAGE_INFO_V4, usage.as_mut_ptr().cast())
     };
-    if asked != 0 {
-        return Ok(Used::default());
-    }
     // SAFETY: every byte was zero before, which is a value of this type.
-    let usage = unsafe { usage.assume_init() };
+    (asked == 0).then(|| unsafe { usage.assume_init() })
+}
+
+/// What a process uses, and what those used that it has waited for; nothing when it is gone, or somebody else's.
+pub(super) fn used(pid: u32) -> io::Result<Used> {
+    let Some(usage) = accounted(pid) else { return Ok(Used::default()) };
     Ok(Used {
         memory: usage.ri_phys_footprint,
         threads: threads(pid),

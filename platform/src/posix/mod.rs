@@ -1,13 +1,14 @@
 //! What any Unix can do: limits that each process carries along (setrlimit(2)), a session of its own, and looks at what the tree
-//! uses. There are no walls, and a tree has no name: its processes are found one by one.
+//! uses. A tree has no name: its processes are found one by one.
 //!
 //! It is the backend of macOS, and on Linux one to choose by name (`--backend posix`), where all but `darwin` is tried. `system` has
 //! what either tells of its processes in its own way; `tree` knows which of them belong to a sandbox, `limits` what each carries,
-//! `child` is its way from fork to exec.
+//! `child` is its way from fork to exec. On macOS there is one wall, `seatbelt`, for files and the network.
 
 mod child;
 mod limits;
 mod running;
+mod seatbelt;
 mod support;
 #[cfg_attr(target_os = "linux", path = "procfs.rs")]
 #[cfg_attr(target_os = "macos", path = "darwin.rs")]
@@ -46,7 +47,7 @@ impl Backend for PosixBackend {
         check(plan)?;
         let mut lines = vec!["begin a session".to_owned()];
         lines.extend(limits::of(plan).iter().map(ToString::to_string));
-        lines.extend(child::last_steps(plan));
+        lines.extend(child::last_steps(plan)?);
         Ok(lines)
     }
 

@@ -1,8 +1,10 @@
 //! What Linux tells of processes.
 
+use crate::Process;
 use crate::linux::processes;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::ffi::CStr;
 use std::io;
 
 pub(super) use processes::{Sum as Used, parent_of};
@@ -10,6 +12,23 @@ pub(super) use processes::{Sum as Used, parent_of};
 /// When a process was started; `None` where there is none, or it has ended.
 pub(super) fn started_at(pid: u32) -> io::Result<Option<u64>> {
     Ok(processes::started_at(pid)?)
+}
+
+/// Whether there is a Seatbelt.
+pub(super) const SEATBELT: bool = false;
+
+/// There is none; nobody asks for it.
+pub(super) fn confine(_: &CStr) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// What a process looks like to people; `None` when it is gone.
+pub(super) fn row(pid: u32) -> io::Result<Option<Process>> {
+    match processes::row(pid) {
+        Ok(row) => Ok(row),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Every process that there is.

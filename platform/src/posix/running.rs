@@ -164,10 +164,7 @@ impl Running for PosixRunning {
         let pids = self.shared.state().tree.look()?;
         let mut all = Used::default();
         for pid in pids {
-            let used = system::used(pid).map_err(|error| {
-                PlatformError::system("failed to look at the processes of the sandbox", error)
-            })?;
-            all.add(used);
+            all.add(system::used(pid).map_err(unseen)?);
         }
         *usage = Usage::default();
         usage.memory.current = Some(Bytes(all.memory));
@@ -181,7 +178,11 @@ impl Running for PosixRunning {
     }
 
     fn processes(&mut self) -> Result<Vec<Process>, PlatformError> {
-        Ok(Vec::new())
+        let pids = self.shared.state().tree.look()?;
+        let rows = pids.into_iter().map(system::row).filter_map(Result::transpose);
+        let mut rows: Vec<Process> = rows.collect::<Result<_, _>>().map_err(unseen)?;
+        rows.sort_unstable_by_key(|row| row.pid);
+        Ok(rows)
     }
 
     fn pause(&mut self, paused: bool) -> BoxFuture<'_, Result<(), PlatformError>> {
@@ -231,6 +232,10 @@ fn reap(pid: i32) -> (HowEnded, Duration, Duration) {
         Duration::from_secs(seconds) + Duration::from_micros(micros.into())
     };
     (how, time(usage.ru_utime), time(usage.ru_stime))
+}
+
+fn unseen(error: io::Error) -> PlatformError {
+    PlatformError::system("failed to look at the processes of the sandbox", error)
 }
 
 fn refused(error: io::Error) -> PlatformError {

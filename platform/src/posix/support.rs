@@ -1,26 +1,29 @@
 //! What this backend can do for each control. Pure: it is the same on every Unix, but for who asks.
 
+use super::{seatbelt, system};
 use crate::{Availability, Control, Fact, Support};
 
 /// What can be done for a caller who is root, or who isn't.
 pub(super) fn support(root: bool) -> Support {
-    let controls = Control::all().map(|control| (control, availability(control, root))).collect();
-    let facts = vec![Fact::bad(
-        "backend",
-        "posix",
-        "there are no walls: what the program may do as this user, it may do",
-        "",
-    )];
+    let answer = |control| (control, availability(control, root, system::SEATBELT));
+    let controls = Control::all().map(answer).collect();
+    let walls = match system::SEATBELT {
+        true => {
+            "Seatbelt is the only wall: beside files and the network, the program may do all that this user may"
+        }
+        false => "there are no walls: what the program may do as this user, it may do",
+    };
+    let facts = vec![Fact::bad("backend", "posix", walls, "")];
     Support { backend: "posix".into(), controls, facts, ..Support::default() }
 }
 
-/// What a control has for a user who isn't root.
+/// What a control has on macOS for a user who isn't root.
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) fn at_best(control: Control) -> Availability {
-    availability(control, false)
+    availability(control, false, true)
 }
 
-fn availability(control: Control, root: bool) -> Availability {
+fn availability(control: Control, root: bool, seatbelt: bool) -> Availability {
     match control {
         Control::OpenFiles
         | Control::FileSize
@@ -42,6 +45,9 @@ fn availability(control: Control, root: bool) -> Availability {
             Availability::none("the program is root, as the caller is")
         }
         Control::User | Control::Capabilities => Availability::Enforced,
+        Control::Filesystem if seatbelt => Availability::instead(seatbelt::FILES, seatbelt::OLD),
+        Control::Network if seatbelt => Availability::instead(seatbelt::NETWORK, seatbelt::OLD),
+        Control::TcpPorts if seatbelt => Availability::instead(seatbelt::PORTS, seatbelt::OLD),
         limit if limit.is_limit() => {
             Availability::none("no system call of POSIX sets it for a tree")
         }
@@ -77,8 +83,8 @@ mod tests {
     #[test]
     fn no_wall_is_promised_and_every_other_answer_has_its_reason() {
         for control in Control::all() {
-            for root in [true, false] {
-                match availability(control, root) {
+            for (root, seatbelt) in [(true, true), (true, false), (false, true), (false, false)] {
+                match availability(control, root, seatbelt) {
                     Availability::Enforced => {
                         let own = [Control::Descriptors, Control::User, Control::Capabilities];
                         assert!(control.is_limit() || own.contains(&control), "{control}");

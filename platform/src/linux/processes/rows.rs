@@ -31,7 +31,11 @@ impl Sampler {
     }
 }
 
-fn row(pid: u32) -> Result<Option<Process>, Errno> {
+/// One process; `None` where what is told of it isn't understood.
+///
+/// # Errors
+/// When it is gone, or the process information can't be read.
+pub(crate) fn row(pid: u32) -> Result<Option<Process>, Errno> {
     let mut buffer = [0; TEXT];
     let stat = read_file(&Name::new(pid, "/stat"), &mut buffer)?;
     let Some(mut row) = parse(pid, stat) else { return Ok(None) };
