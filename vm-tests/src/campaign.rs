@@ -33,6 +33,8 @@ pub struct Campaign<'a> {
     as_user: bool,
     /// Whether that it boots at all counts as a test.
     boots: bool,
+    /// Whether it is the second boot of this guest and user.
+    second: bool,
 }
 
 /// Boots a guest with some cases and passes its frames on.
@@ -41,8 +43,24 @@ pub type BootOnce<'b> = dyn FnMut(Vec<TestCase>, &mut dyn FnMut(Frame)) -> Resul
 impl<'a> Campaign<'a> {
     /// Chooses from all tests what this guest is to run, as root and as a user.
     #[must_use]
-    pub fn plan(name: &'a str, spec: &'a GuestSpec, all: &[Test], options: &Options) -> [Self; 2] {
-        [false, true].map(|as_user| Self::plan_as(as_user, name, spec, all, options))
+    pub fn plan(name: &'a str, spec: &'a GuestSpec, all: &[Test], options: &Options) -> Vec<Self> {
+        let shares = [false, true].map(|as_user| Self::plan_as(as_user, name, spec, all, options));
+        shares.into_iter().flat_map(Self::boots_of).collect()
+    }
+
+    /// Itself, and what of it is for a second boot that runs side by side with the first.
+    fn boots_of(mut self) -> Vec<Self> {
+        let suites = &self.spec.second_boot;
+        let is_second = |case: &TestCase| suites.contains(&case.suite);
+        let (others, cases): (Vec<_>, Vec<_>) = self.cases.into_iter().partition(is_second);
+        self.cases = cases;
+        if others.is_empty() {
+            return vec![self];
+        }
+        let second = Self { cases: others, second: true, ..self };
+        // Where a filter leaves nothing for the first, it isn't booted.
+        self.boots = self.boots && !self.cases.is_empty();
+        vec![self, second]
     }
 
     fn plan_as(
@@ -77,13 +95,20 @@ impl<'a> Campaign<'a> {
         let boots = wanted
             && spec.machine != Machine::Host
             && (!cases.is_empty() || chosen(boot_name(name, as_user)));
-        Self { name, spec, cases, as_user, boots }
+        Self { name, spec, cases, as_user, boots, second: false }
     }
 
     /// What sets this one apart from all others of a run: the guest's name, with the user.
     #[must_use]
     pub fn label(&self) -> String {
-        if self.as_user { format!("{}-user", self.name) } else { self.name.to_owned() }
+        let user = if self.as_user { "-user" } else { "" };
+        let second = if self.second { "-second" } else { "" };
+        format!("{}{user}{second}", self.name)
+    }
+
+    fn boot_name(&self) -> String {
+        let boot = boot_name(self.name, self.as_user);
+        if self.second { format!("{boot}_second") } else { boot }
     }
 
     /// How many results this will give.
@@ -101,7 +126,7 @@ impl<'a> Campaign<'a> {
 
     /// The names of its tests.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        let boot = self.boots.then(|| boot_name(self.name, self.as_user));
+        let boot = self.boots.then(|| self.boot_name());
         boot.into_iter().chain(self.cases.iter().map(|case| full_name(self.name, case)))
     }
 
@@ -159,7 +184,7 @@ impl<'a> Campaign<'a> {
     pub fn lose_all(&self, tally: &Tally, reason: &str) {
         if self.boots {
             let verdict = Verdict::Failed(reason.to_owned());
-            tally.add(&boot_name(self.name, self.as_user), verdict, Duration::ZERO, "");
+            tally.add(&self.boot_name(), verdict, Duration::ZERO, "");
         }
         for case in &self.cases {
             self.lose(tally, case, "the guest never came up");
@@ -205,7 +230,6 @@ impl Progress<'_, '_> {
     }
 
     fn hello(&mut self, kernel: &str, uptime_s: f64) {
-        let name = self.campaign.name;
         let label = self.campaign.label();
         terminal::note(format!("{label}: Linux {kernel}, up after {uptime_s:.1} s"));
         if self.up {
@@ -218,7 +242,7 @@ impl Progress<'_, '_> {
         } else {
             Verdict::Failed(format!("kernels.toml promises Linux {promised}, this is {kernel}"))
         };
-        self.tally.add(&boot_name(name, self.campaign.as_user), verdict, Duration::ZERO, "");
+        self.tally.add(&self.campaign.boot_name(), verdict, Duration::ZERO, "");
     }
 }
 
@@ -278,7 +302,8 @@ mod tests {
     fn counts(script: Vec<(Vec<Frame>, End)>) -> (Counts, Vec<usize>) {
         let catalogue = Catalogue::read().unwrap();
         let spec = catalogue.guest("uml").unwrap();
-        let [campaign, other] = Campaign::plan("uml", spec, &all(), &options(&["--as", "root"]));
+        let all = Campaign::plan("uml", spec, &all(), &options(&["--as", "root"]));
+        let [campaign, other] = &all[..] else { panic!("{all:?}") };
         assert_eq!(other.len(), 0, "nobody asked for a user");
         let tally = Tally::default();
         let mut script = script.into_iter();
@@ -307,6 +332,25 @@ mod tests {
     /// Passed, failed and skipped.
     fn numbers(counts: &Counts) -> (usize, usize, usize) {
         (counts.passed, counts.failed.len(), counts.skipped)
+    }
+
+    #[test]
+    fn suites_of_the_second_boot_are_told_as_others_and_run_apart() {
+        let catalogue = Catalogue::read().unwrap();
+        let mut spec = catalogue.guest("uml").unwrap().clone();
+        spec.second_boot = vec!["other".to_owned()];
+        let mut all = all();
+        all[1].suite = "other".to_owned();
+        let campaigns = Campaign::plan("uml", &spec, &all, &options(&["--as", "root"]));
+        let names: Vec<String> = campaigns.iter().flat_map(Campaign::names).collect();
+        let expected =
+            ["uml::boot", "uml::limits::a", "uml::limits::c", "uml::boot_second", "uml::other::b"];
+        assert_eq!(names, expected);
+        assert_eq!(campaigns[1].label(), "uml-second");
+        let only = options(&["--as", "root", "--filter", "other::b"]);
+        let campaigns = Campaign::plan("uml", &spec, &all, &only);
+        let names: Vec<String> = campaigns.iter().flat_map(Campaign::names).collect();
+        assert_eq!(names, ["uml::boot_second", "uml::other::b"]);
     }
 
     #[test]

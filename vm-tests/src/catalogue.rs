@@ -61,6 +61,9 @@ pub struct GuestSpec {
     /// Single tests that it runs as root although it leaves their suite to others.
     #[serde(default)]
     pub keeps: Vec<String>,
+    /// Suites that run in a second boot, side by side with the first: where one takes longer than all other guests together.
+    #[serde(default)]
+    pub second_boot: Vec<String>,
 }
 
 /// How a guest is booted.

@@ -73,6 +73,7 @@ mod tests {
             lacks_as_user: Vec::new(),
             leaves_out: Vec::new(),
             keeps: Vec::new(),
+            second_boot: Vec::new(),
         }
     }
 
