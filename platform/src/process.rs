@@ -16,7 +16,7 @@ pub struct Process {
     /// UTF-8 are replaced, control characters stay.
     pub command: String,
     /// What it does, as the system's letters say: `R` runs, `S` sleeps, `D` waits for a device, `T` is stopped, `Z` is dead
-    /// and not yet waited for (proc_pid_stat(5)).
+    /// and not yet waited for (proc_pid_stat(5)); `?` where the system has no such thing.
     pub state: char,
     /// CPU time, without its children's.
     #[serde(rename = "cpu_s", serialize_with = "seconds")]

@@ -4,10 +4,11 @@ use super::birth::Command;
 use super::job::Job;
 use super::limits::{self, Setting, Wanted};
 use super::running::{Port, WindowsRunning};
+use super::token::Token;
 use super::{support, trial};
 use crate::{
-    Backend, Control, Decision, Enforcement, Gate, LaunchPlan, Launched, PlatformError, Probe,
-    State, StdioSet, Support,
+    Access, Backend, Control, Decision, Enforcement, Gate, LaunchPlan, Launched, PlatformError,
+    Probe, State, StdioSet, Support,
 };
 use std::collections::BTreeMap;
 
@@ -38,6 +39,12 @@ impl Backend for WindowsBackend {
         let command = Command::of(plan)?;
         let mut lines = vec!["make a job".to_owned()];
         lines.extend(wanted.iter().map(|wanted| wanted.setting.to_string()));
+        let (token, _) = who(plan)?;
+        if let Some(token) = token {
+            let low = token.is_low().unwrap_or(false);
+            let integrity = if low { ", of low integrity" } else { "" };
+            lines.push(format!("be the caller without privileges{integrity}"));
+        }
         lines.push("inherit the three standard streams alone".to_owned());
         let words: Vec<String> = plan.command.iter().skip(1).map(LaunchPlan::readable).collect();
         lines
@@ -55,8 +62,14 @@ impl Backend for WindowsBackend {
         let job = Job::new().map_err(failed)?;
         let port = Port::new().map_err(failed)?;
         port.attach(&job).map_err(failed)?;
-        let enforcement = hold(plan, &job)?;
-        let mut born = command.start(&job, stdio, false)?;
+        let (token, unlowered) = who(plan)?;
+        let mut enforcement = hold(plan, &job)?;
+        for entry in enforcement.iter_mut().filter(|entry| entry.control == Control::Filesystem) {
+            if let Some(why) = unlowered {
+                *entry = Enforcement::new(Control::Filesystem, State::Unavailable, why);
+            }
+        }
+        let mut born = command.start(&job, token.as_ref(), stdio, false)?;
         let pipes = std::mem::take(&mut born.pipes);
         let running = WindowsRunning::new(born, job, port, enforcement)?;
         Ok(Launched {
@@ -90,6 +103,29 @@ fn check(plan: &LaunchPlan) -> Result<(), PlatformError> {
         _ if !plan.secrets.is_empty() => cannot("secrets, which need a view of files"),
         _ => Ok(()),
     }
+}
+
+/// The token of the plan's program; none where nothing of it is to be held. And why it isn't of low integrity, where that was to be.
+///
+/// # Errors
+/// When the system has no such token.
+fn who(plan: &LaunchPlan) -> Result<(Option<Token>, Option<&'static str>), PlatformError> {
+    let failed = |error| PlatformError::system("failed to make a token without privileges", error);
+    let is =
+        |control, wanted: fn(&Decision) -> bool| plan.controls.get(&control).is_some_and(wanted);
+    let restrict = is(Control::Capabilities, |it| *it == Decision::Enforce);
+    let lower = is(Control::Filesystem, |it| matches!(it, Decision::Degrade { .. }));
+    if !restrict && !lower {
+        return Ok((None, None));
+    }
+    let token = Token::restricted().map_err(failed)?;
+    let writes = plan.filesystem.binds.iter().any(|bind| bind.access != Access::Read);
+    if lower && !writes {
+        let failed = |error| PlatformError::system("failed to lower a token's integrity", error);
+        token.lower().map_err(failed)?;
+    }
+    let why = "with low integrity nothing of what the policy lets be written could be";
+    Ok((Some(token), (lower && writes).then_some(why)))
 }
 
 /// Tells the job the plan's limits, and what of them is in force then.

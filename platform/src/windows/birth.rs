@@ -4,6 +4,7 @@ use super::command_line::{command_line, environment_block};
 use super::job::{Job, done};
 use super::pipes::{InputPipe, OutputPipe};
 use super::search::{Found, search};
+use super::token::Token;
 use crate::{LaunchPlan, PlatformError, Stage, Stdio, StdioSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,9 +14,10 @@ use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle,
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, HANDLE,
 };
+use windows_sys::Win32::Security::TOKEN_QUERY;
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessW,
-    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
+    CREATE_NEW_PROCESS_GROUP, CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW,
+    CreateProcessW, DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
     InitializeProcThreadAttributeList, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
     PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES,
     STARTUPINFOEXW, UpdateProcThreadAttribute,
@@ -73,13 +75,14 @@ impl Command {
         })
     }
 
-    /// Starts it in a job, suspended where that is wished.
+    /// Starts it in a job, as whom a token says, else as this process's own; suspended where that is wished.
     ///
     /// # Errors
     /// When the system refuses; nothing of it is left then.
     pub(super) fn start(
         &mut self,
         job: &Job,
+        token: Option<&Token>,
         stdio: StdioSet,
         suspended: bool,
     ) -> Result<Born, PlatformError> {
@@ -90,13 +93,14 @@ impl Command {
         let (output, stdout) = Ends::output(stdio.stdout, &io::stdout()).map_err(failed)?;
         let (errors, stderr) = Ends::output(stdio.stderr, &io::stderr()).map_err(failed)?;
         let streams = [&input, &output, &errors].map(|end| end.as_raw_handle());
-        let (pid, process) = self.create(job, streams, suspended)?;
+        let (pid, process) = self.create(job, token, streams, suspended)?;
         Ok(Born { pid, process, pipes: Pipes { stdin, stdout, stderr } })
     }
 
     fn create(
         &mut self,
         job: &Job,
+        token: Option<&Token>,
         streams: [HANDLE; 3],
         suspended: bool,
     ) -> Result<(u32, OwnedHandle), PlatformError> {
@@ -135,20 +139,43 @@ impl Command {
         let program = wide(OsStr::new(&self.program));
         let directory = self.directory.as_ref().map_or(std::ptr::null(), |path| path.as_ptr());
         let mut created = PROCESS_INFORMATION::default();
-        // SAFETY: every text ends with a zero, the line may be written to, and all of it lives as long as the call.
-        let answer = unsafe {
-            CreateProcessW(
-                program.as_ptr(),
-                self.line.as_mut_ptr(),
-                std::ptr::null(),
-                std::ptr::null(),
-                1,
-                flags,
-                self.environment.as_ptr().cast(),
-                directory,
-                (&raw const startup).cast(),
-                &raw mut created,
-            )
+        let (program, line) = (program.as_ptr(), self.line.as_mut_ptr());
+        let environment = self.environment.as_ptr().cast();
+        let (none, startup) = (std::ptr::null(), (&raw const startup).cast());
+        let to = &raw mut created;
+        // Every text ends with a zero, the line may be written to, and all of it lives as long as the call.
+        let answer = match token {
+            // SAFETY: as above; the token is open.
+            Some(token) => unsafe {
+                CreateProcessAsUserW(
+                    token.handle(),
+                    program,
+                    line,
+                    none,
+                    none,
+                    1,
+                    flags,
+                    environment,
+                    directory,
+                    startup,
+                    to,
+                )
+            },
+            // SAFETY: as above.
+            None => unsafe {
+                CreateProcessW(
+                    program,
+                    line,
+                    none,
+                    none,
+                    1,
+                    flags,
+                    environment,
+                    directory,
+                    startup,
+                    to,
+                )
+            },
         };
         done(answer).map_err(|error| not_executed(&self.program, error))?;
         // SAFETY: it was opened for this process, and nobody else has it.
@@ -166,6 +193,12 @@ impl Command {
             kill(&process);
             return Err(failed("put the process into its job")(io::Error::other("it isn't there")));
         }
+        if let Some(token) = token {
+            same(token, &process).map_err(|error| {
+                kill(&process);
+                failed("give the process its token")(error)
+            })?;
+        }
         if !born_inside && !suspended {
             // SAFETY: the handle is open.
             let count = unsafe { ResumeThread(thread.as_raw_handle()) };
@@ -176,6 +209,17 @@ impl Command {
             }
         }
         Ok((created.dwProcessId, process))
+    }
+}
+
+/// Refuses a process that isn't who a token says.
+fn same(token: &Token, process: &OwnedHandle) -> io::Result<()> {
+    let has = Token::of(process.as_raw_handle(), TOKEN_QUERY)?;
+    has.is_without_privileges()?;
+    if has.is_low()? == token.is_low()? {
+        Ok(())
+    } else {
+        Err(io::Error::other("it has another integrity"))
     }
 }
 

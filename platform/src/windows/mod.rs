@@ -1,9 +1,10 @@
 //! Windows: a job object for each sandbox. Its first process is born inside, nothing of it leaves, and all of it ends with the job.
-//! There are no walls.
+//! There are no walls, but for what a user's own token can do without: privileges, and where nothing is to be written the integrity that
+//! writing needs.
 //!
 //! A job takes some limits without an error and doesn't hold them, on systems that only look like Windows; so each is asked for after it
 //! was told, and what isn't there isn't called enforced. `limits`, `command_line`, `search` and `support` are pure, and compiled for the
-//! tests of other systems too; `birth` starts a program, `job` is the system's job, `running` what lives, `trial` finds out what jobs keep.
+//! tests of other systems too; `birth` starts a program, `token` is who it is, `job` is the system's job, `running` what lives, `trial` finds out what jobs keep.
 //! The other files have on Windows what the rest of this crate has on Unix.
 
 #![cfg_attr(
@@ -26,6 +27,8 @@ mod limits;
 #[cfg(windows)]
 mod pipes;
 #[cfg(windows)]
+mod rows;
+#[cfg(windows)]
 mod running;
 mod search;
 #[cfg(windows)]
@@ -35,6 +38,8 @@ pub(crate) mod streams;
 mod support;
 #[cfg(all(test, windows))]
 mod tests;
+#[cfg(windows)]
+mod token;
 #[cfg(windows)]
 mod trial;
 

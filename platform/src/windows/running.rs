@@ -2,9 +2,10 @@
 
 use super::birth::Born;
 use super::job::{Accounts, Job, done};
+use super::rows::rows;
 use crate::{
-    BoxFuture, Bytes, Ended, Enforcement, Event, Hits, HowEnded, PlatformError, Running, Signal,
-    Usage, Watcher,
+    BoxFuture, Bytes, Ended, Enforcement, Event, Hits, HowEnded, PlatformError, Process, Running,
+    Signal, Usage, Watcher,
 };
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -213,15 +214,17 @@ fn exit_code(process: &OwnedHandle) -> Option<u32> {
     done(answer).ok().map(|()| code)
 }
 
-/// What a process has committed, in bytes; nothing when it is gone.
-fn committed(pid: u32) -> u64 {
+/// A process, to ask what it uses; `None` when it is gone.
+pub(super) fn opened(pid: u32) -> Option<OwnedHandle> {
     // SAFETY: it has no preconditions.
     let process = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
-    if process.is_null() {
-        return 0;
-    }
     // SAFETY: it is open, and nobody else has it.
-    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    (!process.is_null()).then(|| unsafe { OwnedHandle::from_raw_handle(process) })
+}
+
+/// What a process has committed, in bytes; nothing when it is gone.
+pub(super) fn committed(pid: u32) -> u64 {
+    let Some(process) = opened(pid) else { return 0 };
     let mut counters = PROCESS_MEMORY_COUNTERS_EX::default();
     let size = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS_EX>()).unwrap_or(0);
     let to = (&raw mut counters).cast();
@@ -281,6 +284,13 @@ impl Running for WindowsRunning {
         usage.pids.peak = usage.pids.peak.max(usage.pids.current);
         self.highest.clone_from(usage);
         Ok(())
+    }
+
+    fn processes(&mut self) -> Result<Vec<Process>, PlatformError> {
+        let failed =
+            |error| PlatformError::system("failed to list the processes of the job", error);
+        let pids = self.job.processes().map_err(failed)?;
+        rows(&pids).map_err(failed)
     }
 
     fn pause(&mut self, _: bool) -> BoxFuture<'_, Result<(), PlatformError>> {

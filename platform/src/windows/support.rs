@@ -51,10 +51,17 @@ fn availability(control: Control, lost: Option<&str>) -> Availability {
         (Control::User | Control::Groups, None) => {
             Availability::none("the program is the user who starts it")
         }
-        (Control::Capabilities | Control::NoNewPrivileges, None) => {
+        (Control::Capabilities, None) => Availability::Enforced,
+        (Control::Filesystem, None) => Availability::instead(LOW, NO_VIEW),
+        (Control::NoNewPrivileges, None) => {
             Availability::none("the program has the rights of the user who starts it")
         }
-        (_, None) => Availability::none("the windows backend has no walls, only jobs"),
+        (Control::Network, None) => Availability::none(
+            "only an AppContainer has no network, and it reads no file of the user's without new rights at it",
+        ),
+        (_, None) => {
+            Availability::none("the windows backend has no such wall, only jobs and tokens")
+        }
     }
 }
 
@@ -63,6 +70,7 @@ pub(super) fn how(control: Control) -> &'static str {
     match control {
         Control::Output => "counted and cut on its way",
         Control::WallTime => "a clock of Stockade's",
+        Control::Capabilities => "a token without privileges",
         Control::Descriptors => "only the three handles are inherited",
         _ => "the job",
     }
@@ -71,6 +79,10 @@ pub(super) fn how(control: Control) -> &'static str {
 const WATCHED_MEMORY: &str = "watched: Stockade adds up what the processes of the job have committed and ends the sandbox when it is over";
 const WATCHED_PIDS: &str =
     "watched: Stockade counts the processes of the job and ends the sandbox when they are over";
+/// What is done instead of a view of files.
+pub(super) const LOW: &str = "a token of low integrity, where the policy lets nothing be written: what the user owns can't be written, and can be read";
+const NO_VIEW: &str =
+    "Windows has no view of files for a process, and rights at files are the host's to give";
 const JOB_PIDS: &str = "the job's limit of processes; their threads aren't counted";
 
 #[cfg(test)]
@@ -101,7 +113,7 @@ mod tests {
         for control in Control::all() {
             match support.of(control) {
                 Availability::Enforced => {
-                    let own = [Control::Descriptors, Control::Lifetime];
+                    let own = [Control::Descriptors, Control::Lifetime, Control::Capabilities];
                     assert!(control.is_limit() || own.contains(&control), "{control}");
                 }
                 Availability::Degraded { how, reason, .. } => {

@@ -11,6 +11,7 @@ use super::birth::Command;
 use super::job::Job;
 use super::limits::Setting;
 use super::running::Port;
+use super::token::Token;
 use crate::{
     Availability, Backend, Bytes, Control, Decision, HowEnded, LaunchPlan, Launched, Probe,
     Running, Signal, State, Stdio, StdioSet,
@@ -65,6 +66,15 @@ fn part() {
                 windows_sys::Win32::Foundation::GetHandleInformation(handle, &raw mut flags)
             };
             println!("<{}>", is_open != 0);
+        }
+        "who" => {
+            let own = Token::of(
+                // SAFETY: it has no preconditions.
+                unsafe { windows_sys::Win32::System::Threading::GetCurrentProcess() },
+                windows_sys::Win32::Security::TOKEN_QUERY,
+            );
+            let own = own.unwrap();
+            println!("<{}><{}>", own.is_without_privileges().is_ok(), own.is_low().unwrap());
         }
         other => panic!("no part `{other}`"),
     }
@@ -144,7 +154,7 @@ fn a_process_is_born_in_its_job_and_dies_with_the_jobs_last_handle() {
         stderr: Stdio::Null,
         ..StdioSet::default()
     };
-    let born = Command::of(&plan("sleep")).unwrap().start(&job, nothing(), false).unwrap();
+    let born = Command::of(&plan("sleep")).unwrap().start(&job, None, nothing(), false).unwrap();
     assert!(job.has(born.process.as_raw_handle()).unwrap());
     assert!(job.processes().unwrap().contains(&born.pid));
     assert_eq!(job.accounts().unwrap().active, 1);
@@ -169,6 +179,10 @@ async fn a_tree_ends_with_its_program_and_when_it_is_killed() {
     assert_eq!(ended.usage.pids.current, Some(0));
     let mut launched = start(&plan("tree"));
     grown(&mut launched.running, 3).await;
+    let rows = launched.running.processes().unwrap();
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    let program = launched.running.pid();
+    assert_eq!(rows.iter().filter(|row| row.parent == program).count(), 1, "{rows:?}");
     launched.running.kill().unwrap();
     let ended = launched.running.wait().await.unwrap();
     assert_eq!(ended.how, HowEnded::Killed);
@@ -214,7 +228,7 @@ fn a_job_tells_its_port_what_happens() {
         stderr: Stdio::Null,
         ..StdioSet::default()
     };
-    let born = Command::of(&plan("exit:0")).unwrap().start(&job, stdio, false).unwrap();
+    let born = Command::of(&plan("exit:0")).unwrap().start(&job, None, stdio, false).unwrap();
     let next = || port.next(Duration::from_secs(10)).unwrap();
     let told = [next(), next(), next()];
     let expected = [
@@ -252,6 +266,38 @@ async fn a_limit_that_the_job_loses_stops_the_launch_unless_it_is_accepted() {
         let launched = backend.launch(&plan, StdioSet::piped()).unwrap();
         assert_eq!(launched.running.enforcement()[0].state, State::Unavailable, "{control}");
     }
+}
+
+/// Holds on every system: what a token keeps the program finds, and what it doesn't keep isn't called enforced.
+#[tokio::test]
+async fn a_program_has_no_privileges_and_integrity_only_where_it_may_write() {
+    let backend = WindowsBackend::new();
+    let support = backend.support(Probe::Quick);
+    let mut launched = start(&plan("who"));
+    // This test's own user has some, or it would show nothing.
+    assert_eq!(said(&mut launched).await, ["false", "false"]);
+    let mut plan = plan("who");
+    plan.controls.insert(Control::Capabilities, Decision::Enforce);
+    let launched = backend.launch(&plan, StdioSet::piped());
+    if support.of(Control::Capabilities) != Availability::Enforced {
+        launched.unwrap_err();
+        return;
+    }
+    assert_eq!(said(&mut launched.unwrap()).await, ["true", "false"]);
+    let Availability::Degraded { how, reason, .. } = support.of(Control::Filesystem) else {
+        return;
+    };
+    plan.controls.insert(Control::Filesystem, Decision::Degrade { how, reason });
+    let mut launched = start(&plan);
+    assert_eq!(said(&mut launched).await, ["true", "true"]);
+    assert_eq!(launched.running.enforcement()[0].state, State::Degraded);
+    let place = std::env::temp_dir();
+    let (source, target) = (place.clone(), place);
+    plan.filesystem.binds =
+        vec![crate::Bind { source, target, access: crate::Access::Write, optional: false }];
+    let mut launched = start(&plan);
+    assert_eq!(said(&mut launched).await, ["true", "false"]);
+    assert_eq!(launched.running.enforcement()[0].state, State::Unavailable);
 }
 
 #[test]

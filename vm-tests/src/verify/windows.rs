@@ -19,8 +19,8 @@ const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 const WINE: &str = "/usr/lib/wine/wine64";
 const SERVER: &str = "/usr/lib/wine/wineserver";
 
-/// How the product begins to say that a job doesn't hold a limit.
-const LOST: &str = "a job doesn't keep it";
+/// How the product begins to say that a job doesn't hold a limit, and a token a wall.
+const LOST: [&str; 2] = ["a job doesn't keep it", "no token is lowered"];
 
 pub(super) fn windows(checkout: &Checkout) -> Result<Counts> {
     let mut add = Command::new("rustup");
@@ -122,7 +122,7 @@ impl Wine {
         let output = output.attempt(|| format!("failed to run `{}`", program.display()))?;
         let names = lost(&output.stdout)?;
         for name in &names {
-            terminal::line(format!("SKIP: {name} on Windows: Wine's jobs don't hold it"));
+            terminal::line(format!("SKIP: {name} on Windows: Wine doesn't hold it"));
         }
         // They need a console that both share.
         terminal::line("SKIP: Ctrl-Break on Windows: without a console Wine passes none on");
@@ -137,14 +137,17 @@ impl Drop for Wine {
     }
 }
 
-/// The controls of a report of `doctor` that aren't held because jobs lose them.
+/// The controls of a report of `doctor` that aren't held because jobs or tokens lose them.
 fn lost(report: &[u8]) -> Result<Vec<String>> {
     let report: Value = serde_json::from_slice(report)
         .attempt(|| "failed to understand `stockade doctor --json`")?;
     let controls = report["controls"].as_object();
     let controls =
         controls.ok_or_else(|| Failure::new("`stockade doctor --json` has no controls"))?;
-    let is_lost = |answer: &Value| answer["reason"].as_str().is_some_and(|it| it.starts_with(LOST));
+    let is_lost = |answer: &Value| {
+        let reason = answer["reason"].as_str().unwrap_or_default();
+        LOST.iter().any(|lost| reason.starts_with(lost))
+    };
     let names = controls.iter().filter(|(_, answer)| is_lost(answer));
     Ok(names.map(|(name, _)| name.clone()).collect())
 }
@@ -157,9 +160,10 @@ mod tests {
     fn only_what_jobs_lose_is_counted() {
         let report = r#"{"controls": {
             "limits.cpu": {"state": "unavailable", "reason": "a job doesn't keep it (87)"},
+            "filesystem.view": {"state": "unavailable", "reason": "no token is lowered (5)"},
             "syscalls": {"state": "unavailable", "reason": "no walls"},
             "limits.output": {"state": "enforced"}}}"#;
-        assert_eq!(lost(report.as_bytes()).unwrap(), ["limits.cpu"]);
+        assert_eq!(lost(report.as_bytes()).unwrap(), ["filesystem.view", "limits.cpu"]);
         assert!(lost(b"{}").is_err());
     }
 }
