@@ -325,6 +325,20 @@ fn stop_and_kill_reach_it() {
 }
 
 #[test]
+fn its_wall_time_is_lowered_while_it_runs() {
+    for backend in backends() {
+        let scene = Scene::new(backend);
+        let child = scene.sleeping(&["--wall-time", "1h", "--grace", "0s"]);
+        let update = ["update", &scene.name, "--wall-time", "1s"];
+        let asked = scene.stockade(&update).output().unwrap();
+        assert_eq!(asked.status.code(), Some(0), "{backend:?} {}", text(&asked.stderr));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(124), "{backend:?} {}", text(&output.stderr));
+        assert_eq!(scene.report()["limit"], "limits.wall_time", "{backend:?}");
+    }
+}
+
+#[test]
 fn what_it_leaves_behind_ends_with_it() {
     for backend in backends() {
         let scene = Scene::new(backend);

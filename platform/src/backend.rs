@@ -199,14 +199,19 @@ pub trait Running: Send + Debug {
     }
 
     /// Changes the limits from those of `old`, the plan it runs under, to those of `new`, which differs in limits that the
-    /// platform's groups hold, and in none that a process takes along from its start. On an error all are as before.
+    /// platform's groups hold, and in none that a process takes along from its start. On an error all are as before. A platform that
+    /// holds none of them has nothing to do for those that the starter itself holds: the wall time, the output, the grace.
     ///
     /// # Errors
     /// When the platform can't, or refuses.
     fn update(&mut self, old: &LaunchPlan, new: &LaunchPlan) -> Result<(), PlatformError> {
-        match old.limits == new.limits {
+        let mut held = new.limits.clone();
+        held.wall_time = old.limits.wall_time;
+        held.output = old.limits.output;
+        held.grace = old.limits.grace;
+        match old.limits == held {
             true => Ok(()),
-            false => Err(PlatformError::invalid("limits can't be changed here while it runs")),
+            false => Err(PlatformError::invalid("this limit can't be changed here while it runs")),
         }
     }
 

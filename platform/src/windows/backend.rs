@@ -84,7 +84,7 @@ impl Backend for WindowsBackend {
 }
 
 /// How many processors a rate is of.
-fn processors() -> u32 {
+pub(super) fn processors() -> u32 {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(all).unwrap_or(1)
 }

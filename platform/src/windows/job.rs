@@ -77,7 +77,8 @@ impl Job {
         Ok(information)
     }
 
-    /// Tells it all of these, and then asks for them: those that it doesn't have as they were told, each with why.
+    /// Tells it all of these instead of what it was told before, but for a rate, and then asks for them: those that it doesn't have as
+    /// they were told, each with why.
     pub(super) fn tell(&self, settings: &[Setting]) -> Vec<(Setting, io::Error)> {
         let mut lost = Vec::new();
         let extended = settings.iter().filter(|setting| !is_rate(setting));
@@ -100,6 +101,15 @@ impl Job {
             }
         }
         lost
+    }
+
+    /// Takes a cap or a weight back that it was told.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn forget_rate(&self) -> io::Result<()> {
+        let none = JOBOBJECT_CPU_RATE_CONTROL_INFORMATION::default();
+        self.set(JobObjectCpuRateControlInformation, &none)
     }
 
     fn tell_rate(&self, setting: Setting) -> io::Result<()> {
@@ -214,7 +224,7 @@ fn ignored() -> io::Error {
     io::Error::other("it was taken without an error, and isn't there when it is asked for")
 }
 
-fn is_rate(setting: &Setting) -> bool {
+pub(super) fn is_rate(setting: &Setting) -> bool {
     matches!(setting, Setting::CpuRate(_) | Setting::CpuWeight(_))
 }
 

@@ -1,11 +1,13 @@
 //! A sandbox that runs: a program, its job, and the port to which the job sends what happens.
 
+use super::backend::processors;
 use super::birth::Born;
-use super::job::{Accounts, Job, done};
+use super::job::{Accounts, Job, done, is_rate};
+use super::limits::{self, Setting, Wanted};
 use super::rows::rows;
 use crate::{
-    BoxFuture, Bytes, Ended, Enforcement, Event, Hits, HowEnded, PlatformError, Process, Running,
-    Signal, Usage, Watcher,
+    BoxFuture, Bytes, Decision, Ended, Enforcement, Event, Hits, HowEnded, LaunchPlan,
+    PlatformError, Process, Running, Signal, Usage, Watcher,
 };
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -284,6 +286,37 @@ impl Running for WindowsRunning {
         usage.pids.peak = usage.pids.peak.max(usage.pids.current);
         self.highest.clone_from(usage);
         Ok(())
+    }
+
+    fn update(&mut self, old: &LaunchPlan, new: &LaunchPlan) -> Result<(), PlatformError> {
+        let ((before, _), (wanted, impossible)) =
+            (limits::of(old, processors()), limits::of(new, processors()));
+        let refused =
+            impossible.into_iter().map(|it| (it.control, it.reason)).next().or_else(|| {
+                let settings: Vec<Setting> = wanted.iter().map(|wanted| wanted.setting).collect();
+                let had = |all: &[Wanted]| {
+                    all.iter().find(|it| is_rate(&it.setting)).map(|it| it.control)
+                };
+                if let (Some(control), None) = (had(&before), had(&wanted))
+                    && let Err(error) = self.job.forget_rate()
+                {
+                    return Some((control, format!("the job doesn't forget it ({error})")));
+                }
+                let lost = self.job.tell(&settings);
+                let mut lost = lost.into_iter().filter_map(|(setting, error)| {
+                    let served = wanted.iter().find(|wanted| wanted.setting == setting)?;
+                    // What was lost before, and what is only watched, is no news.
+                    let is_held = new.controls.get(&served.control) == Some(&Decision::Enforce);
+                    let is_new = is_held && !before.contains(served);
+                    is_new.then(|| (served.control, format!("the job doesn't keep it ({error})")))
+                });
+                lost.next()
+            });
+        let Some((control, reason)) = refused else { return Ok(()) };
+        // What was kept at the start is kept again; what wasn't is as it was.
+        let settings: Vec<Setting> = before.iter().map(|wanted| wanted.setting).collect();
+        self.job.tell(&settings);
+        Err(PlatformError::unsupported(control, reason))
     }
 
     fn processes(&mut self) -> Result<Vec<Process>, PlatformError> {
