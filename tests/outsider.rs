@@ -325,6 +325,26 @@ fn stop_and_kill_reach_it() {
 }
 
 #[test]
+fn it_stands_still_while_it_is_paused() {
+    for backend in backends() {
+        let scene = Scene::new(backend);
+        let late = scene.at("inside/late");
+        let mut child = scene.start(&[], &format!("late {}", late.display()));
+        eventually(|| scene.at("inside/late.begun").exists());
+        let ask = |verb: &str| {
+            let asked = scene.stockade(&[verb, &scene.name]).output().unwrap();
+            assert_eq!(asked.status.code(), Some(0), "{backend:?} {}", text(&asked.stderr));
+        };
+        ask("pause");
+        std::thread::sleep(LATE * 2);
+        assert!(!late.exists(), "{backend:?}");
+        ask("resume");
+        eventually(|| late.exists());
+        child.wait().unwrap();
+    }
+}
+
+#[test]
 fn its_wall_time_is_lowered_while_it_runs() {
     for backend in backends() {
         let scene = Scene::new(backend);

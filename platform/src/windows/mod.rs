@@ -36,6 +36,8 @@ mod sockets;
 #[cfg(windows)]
 pub(crate) mod streams;
 mod support;
+#[cfg(windows)]
+mod suspended;
 #[cfg(all(test, windows))]
 mod tests;
 #[cfg(windows)]

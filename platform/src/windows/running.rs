@@ -5,6 +5,7 @@ use super::birth::Born;
 use super::job::{Accounts, Job, done, is_rate};
 use super::limits::{self, Setting, Wanted};
 use super::rows::rows;
+use super::suspended::Suspended;
 use crate::{
     BoxFuture, Bytes, Decision, Ended, Enforcement, Event, Hits, HowEnded, LaunchPlan,
     PlatformError, Process, Running, Signal, Usage, Watcher,
@@ -107,6 +108,7 @@ pub(super) struct WindowsRunning {
     started: Instant,
     highest: Usage,
     ended: Option<Ended>,
+    suspended: Suspended,
 }
 
 impl WindowsRunning {
@@ -162,6 +164,7 @@ impl WindowsRunning {
             started,
             highest: Usage::default(),
             ended: None,
+            suspended: Suspended::default(),
         })
     }
 
@@ -326,8 +329,13 @@ impl Running for WindowsRunning {
         rows(&pids).map_err(failed)
     }
 
-    fn pause(&mut self, _: bool) -> BoxFuture<'_, Result<(), PlatformError>> {
-        Box::pin(async { Err(PlatformError::invalid("a sandbox can't be paused on Windows")) })
+    fn pause(&mut self, paused: bool) -> BoxFuture<'_, Result<(), PlatformError>> {
+        let done = if paused { self.suspended.stop(&self.job) } else { self.suspended.go_on() };
+        let done = done.map_err(|error| {
+            let verb = if paused { "stop" } else { "resume" };
+            PlatformError::system(format!("failed to {verb} the processes of the job"), error)
+        });
+        Box::pin(async { done })
     }
 
     fn hits(&self) -> Result<Hits, PlatformError> {

@@ -21,6 +21,7 @@ use std::io::{Read, Write};
 use std::os::windows::process::CommandExt;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 const PART: &str = "STOCKADE_TEST_PART";
 
@@ -34,6 +35,11 @@ fn part() {
     match word {
         "exit" => std::process::exit(rest.parse::<u32>().unwrap().cast_signed()),
         "sleep" => std::thread::sleep(Duration::from_secs(60)),
+        "tick" => loop {
+            println!("<tick>");
+            std::io::stdout().flush().unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        },
         "environment" => {
             std::env::vars_os().for_each(|(name, value)| println!("<{name:?}={value:?}>"));
         }
@@ -188,6 +194,25 @@ async fn a_tree_ends_with_its_program_and_when_it_is_killed() {
     assert_eq!(ended.how, HowEnded::Killed);
     assert_eq!(launched.running.usage().unwrap().pids.current, Some(0));
     assert_eq!(launched.running.wait().await.unwrap(), ended);
+}
+
+#[tokio::test]
+async fn a_paused_program_stands_still_until_it_goes_on() {
+    const LONG: Duration = Duration::from_secs(10);
+    let mut launched = start(&plan("tick"));
+    let mut stdout = launched.stdout.take().unwrap();
+    let mut buffer = [0; 4096];
+    let brief = Duration::from_millis(500);
+    timeout(LONG, stdout.read(&mut buffer)).await.unwrap().unwrap();
+    launched.running.pause(true).await.unwrap();
+    // What it wrote before.
+    while timeout(brief, stdout.read(&mut buffer)).await.is_ok_and(|read| read.unwrap() > 0) {}
+    assert!(timeout(brief, stdout.read(&mut buffer)).await.is_err());
+    launched.running.pause(false).await.unwrap();
+    assert!(timeout(LONG, stdout.read(&mut buffer)).await.unwrap().unwrap() > 0);
+    launched.running.pause(true).await.unwrap();
+    launched.running.kill().unwrap();
+    assert_eq!(launched.running.wait().await.unwrap().how, HowEnded::Killed);
 }
 
 #[tokio::test]
