@@ -1,6 +1,11 @@
 //! The system calls this crate makes, one typed function each. Errors are errno numbers.
 
+mod mounts;
 pub(crate) mod sockets;
+mod walls;
+
+pub(crate) use mounts::*;
+pub(crate) use walls::*;
 
 use crate::Message;
 use crate::listener::Slot;
@@ -13,22 +18,10 @@ pub(crate) type Result<T> = core::result::Result<T, i32>;
 /// A new time namespace for later children; libc lacks it for some targets (time_namespaces(7)).
 pub const CLONE_NEWTIME: u64 = 0x80;
 
-const AT_RECURSIVE: usize = 0x8000;
-const OPEN_TREE_CLONE: usize = 1;
-const MOVE_MOUNT_F_EMPTY_PATH: usize = 0x4;
-const MOVE_MOUNT_T_EMPTY_PATH: usize = 0x40;
-const FSCONFIG_SET_FLAG: usize = 0;
-const FSCONFIG_SET_STRING: usize = 1;
-const FSCONFIG_CMD_CREATE: usize = 6;
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_BENEATH: u64 = 0x08;
 const CLOSE_RANGE_CLOEXEC: usize = 4;
-const SECCOMP_SET_MODE_FILTER: usize = 1;
-const SECCOMP_FILTER_FLAG_NEW_LISTENER: usize = 1 << 3;
-/// Once the starter has a denied call in hand, no signal but a kill takes it away again (Linux 5.19).
-const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: usize = 1 << 5;
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 /// As netdevice(7) has it; its type in libc differs by target.
 const SIOCSIFFLAGS: usize = 0x8914;
 
@@ -73,15 +66,6 @@ struct OpenHow {
     resolve: u64,
 }
 
-/// The structure of mount_setattr(2).
-#[repr(C)]
-struct MountAttributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns: u64,
-}
-
 pub(crate) fn close(fd: i32) {
     // The only failures are a wrong descriptor, and a late write error of files that this crate doesn't write.
     // SAFETY: closes a descriptor that only this process's code uses.
@@ -117,91 +101,6 @@ pub(crate) fn open(path: *const u8, flags: i32) -> Result<i32> {
 pub(crate) fn write(fd: i32, bytes: *const u8, len: usize) -> Result<usize> {
     // SAFETY: the caller passes a range of a live buffer.
     unsafe { call(Sysno::write, [int(fd), bytes as usize, len, 0, 0, 0]) }
-}
-
-/// A detached copy of the tree at an open descriptor, with everything mounted below.
-pub(crate) fn clone_tree(fd: i32) -> Result<i32> {
-    let flags =
-        OPEN_TREE_CLONE | libc::O_CLOEXEC as usize | libc::AT_EMPTY_PATH as usize | AT_RECURSIVE;
-    // SAFETY: the path is a static empty text.
-    unsafe { call(Sysno::open_tree, [int(fd), c"".as_ptr() as usize, flags, 0, 0, 0]) }.map(small)
-}
-
-pub(crate) fn set_mount_attributes(
-    fd: i32,
-    set: u64,
-    propagation: u64,
-    recursive: bool,
-) -> Result<()> {
-    let attributes = MountAttributes { set, clear: 0, propagation, userns: 0 };
-    let flags = libc::AT_EMPTY_PATH as usize | if recursive { AT_RECURSIVE } else { 0 };
-    let (path, attr) = (c"".as_ptr() as usize, ptr::from_ref(&attributes) as usize);
-    // SAFETY: both pointers outlive the call, and the size is that of the structure.
-    unsafe {
-        call(Sysno::mount_setattr, [int(fd), path, flags, attr, size_of::<MountAttributes>(), 0])
-    }
-    .map(drop)
-}
-
-/// Attaches a detached tree at an open descriptor.
-pub(crate) fn move_mount(tree: i32, target: i32) -> Result<()> {
-    let empty = c"".as_ptr() as usize;
-    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-    // SAFETY: both paths are static empty texts.
-    unsafe { call(Sysno::move_mount, [int(tree), empty, int(target), empty, flags, 0]) }.map(drop)
-}
-
-pub(crate) fn open_filesystem(kind: *const u8) -> Result<i32> {
-    const FSOPEN_CLOEXEC: usize = 1;
-    // SAFETY: `kind` is NUL-terminated.
-    unsafe { call(Sysno::fsopen, [kind as usize, FSOPEN_CLOEXEC, 0, 0, 0, 0]) }.map(small)
-}
-
-/// One option; without a value it is a flag.
-pub(crate) fn set_option(fs: i32, key: *const u8, value: Option<*const u8>) -> Result<()> {
-    let (command, value) = match value {
-        Some(value) => (FSCONFIG_SET_STRING, value as usize),
-        None => (FSCONFIG_SET_FLAG, 0),
-    };
-    // SAFETY: key and value are NUL-terminated.
-    unsafe { call(Sysno::fsconfig, [int(fs), command, key as usize, value, 0, 0]) }.map(drop)
-}
-
-/// Makes the file system and a detached mount of it.
-pub(crate) fn make_mount(fs: i32, attributes: u64) -> Result<i32> {
-    const FSMOUNT_CLOEXEC: usize = 1;
-    // SAFETY: no pointers.
-    unsafe { call(Sysno::fsconfig, [int(fs), FSCONFIG_CMD_CREATE, 0, 0, 0, 0]) }?;
-    #[expect(clippy::cast_possible_truncation, reason = "attributes fit 32 bits on every target")]
-    let attributes = attributes as usize;
-    // SAFETY: no pointers.
-    unsafe { call(Sysno::fsmount, [int(fs), FSMOUNT_CLOEXEC, attributes, 0, 0, 0]) }.map(small)
-}
-
-/// mount(2), with the source, the type and the options that it needs.
-pub(crate) fn mount(
-    source: Option<*const u8>,
-    target: *const u8,
-    kind: Option<*const u8>,
-    flags: u64,
-    options: Option<*const u8>,
-) -> Result<()> {
-    let address = |text: Option<*const u8>| text.map_or(0, |text| text as usize);
-    #[expect(clippy::cast_possible_truncation, reason = "flags fit 32 bits on every target")]
-    let flags = flags as usize;
-    let args = [address(source), target as usize, address(kind), flags, address(options), 0];
-    // SAFETY: the texts are NUL-terminated and outlive the call.
-    unsafe { call(Sysno::mount, args) }.map(drop)
-}
-
-/// The flags of the mount at an open place, as statfs(2) has them.
-pub(crate) fn mount_flags(fd: i32) -> Result<u64> {
-    // Fifteen longs on every 64-bit target; the eleventh are the flags.
-    let mut answer = [0_u64; 15];
-    // SAFETY: the buffer is of the structure's size.
-    unsafe { call(Sysno::fstatfs, [int(fd), answer.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
-    let [_, _, _, _, _, _, _, _, _, _, flags, ..] = answer;
-    Ok(flags)
 }
 
 pub(crate) fn make_directory(root: i32, path: *const u8, mode: u32) -> Result<()> {
@@ -278,19 +177,6 @@ pub(crate) fn change_directory_to(fd: i32) -> Result<()> {
 pub(crate) fn change_directory(path: *const u8) -> Result<()> {
     // SAFETY: `path` is NUL-terminated.
     unsafe { call(Sysno::chdir, [path as usize, 0, 0, 0, 0, 0]) }.map(drop)
-}
-
-/// Swaps the root for the working directory, the old one stacked on top of it (pivot_root(2), "pivot_root(".", ".")").
-pub(crate) fn pivot_root_here() -> Result<()> {
-    let here = c".".as_ptr() as usize;
-    // SAFETY: static texts.
-    unsafe { call(Sysno::pivot_root, [here, here, 0, 0, 0, 0]) }.map(drop)
-}
-
-pub(crate) fn detach_mount_here() -> Result<()> {
-    // SAFETY: a static text.
-    unsafe { call(Sysno::umount2, [c".".as_ptr() as usize, libc::MNT_DETACH as usize, 0, 0, 0, 0]) }
-        .map(drop)
 }
 
 pub(crate) fn unshare(flags: u64) -> Result<()> {
@@ -450,82 +336,10 @@ pub(crate) fn prctl(option: i32, a: usize, b: usize) -> Result<i32> {
     unsafe { call(Sysno::prctl, [int(option), a, b, 0, 0, 0]) }.map(small)
 }
 
-/// Sets permitted, effective and inheritable capabilities (capset(2)).
-pub(crate) fn set_capabilities(mask: u64) -> Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "split into two words")]
-    let (low, high) = (mask as u32, (mask >> 32) as u32);
-    let header = [CAPABILITY_VERSION_3, 0];
-    let data = [low, low, low, high, high, high];
-    // SAFETY: header and data have the layout of version 3 and outlive the call.
-    unsafe { call(Sysno::capset, [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0]) }
-        .map(drop)
-}
-
-/// A Landlock ruleset (landlock_create_ruleset(2)); `size` is that of the structure this kernel knows.
-pub(crate) fn create_ruleset(attributes: [u64; 3], size: u32) -> Result<i32> {
-    let args = [attributes.as_ptr() as usize, size as usize, 0, 0, 0, 0];
-    // SAFETY: the structure is at least `size` bytes long, which the script's maker checked.
-    unsafe { call(Sysno::landlock_create_ruleset, args) }.map(small)
-}
-
-/// Adds a rule for everything below an open path.
-pub(crate) fn add_path_rule(ruleset: i32, path: i32, rights: u64) -> Result<()> {
-    const LANDLOCK_RULE_PATH_BENEATH: usize = 1;
-    #[repr(C, packed)]
-    struct PathBeneath {
-        rights: u64,
-        parent: i32,
-    }
-    let rule = PathBeneath { rights, parent: path };
-    let args = [int(ruleset), LANDLOCK_RULE_PATH_BENEATH, ptr::from_ref(&rule) as usize, 0, 0, 0];
-    // SAFETY: the rule outlives the call.
-    unsafe { call(Sysno::landlock_add_rule, args) }.map(drop)
-}
-
-/// Adds a rule for a TCP port.
-pub(crate) fn add_port_rule(ruleset: i32, port: u16, rights: u64) -> Result<()> {
-    const LANDLOCK_RULE_NET_PORT: usize = 2;
-    #[repr(C)]
-    struct NetPort {
-        rights: u64,
-        port: u64,
-    }
-    let rule = NetPort { rights, port: u64::from(port) };
-    let args = [int(ruleset), LANDLOCK_RULE_NET_PORT, ptr::from_ref(&rule) as usize, 0, 0, 0];
-    // SAFETY: the rule outlives the call.
-    unsafe { call(Sysno::landlock_add_rule, args) }.map(drop)
-}
-
-pub(crate) fn restrict_self(ruleset: i32) -> Result<()> {
-    // SAFETY: no pointers.
-    unsafe { call(Sysno::landlock_restrict_self, [int(ruleset), 0, 0, 0, 0, 0]) }.map(drop)
-}
-
 pub(crate) fn close_range(first: u32, last: u32, at_exec: bool) -> Result<()> {
     let flags = if at_exec { CLOSE_RANGE_CLOEXEC } else { 0 };
     // SAFETY: descriptors of that range are not used afterwards by this process's code.
     unsafe { call(Sysno::close_range, [first as usize, last as usize, flags, 0, 0, 0]) }.map(drop)
-}
-
-pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> Result<()> {
-    install_filter_as(filter, 0).map(drop)
-}
-
-/// Installs a filter, and gives the descriptor where it asks; that is closed at exec.
-pub(crate) fn install_filter_with_listener(filter: &[libc::sock_filter]) -> Result<i32> {
-    let flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    match install_filter_as(filter, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
-        Err(libc::EINVAL) => install_filter_as(filter, flags),
-        other => other,
-    }
-}
-
-fn install_filter_as(filter: &[libc::sock_filter], flags: usize) -> Result<i32> {
-    let len = u16::try_from(filter.len()).map_err(|_| libc::EINVAL)?;
-    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
-    let args = [SECCOMP_SET_MODE_FILTER, flags, ptr::from_ref(&program) as usize, 0, 0, 0];
-    // SAFETY: the program and its instructions outlive the call; the kernel only reads them.
-    unsafe { call(Sysno::seccomp, args) }.map(small)
 }
 
 /// A slot that a process with memory of its own shares all the same, if that is `wanted`.

@@ -3,14 +3,15 @@
 //! What `[defaults]` says counts for the services of its file, and of those that it includes; what is said nearer to a service
 //! counts more. An included file is a stack file like any other.
 
-use super::alerts::{self, ReceiverDraft, RuleDraft, WayDraft};
+mod alerts;
+mod named;
+mod whole;
+
 use super::files::{self, File};
 use super::keys::{self, Key, Kind};
 use super::values::{self, Wrong};
-use super::{Condition, Group, Service, Stack, env_file, groups, probes, targets};
-use crate::alerts::{Receiver, Settings, Way};
-use crate::logs::Target;
-use crate::platform::{LaunchPlan, Syscalls};
+use super::{Group, Service, Stack, env_file, probes};
+use crate::platform::LaunchPlan;
 use crate::policy::problem::{PolicyError, Problem, Problems, quoted};
 use crate::policy::source::Source;
 use crate::policy::suggest::did_you_mean;
@@ -20,7 +21,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -151,212 +151,10 @@ impl<'a> Reader<'a> {
         self.look_at_groups(&groups, &drafts);
         let mut services: BTreeMap<String, Service> =
             drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect();
-        share_calls(&mut services);
+        whole::share_calls(&mut services);
         let alerts = self.alerts(rules, receivers, &services);
         let groups = groups.into_iter().map(|(name, (group, _))| (name, group)).collect();
         self.problems.or(Stack { name: name.unwrap_or_default(), services, groups, alerts })
-    }
-
-    fn group(
-        &mut self,
-        file: usize,
-        name: &str,
-        value: &Spanned<DeValue<'_>>,
-        groups: &mut BTreeMap<String, Found>,
-    ) {
-        let mut wrong = Vec::new();
-        let (group, members) = groups::read(value, &mut wrong);
-        let path = format!("groups.{name}");
-        if groups.contains_key(name) {
-            wrong.push((None, "it stands in another file too".into()));
-        }
-        for (span, message) in wrong {
-            let span = span.unwrap_or_else(|| value.span());
-            self.problem(&Spot { file, span }, &path, message);
-        }
-        let members = members.into_iter().map(|(name, span)| (name, Spot { file, span }));
-        groups.insert(name.to_owned(), (group, members.collect()));
-    }
-
-    /// Whether the members of groups exist, and each is in one.
-    fn look_at_groups(
-        &mut self,
-        groups: &BTreeMap<String, Found>,
-        drafts: &BTreeMap<String, Draft>,
-    ) {
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-        for (group, (_, members)) in groups {
-            for (member, spot) in members {
-                let path = format!("groups.{group}.members");
-                if !drafts.contains_key(member) {
-                    let near = did_you_mean(member, drafts.keys().map(String::as_str));
-                    let message = format!("there is no service {}{near}", quoted(member));
-                    self.problem(spot, &path, message);
-                } else if let Some(other) = seen.insert(member, group).filter(|it| it != group) {
-                    let message = format!("{} is in group `{other}` already", quoted(member));
-                    self.problem(spot, &path, message);
-                }
-            }
-        }
-    }
-
-    fn log_targets(
-        &mut self,
-        file: usize,
-        table: &DeTable<'_>,
-        all: &mut BTreeMap<String, Target>,
-    ) {
-        for (name, value) in table {
-            let word = name.get_ref().as_ref();
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-            let path = format!("log_targets.{word}");
-            let read = match value.get_ref() {
-                _ if word.is_empty() || word.len() > 48 || !word.chars().all(plain) => {
-                    let message = "it is no name (at most 48 letters, digits, `-` and `_`)";
-                    Err((Some(name.span()), message.to_owned()))
-                }
-                _ if all.contains_key(word) => {
-                    Err((Some(name.span()), "it stands in another file too".to_owned()))
-                }
-                DeValue::Table(entries) => targets::target(entries, name.span()),
-                other => Err((None, value::wrong_shape("a table", other))),
-            };
-            match read {
-                Ok(target) => drop(all.insert(word.to_owned(), target)),
-                Err((span, message)) => {
-                    let span = span.unwrap_or_else(|| value.span());
-                    self.problem(&Spot { file, span }, &path, message);
-                }
-            }
-        }
-    }
-
-    /// Puts in what the names of targets stand for.
-    fn look_for_targets(
-        &mut self,
-        drafts: &mut BTreeMap<String, Draft>,
-        all: &BTreeMap<String, Target>,
-    ) {
-        for (name, draft) in drafts {
-            let logging = &mut draft.service.logging;
-            for word in &logging.targets {
-                if let Some(target) = all.get(word) {
-                    logging.sinks.insert(word.clone(), target.clone());
-                    continue;
-                }
-                let near = did_you_mean(word, all.keys().map(String::as_str));
-                let message = format!("there is no log target {}{near}", quoted(word));
-                let path = format!("services.{name}.logging.targets");
-                self.problem(&draft.at, &path, message);
-            }
-        }
-    }
-
-    fn rules(&mut self, file: usize, table: &DeTable<'_>, all: &mut Alerting<RuleDraft>) {
-        for (name, value) in table {
-            let read = |entries: &DeTable<'_>, wrong: &mut Vec<Wrong>| {
-                Some(alerts::rule(entries, name.span(), wrong))
-            };
-            self.named(file, "alerts", (name, value), all, read);
-        }
-    }
-
-    fn receivers(&mut self, file: usize, table: &DeTable<'_>, all: &mut Alerting<ReceiverDraft>) {
-        let directory = self.files.get(file).map(|file| file.source.directory.clone());
-        let directory = directory.unwrap_or_default();
-        for (name, value) in table {
-            let read = |entries: &DeTable<'_>, wrong: &mut Vec<Wrong>| {
-                alerts::receiver(entries, name.span(), &directory, wrong)
-            };
-            self.named(file, "alert_receivers", (name, value), all, read);
-        }
-    }
-
-    /// An entry of a table of alerts.
-    fn named<T>(
-        &mut self,
-        file: usize,
-        section: &str,
-        (name, value): (&Spanned<impl AsRef<str>>, &Spanned<DeValue<'_>>),
-        all: &mut Alerting<T>,
-        read: impl FnOnce(&DeTable<'_>, &mut Vec<Wrong>) -> Option<T>,
-    ) {
-        let word = name.get_ref().as_ref();
-        let (path, at) = (format!("{section}.{word}"), Spot { file, span: name.span() });
-        if let Err(message) = alerts::name(word, all.len()) {
-            return self.problem(&at, section, message);
-        }
-        if all.contains_key(word) {
-            return self.problem(&at, &path, "it stands in another file too".to_owned());
-        }
-        let DeValue::Table(entries) = value.get_ref() else {
-            let message = value::wrong_shape("a table", value.get_ref());
-            return self.problem(&spot(file, value), &path, message);
-        };
-        let mut wrong = Vec::new();
-        let draft = read(entries, &mut wrong);
-        for (span, message) in wrong {
-            let span = span.unwrap_or_else(|| value.span());
-            self.problem(&Spot { file, span }, &path, message);
-        }
-        // What is wrong is there all the same, for those that name it.
-        all.insert(word.to_owned(), (draft, at));
-    }
-
-    /// What alerts come to, once everything that they name is known.
-    fn alerts(
-        &mut self,
-        rules: Alerting<RuleDraft>,
-        receivers: Alerting<ReceiverDraft>,
-        services: &BTreeMap<String, Service>,
-    ) -> Settings {
-        let mut all = BTreeMap::new();
-        for (name, (draft, at)) in rules {
-            let Some(RuleDraft { rule, services: named, receivers: told, is_whole }) = draft else {
-                continue;
-            };
-            let path = format!("alerts.{name}");
-            let mut exist = true;
-            for (service, span) in named.iter().filter(|(name, _)| !services.contains_key(name)) {
-                exist = false;
-                let near = did_you_mean(service, services.keys().map(String::as_str));
-                let message = format!("there is no service {}{near}", quoted(service));
-                let spot = Spot { file: at.file, span: span.clone() };
-                self.problem(&spot, &format!("{path}.services"), message);
-            }
-            for (receiver, span) in told.iter().filter(|(name, _)| !receivers.contains_key(name)) {
-                let near = did_you_mean(receiver, receivers.keys().map(String::as_str));
-                let message = format!("there is no receiver of alerts {}{near}", quoted(receiver));
-                let spot = Spot { file: at.file, span: span.clone() };
-                self.problem(&spot, &format!("{path}.receivers"), message);
-            }
-            if let Some(why) = alerts::never(&rule, services).filter(|_| exist && is_whole) {
-                self.problem(&at, &path, why);
-            }
-            all.insert(name, rule);
-        }
-        let mut told = BTreeMap::new();
-        for (name, (draft, at)) in receivers {
-            let Some(ReceiverDraft { way, send_resolved }) = draft else { continue };
-            let way = match way {
-                WayDraft::Whole(way) => Some(way),
-                WayDraft::Command { command, policy, timeout } => {
-                    let named = policy.as_ref().map_or(USUAL_POLICY, |(word, _)| word);
-                    let span = policy.as_ref().map(|(_, span)| span.clone());
-                    let spot = Spot { file: at.file, span: span.unwrap_or(at.span) };
-                    let path = format!("alert_receivers.{name}.policy");
-                    self.policy_of(named, &spot, &path).map(|policy| Way::Command {
-                        command,
-                        policy: Box::new(policy),
-                        timeout,
-                    })
-                }
-            };
-            if let Some(way) = way {
-                told.insert(name, Receiver { way, send_resolved });
-            }
-        }
-        alerts::settled(all, told)
     }
 
     /// The policy of this name, where nothing is put over it.
@@ -617,68 +415,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What only the whole can tell: whether what services need exists, and can ever be there.
-    fn look_at_the_whole(&mut self, drafts: &BTreeMap<String, Draft>) {
-        let mut all_exist = true;
-        for (name, draft) in drafts {
-            let replicas = draft.service.replicas.unwrap_or(0);
-            if let Some(why) = draft.service.cannot_be(replicas) {
-                self.problem(&draft.at, &format!("services.{name}.replicas"), why);
-            }
-            if draft.service.is_job() && draft.service.probes.all().next().is_some() {
-                let message = "a job is done when it ends: a probe would tell nothing of it";
-                self.problem(&draft.at, &format!("services.{name}"), message.into());
-            }
-            if draft.service.pid_file.is_some() && !draft.service.rules.forks {
-                let message = "only a `forking` service leaves its work to another process";
-                self.problem(&draft.at, &format!("services.{name}.pid_file"), message.into());
-            }
-            for (needed, spot) in &draft.needs {
-                if let Some(other) = drafts.get(needed) {
-                    let need = draft.service.depends_on.get(needed);
-                    let healthy = need.is_some_and(|need| need.condition == Condition::Healthy);
-                    if healthy && other.service.probes.all().next().is_none() {
-                        let message = format!(
-                            "nobody could tell that `{needed}` is healthy: it has no probe"
-                        );
-                        self.problem(spot, &format!("services.{name}.depends_on"), message);
-                    }
-                    continue;
-                }
-                all_exist = false;
-                let near = did_you_mean(needed, drafts.keys().map(String::as_str));
-                let message = format!("there is no service {}{near}", quoted(needed));
-                self.problem(spot, &format!("services.{name}.depends_on"), message);
-            }
-        }
-        let services: BTreeMap<String, Service> = match all_exist {
-            true => drafts.iter().map(|(name, it)| (name.clone(), it.service.clone())).collect(),
-            false => return,
-        };
-        if let Err(circle) = Stack::ordered(&services) {
-            let first = circle.first().copied().unwrap_or_default();
-            let shown = format!("{} -> {first}", circle.join(" -> "));
-            let Some(draft) = drafts.get(first) else { return };
-            let message = format!("services wait for each other: {shown}");
-            self.problem(&draft.at, &format!("services.{first}.depends_on"), message);
-        }
-    }
-
     fn problem(&mut self, spot: &Spot, key: &str, message: String) {
         let Some(File { source, .. }) = self.files.get(spot.file) else { return };
         let problem = Problem::in_text(&source.name, &source.text, spot.span.clone(), key, message);
         self.problems.add(|| problem.in_source(spot.file));
-    }
-}
-
-/// Services that may make the same system calls share one list of them, which is most of what a policy takes in memory.
-fn share_calls(services: &mut BTreeMap<String, Service>) {
-    let mut all: Vec<Arc<Syscalls>> = Vec::new();
-    for Service { policy, .. } in services.values_mut() {
-        match all.iter().find(|known| **known == policy.syscalls) {
-            Some(known) => policy.syscalls = known.clone(),
-            None => all.push(policy.syscalls.clone()),
-        }
     }
 }
 
