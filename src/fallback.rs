@@ -42,15 +42,15 @@ fn choose(
         Ok(plan) => return Ok((first, plan)),
         Err(refused) => refused,
     };
-    if let Some(second) = second
-        && let Ok(mut plan) = wished(&second)
+    let Some(second) = second else { return Err(refused.into()) };
+    if let Ok(mut plan) = wished(&second)
         // What the caller wants beyond the policy has no name to accept it by.
         && second.explain(&plan).is_ok()
     {
         plan.fallback = Some(refused.to_string());
         return Ok((second, plan));
     }
-    Err(refused.into())
+    Err(refused.or_by(second.name()).into())
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct LaunchRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     missing: Vec<Missing>,
+    /// The backend that would launch it, if the policy accepted all that is missing there.
+    fallback: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,11 @@ impl Unsupported {
         self.missing.iter().map(|missing| missing.control)
     }
 
+    /// The same, where another backend could be accepted instead.
+    pub(crate) fn or_by(self, fallback: &'static str) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
     /// What mends it, and what would accept it.
     pub fn hint(&self) -> Option<String> {
         let mut hints: Vec<&str> = Vec::new();
@@ -57,6 +64,13 @@ impl Unsupported {
         }
         // Accepting it wouldn't help.
         if self.missing.iter().any(|missing| missing.needed) {
+            let instead = self.fallback.map(|name| {
+                format!(
+                    "or accept by name, in the policy's `[degrade] allow`, all that the {name} backend lacks: `stockade doctor --backend \
+                     {name}` lists it"
+                )
+            });
+            hints.extend(instead.as_deref());
             hints.push("`stockade doctor` tells more");
             return Some(hints.join("\n"));
         }
@@ -136,7 +150,7 @@ pub fn compile(
         plan.controls.insert(control, decision);
     }
     if !missing.is_empty() {
-        return Err(Unsupported { missing });
+        return Err(Unsupported { missing, fallback: None });
     }
     plan.secrets =
         policy.secrets.iter().map(|secret| resolved(secret, &request.environment)).collect();

@@ -248,7 +248,8 @@ fn where_no_sandbox_can_be_built_a_policy_that_accepts_all_that_is_missing_is_he
     is_refused(runs(&["--backend", "linux"], none), &["identity.user can't be enforced here"]);
     // One name less, and it is refused as before.
     policy("syscalls");
-    is_refused(runs(&[], none), &["identity.user can't be enforced here"]);
+    let hint = "all that the posix backend lacks: `stockade doctor --backend posix` lists it";
+    is_refused(runs(&[], none), &["identity.user can't be enforced here", hint]);
     // Where sandboxes can be built, the walls are there, whatever would be accepted.
     policy("");
     runs(&[], ":").expect_code(0).expect_text("33\n");
