@@ -127,3 +127,16 @@ pub(crate) enum Reply {
     /// A program that enters.
     Enters(BoxFuture<'static, Result<Execution, Error>>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_as_the_one_that_was_written() {
+        // Such a number is easily read as its neighbour.
+        let request = Request::Stop { grace_s: Some(3.690_901_458_134_666e-8) };
+        let text = serde_json::to_vec(&request).unwrap();
+        assert_eq!(serde_json::from_slice::<Request>(&text).unwrap(), request);
+    }
+}
