@@ -84,12 +84,15 @@ impl Guard {
     /// Guards a child by a descriptor that stays somebody else's.
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// When the system has no descriptors left: the child is ended then.
     pub(crate) fn of(pidfd: &OwnedFd) -> Result<Self, PlatformError> {
-        let pidfd = rustix::io::fcntl_dupfd_cloexec(pidfd, 3).map_err(|error| {
-            PlatformError::system("failed to keep the process descriptor", error)
-        })?;
-        Ok(Self { pidfd, armed: true })
+        match rustix::io::fcntl_dupfd_cloexec(pidfd, 3) {
+            Ok(pidfd) => Ok(Self { pidfd, armed: true }),
+            Err(error) => {
+                end(pidfd.as_fd());
+                Err(PlatformError::system("failed to keep the process descriptor", error))
+            }
+        }
     }
 
     /// The launch hasn't failed.
@@ -101,12 +104,16 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.armed {
-            // It may have ended already, or be reaped: then there is nothing to do and nobody to tell.
-            rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL)
-                .unwrap_or(());
-            reap(self.pidfd.as_fd()).unwrap_or(());
+            end(self.pidfd.as_fd());
         }
     }
+}
+
+/// Ends a child, and with it all of its namespace. It may have ended already, or be reaped: then there is nothing to do and nobody to
+/// tell.
+fn end(pidfd: BorrowedFd<'_>) {
+    rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).unwrap_or(());
+    reap(pidfd).unwrap_or(());
 }
 
 /// Waits for the end of a child by its descriptor, which no other reaper can take away.
@@ -160,9 +167,9 @@ pub(crate) fn spawn(
     send(ours.as_fd(), Message::Go)
         .map_err(|error| PlatformError::system("failed to start the child", error))?;
     let Heard { handed, listener, program } = wait_for_exec(prepared, (pid, ours.as_fd()), cgroup)?;
-    guard.armed = false;
     let pidfd = rustix::io::fcntl_dupfd_cloexec(&guard.pidfd, 3)
         .map_err(|error| PlatformError::system("failed to keep the process descriptor", error))?;
+    guard.armed = false;
     Ok(Spawned { pid, pidfd, control: ours, handed, listener, program, started, moved })
 }
 
