@@ -128,6 +128,14 @@ fn part() {
             std::thread::sleep(LATE);
             fs::write(path, "still here").unwrap();
         }
+        ("ticks", path) => {
+            let begun = Instant::now();
+            while begun.elapsed() < LONG {
+                let mut file = fs::File::options().create(true).append(true).open(path).unwrap();
+                file.write_all(b".").unwrap();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
         (other, _) => panic!("no part `{other}`"),
     }
     std::process::exit(0);
@@ -333,9 +341,10 @@ fn stop_and_kill_reach_it() {
 fn it_stands_still_while_it_is_paused() {
     for backend in backends() {
         let scene = Scene::new(backend);
-        let late = scene.at("inside/late");
-        let mut child = scene.start(&[], &format!("late {}", late.display()));
-        eventually(|| scene.at("inside/late.begun").exists());
+        let ticks = scene.at("inside/ticks");
+        let mut child = scene.start(&[], &format!("ticks {}", ticks.display()));
+        let count = || fs::metadata(&ticks).map_or(0, |file| file.len());
+        eventually(|| count() > 0);
         let ask = |verb: &str| {
             let asked = scene.stockade(&[verb, &scene.name]).output().unwrap();
             let told = text(&asked.stderr);
@@ -348,10 +357,12 @@ fn it_stands_still_while_it_is_paused() {
             child.wait().unwrap();
             continue;
         }
-        std::thread::sleep(LATE * 2);
-        assert!(!late.exists(), "{backend:?}");
+        let before = count();
+        std::thread::sleep(LATE);
+        assert_eq!(count(), before, "{backend:?}");
         ask("resume").unwrap();
-        eventually(|| late.exists());
+        eventually(|| count() > before);
+        ask("kill").unwrap();
         child.wait().unwrap();
     }
 }
