@@ -111,6 +111,12 @@ impl<'a> Campaign<'a> {
         if self.second { format!("{boot}_second") } else { boot }
     }
 
+    /// Whether its tests run as an unprivileged user.
+    #[must_use]
+    pub fn is_of_user(&self) -> bool {
+        self.as_user
+    }
+
     /// How many results this will give.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "an empty one is not special")]

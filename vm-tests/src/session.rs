@@ -76,8 +76,10 @@ pub fn tests(options: &Options) -> Result<Counts> {
         // Those tests will say that they are missing, which fails them in the guests; the others can run.
         terminal::note(format!("note: no programs: {}", failure.chain()));
     }
-    let (here, guests): (Vec<_>, Vec<_>) =
+    let (here, mut guests): (Vec<_>, Vec<_>) =
         campaigns.partition(|campaign| campaign.spec.machine == Machine::Host);
+    // Those of root take longest: none of them is to begin last, and be waited for alone.
+    guests.sort_by_key(|campaign| campaign.is_of_user());
     // Alone: a test here ends by ending every process below this one.
     for campaign in here {
         host::run(campaign, &helper, &checkout, &environment(&checkout), &tally)?;
