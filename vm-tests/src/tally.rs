@@ -145,13 +145,15 @@ impl Counts {
         Self { passed: self.passed + other.passed, failed, skipped: self.skipped + other.skipped }
     }
 
-    /// Each failure with the end of its output: a log may be kept by its last lines alone.
+    /// Each failure with what it panicked with, or else the end of its output: a log may be kept by its last lines alone.
     pub fn show_failed(&self) {
         for failed in self.failed.iter().take(SHOWN) {
             terminal::line(format!("    {}: {}", failed.name, failed.reason));
             let lines: Vec<&str> = failed.output.trim_end().lines().collect();
-            let end = lines.len().saturating_sub(SHOWN_LINES);
-            for line in lines.get(end..).unwrap_or_default() {
+            // What comes behind is the way there.
+            let panicked = lines.iter().position(|line| line.contains("panicked at "));
+            let first = panicked.unwrap_or_else(|| lines.len().saturating_sub(SHOWN_LINES));
+            for line in lines.iter().skip(first).take(SHOWN_LINES) {
                 terminal::line(format!("        {line}"));
             }
         }
