@@ -217,7 +217,7 @@ impl Chaos {
     pub(crate) fn settle(&mut self) {
         let begin = Instant::now();
         while let Some(wrong) = self.sample().err().or_else(|| self.wrong()) {
-            assert!(begin.elapsed() < NEVER, "{wrong}; {}", self.journal());
+            assert!(begin.elapsed() < NEVER, "{wrong}; {}; {}", self.told(), self.journal());
             sleep(Duration::from_millis(50));
         }
     }
