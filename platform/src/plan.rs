@@ -212,11 +212,10 @@ pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&readable(path.as_os_str()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn text_that_is_not_utf8_stays_readable() {
         use std::os::unix::ffi::OsStrExt;

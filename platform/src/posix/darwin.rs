@@ -32,6 +32,7 @@ pub(super) const SEATBELT: bool = true;
 /// Holds this process and all its children to a profile from here on (sandbox_init(3)).
 pub(super) fn confine(profile: &CStr) -> Result<(), Errno> {
     // In no header any more, and in the system's library all the same.
+    // SAFETY: as sandbox_init(3) has it.
     unsafe extern "C" {
         fn sandbox_init(
             profile: *const libc::c_char,

@@ -133,7 +133,9 @@ impl Command {
         startup.lpAttributeList = attributes.list.as_mut_ptr().cast();
         let mut flags =
             CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT | CREATE_NEW_PROCESS_GROUP;
-        if suspended || !born_inside {
+        // What has to be looked at first doesn't run before.
+        let stands = suspended || !born_inside || token.is_some();
+        if stands {
             flags |= CREATE_SUSPENDED;
         }
         let program = wide(OsStr::new(&self.program));
@@ -199,7 +201,7 @@ impl Command {
                 failed("give the process its token")(error)
             })?;
         }
-        if !born_inside && !suspended {
+        if stands && !suspended {
             // SAFETY: the handle is open.
             let count = unsafe { ResumeThread(thread.as_raw_handle()) };
             if count == u32::MAX {

@@ -8,6 +8,7 @@ use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HANDLE};
 use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_SUSPEND_RESUME};
 
 #[link(name = "ntdll")]
+// SAFETY: both take a handle and give a status (NTSTATUS), as every debugger's headers have them.
 unsafe extern "system" {
     fn NtSuspendProcess(process: HANDLE) -> i32;
     fn NtResumeProcess(process: HANDLE) -> i32;
