@@ -60,6 +60,9 @@ pub struct Lifecycle {
     trouble: Option<Trouble>,
     last: Option<Outcome>,
     why: String,
+    /// Where it was, and why, before it couldn't be told from a stranger: there it goes on when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<(State, String)>,
 }
 
 impl Lifecycle {
@@ -80,12 +83,8 @@ impl Lifecycle {
             trouble: None,
             last: None,
             why: "never started".to_owned(),
+            before: None,
         }
-    }
-
-    /// One of which something may run that nobody can tell from a stranger.
-    pub fn unknown(generation: Generation, why: String) -> Self {
-        Self { state: State::Unknown, generation, why, ..Self::new(true) }
     }
 
     /// Where it is.
@@ -196,12 +195,7 @@ impl Lifecycle {
         self.generation.0 += 1;
         (self.launched, self.ready) = (false, false);
         (self.started_at, self.ready_at) = (None, None);
-        let deadline = match rules.started {
-            Started::Ended => rules.run_timeout,
-            Started::Executed | Started::Ready => rules.start_timeout,
-        };
-        let deadline = deadline.map(|time| now.after(time));
-        self.enter(State::Starting, deadline, "what it depends on is there");
+        self.enter(State::Starting, to_start(rules, now), "what it depends on is there");
         vec![Action::Launch(self.generation)]
     }
 
@@ -498,10 +492,20 @@ impl Lifecycle {
     }
 
     fn enter(&mut self, state: State, deadline: Option<Moment>, why: &str) {
-        if state.phase() != Phase::Ending {
+        // What can't be told from a stranger goes on later where it was.
+        if !matches!(state.phase(), Phase::Ending | Phase::Unknown) {
             self.late = false;
         }
         (self.state, self.deadline) = (state, deadline);
         self.why = why.to_owned();
     }
+}
+
+/// Until when it has to be started.
+fn to_start(rules: &Rules, now: Moment) -> Option<Moment> {
+    let time = match rules.started {
+        Started::Ended => rules.run_timeout,
+        Started::Executed | Started::Ready => rules.start_timeout,
+    };
+    time.map(|time| now.after(time))
 }

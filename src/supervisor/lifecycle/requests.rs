@@ -21,8 +21,26 @@ impl Lifecycle {
                 self.after = After::Again;
                 Vec::new()
             }
+            Phase::Unknown if self.is_to_end() => {
+                self.attempts.reset();
+                self.after = After::Again;
+                Vec::new()
+            }
             Phase::Waiting | Phase::Live | Phase::Unknown => Vec::new(),
         }
+    }
+
+    /// Whether it ends when it can be told from a stranger.
+    fn is_to_end(&self) -> bool {
+        self.before.as_ref().is_some_and(|(state, _)| state.phase() == Phase::Ending)
+    }
+
+    /// Ends it when it can be told from a stranger.
+    fn end_when_known(&mut self, how: State, after: After, why: &str) -> Vec<Action> {
+        let is_killed = self.before.as_ref().is_some_and(|(state, _)| *state == State::Killing);
+        let how = if is_killed { State::Killing } else { how };
+        (self.before, self.after) = (Some((how, why.to_owned())), after);
+        Vec::new()
     }
 
     pub(super) fn stop(&mut self, rules: &Rules, now: Moment) -> Vec<Action> {
@@ -35,7 +53,8 @@ impl Lifecycle {
             }
             // Else it would start when that is there again.
             Phase::Resting if self.failed_for_another() => self.rest("asked to stop"),
-            Phase::Resting | Phase::Unknown => Vec::new(),
+            Phase::Resting => Vec::new(),
+            Phase::Unknown => self.end_when_known(State::Stopping, After::Rest, "asked to stop"),
         }
     }
 
@@ -49,7 +68,10 @@ impl Lifecycle {
             Phase::Waiting => self.rest("asked to stop while it waited"),
             Phase::Live | Phase::Ending => self.end_at_once(After::Rest, "asked to be killed"),
             Phase::Resting if self.failed_for_another() => self.rest("asked to stop"),
-            Phase::Resting | Phase::Unknown => Vec::new(),
+            Phase::Resting => Vec::new(),
+            Phase::Unknown => {
+                self.end_when_known(State::Killing, After::Rest, "asked to be killed")
+            }
         }
     }
 
@@ -58,6 +80,10 @@ impl Lifecycle {
             Phase::Live => {
                 self.attempts.reset();
                 self.end(rules, now, After::Again, "asked to restart")
+            }
+            Phase::Unknown if !self.is_to_end() => {
+                self.attempts.reset();
+                self.end_when_known(State::Stopping, After::Again, "asked to restart")
             }
             Phase::Resting | Phase::Waiting | Phase::Ending | Phase::Unknown => self.start(),
         }
@@ -111,7 +137,10 @@ impl Lifecycle {
         self.attempts.reset();
         match self.state.phase() {
             // Whoever says so of an unknown one has looked.
-            Phase::Unknown => self.rest("found to be gone"),
+            Phase::Unknown => {
+                self.before = None;
+                self.rest("found to be gone")
+            }
             Phase::Resting if self.state != State::Disabled => self.rest("asked to forget"),
             Phase::Resting | Phase::Waiting | Phase::Live | Phase::Ending => Vec::new(),
         }

@@ -3,7 +3,7 @@
 use super::super::outcome::Outcome;
 use super::super::restart::Moment;
 use super::words::{Left, Phase, State};
-use super::{Action, Lifecycle, Rules};
+use super::{Action, Lifecycle, Rules, to_start};
 
 impl Lifecycle {
     /// Goes on where the supervisor before was, with what is left of its run.
@@ -14,12 +14,18 @@ impl Lifecycle {
         now: Moment,
         chance: f64,
     ) -> Vec<Action> {
+        if self.state == State::Unknown && !matches!(left, Left::Doubt(_)) {
+            self.know_again(rules, now);
+        }
         match (left, self.state.phase()) {
             (Left::OtherBoot, _) => self.boot(),
             (_, Phase::Resting) => Vec::new(),
             (_, Phase::Waiting) if self.state == State::Backoff => Vec::new(),
             (_, Phase::Waiting) => vec![Action::CheckDependencies],
-            (Left::Doubt(why), _) => {
+            (Left::Doubt(why), phase) => {
+                if phase != Phase::Unknown {
+                    self.before = Some((self.state, self.why.clone()));
+                }
                 self.enter(State::Unknown, None, &why);
                 Vec::new()
             }
@@ -39,13 +45,27 @@ impl Lifecycle {
         }
     }
 
+    /// It is where it was before nobody knew. The time that it had to start begins anew.
+    fn know_again(&mut self, rules: &Rules, now: Moment) {
+        let (state, why) = self.before.take().unwrap_or_else(|| {
+            self.launched = true;
+            (State::Running, "found again".to_owned())
+        });
+        match state {
+            State::Starting => self.enter(state, to_start(rules, now), &why),
+            State::Reloading => self.begin_reload(rules, now, &why),
+            State::Running if self.started_at.is_none() => drop(self.run(rules, now, &why)),
+            State::Running => drop(self.go_on(rules, now, &why)),
+            _ => self.enter(state, None, &why),
+        }
+    }
+
     /// Its run is there, and what was under way goes on: what was to be done may have been done, and is done again.
     fn take_over(&mut self, rules: &Rules, now: Moment) -> Vec<Action> {
         if !self.launched {
             return self.is_launched(rules, now);
         }
         match self.state {
-            State::Unknown => self.run(rules, now, "found again"),
             State::Paused => vec![Action::Freeze],
             State::Stopping => {
                 self.deadline = self.deadline.or_else(|| Some(now.after(rules.grace)));
@@ -59,7 +79,7 @@ impl Lifecycle {
     /// Nothing of before the boot is left, and its clock has begun anew.
     fn boot(&mut self) -> Vec<Action> {
         self.attempts.reset();
-        (self.started_at, self.ready_at, self.left) = (None, None, None);
+        (self.started_at, self.ready_at, self.left, self.before) = (None, None, None, None);
         match self.state.phase() {
             Phase::Resting => Vec::new(),
             Phase::Waiting | Phase::Live | Phase::Ending | Phase::Unknown => {

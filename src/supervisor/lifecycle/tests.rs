@@ -347,8 +347,8 @@ fn a_readiness_probe_takes_it_out_of_service_and_never_restarts_it() {
 
 #[test]
 fn what_cannot_be_told_from_a_stranger_is_left_alone() {
-    let mut scene = Scene::new(Rules::default());
-    scene.life = Lifecycle::unknown(Generation(7), "its start time differs".to_owned());
+    let mut scene = Scene::running(Rules::default());
+    scene.crash(Left::Doubt("its start time differs".to_owned()));
     for event in [Event::Start, Event::Stop, Event::Kill, Event::Restart, Event::DependenciesMet] {
         assert_eq!(scene.event(event), []);
         scene.is(State::Unknown, "its start time differs");
@@ -356,7 +356,7 @@ fn what_cannot_be_told_from_a_stranger_is_left_alone() {
     scene.event(Event::Reset);
     scene.event(Event::Start);
     scene.launch();
-    assert_eq!(scene.life.generation(), Generation(8));
+    assert_eq!(scene.life.generation(), Generation(2));
 }
 
 /// What stands on disk of a lifecycle is all of it.
@@ -435,16 +435,62 @@ fn a_launch_that_was_broken_off_is_no_attempt_and_one_that_was_not_is_no_second_
 }
 
 #[test]
-fn what_may_be_a_stranger_is_left_alone_until_it_is_known_again() {
+fn what_may_be_a_stranger_is_left_alone_until_it_is_known_again_and_goes_on_where_it_was() {
+    let doubt = || Left::Doubt("it doesn't answer".to_owned());
     let mut scene = Scene::running(Rules::default());
-    assert_eq!(scene.crash(Left::Doubt("it doesn't answer".to_owned())), []);
+    assert_eq!(scene.crash(doubt()), []);
     scene.is(State::Unknown, "it doesn't answer");
-    assert_eq!(scene.event(Event::Stop), []);
     assert_eq!(scene.crash(Left::Run), []);
-    scene.is(State::Running, "found again");
-    scene.crash(Left::Doubt("it doesn't answer".to_owned()));
+    scene.is(State::Running, "its program is executed");
+    scene.crash(doubt());
+    scene.crash(doubt());
     scene.crash(Left::Nothing(None));
     scene.is(State::Backoff, "nobody saw how it ended; attempt 1 follows");
+    // Nobody had noted that its launch was over.
+    scene.wait();
+    assert_eq!(scene.event(Event::DependenciesMet), [Action::Launch(Generation(2))]);
+    scene.crash(doubt());
+    assert_eq!(scene.crash(Left::Run), []);
+    scene.is(State::Running, "its program is executed");
+    // It was stopped before, and had no time to hear it.
+    scene.event(Event::Stop);
+    scene.crash(doubt());
+    scene.is(State::Unknown, "it doesn't answer");
+    assert_eq!(scene.crash(Left::Run), [Action::Ask]);
+    scene.is(State::Stopping, "asked to stop");
+    assert!(scene.life.deadline().is_some());
+    scene.crash(doubt());
+    scene.crash(Left::Nothing(None));
+    scene.is(State::Inactive, "asked to stop");
+}
+
+#[test]
+fn what_is_asked_of_one_that_may_be_a_stranger_is_done_when_it_is_known_again() {
+    let unknown = || {
+        let mut scene = Scene::running(Rules::default());
+        scene.crash(Left::Doubt("it doesn't answer".to_owned()));
+        scene
+    };
+    let mut scene = unknown();
+    assert_eq!(scene.event(Event::Stop), []);
+    assert_eq!(scene.crash(Left::Run), [Action::Ask]);
+    scene.is(State::Stopping, "asked to stop");
+    let mut scene = unknown();
+    scene.event(Event::Kill);
+    scene.event(Event::Stop);
+    assert_eq!(scene.crash(Left::Run), [Action::Kill]);
+    let mut scene = unknown();
+    scene.event(Event::Restart);
+    assert_eq!(scene.crash(Left::Run), [Action::Ask]);
+    assert_eq!(scene.happens(Happening::Ended(Outcome::Exited(0))), [Action::CheckDependencies]);
+    let mut scene = unknown();
+    scene.event(Event::Stop);
+    scene.event(Event::Start);
+    assert_eq!(scene.crash(Left::Nothing(None)), [Action::CheckDependencies]);
+    let mut scene = unknown();
+    scene.event(Event::Stop);
+    scene.crash(Left::Nothing(None));
+    scene.is(State::Inactive, "asked to stop");
 }
 
 #[test]

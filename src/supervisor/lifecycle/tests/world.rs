@@ -28,7 +28,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         5 => prop::bool::weighted(0.8).prop_map(Doing::Launch),
         4 => (0_u8..7).prop_map(Doing::End),
         3 => (0_u8..13).prop_map(Doing::Say),
-        2 => (0_u8..4).prop_map(Doing::Crash),
+        2 => (0_u8..6).prop_map(Doing::Crash),
         1 => (1_u64..3, 0_u8..13).prop_map(|(before, what)| Doing::Late(before, what)),
     ]
 }
@@ -197,10 +197,12 @@ impl World {
                 (run.launched, run.frozen) = (true, false);
                 Left::Run
             }
+            // The next one can't tell, and looks again, or the one after it does.
+            (Some(_), 3 | 4) => Left::Doubt("it doesn't answer".to_owned()),
             (Some(run), 2) if run.launched => Left::Nothing(Some(Outcome::Exited(1))),
             _ => Left::Nothing(None),
         };
-        if left != Left::Run {
+        if matches!(left, Left::Nothing(_)) {
             self.run = None;
         }
         for action in self.scene.crash(left) {
@@ -215,6 +217,9 @@ impl World {
             .run
             .as_ref()
             .map_or((false, false, false), |run| (true, run.launched, run.frozen || run.killed));
+        // Nobody hears of one that can't be told from a stranger.
+        let launched = launched && self.scene.life.state() != State::Unknown;
+        let is_there = is_there && self.scene.life.state() != State::Unknown;
         match doing {
             Doing::Ask(what) => self.event(asked(what)),
             Doing::Dependencies(true) => self.event(Event::DependenciesMet),
@@ -274,9 +279,11 @@ proptest! {
             world.does(doing)?;
         }
         world.event(Event::Stop)?;
-        for _ in 0..4 {
+        for _ in 0..5 {
             let Some(run) = &world.run else { break };
-            if !run.launched {
+            if world.scene.life.state() == State::Unknown {
+                world.crash(0)?;
+            } else if !run.launched {
                 world.launched()?;
             } else if run.killed || !stubborn {
                 world.over(Happening::Ended(Outcome::Signalled(15)))?;
