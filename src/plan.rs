@@ -133,6 +133,17 @@ pub fn compile(
         let availability = match control {
             // Whoever may map several ids may also drop the caller's groups in the same step.
             Control::Groups if has_several_ids(policy, support) => Availability::Enforced,
+            // Where there is a wall before the network, the rate is held at it.
+            Control::NetworkSend
+                if policy.network == Network::Host
+                    && support.of(Control::Network) == Availability::Enforced =>
+            {
+                Availability::Unavailable {
+                    reason: "the program sends by the host's network itself, where nobody counts"
+                        .into(),
+                    remedy: "set `network.mode` to `filtered`".into(),
+                }
+            }
             _ => support.of(control),
         };
         let decision = match availability {
@@ -328,6 +339,21 @@ mod tests {
         late.clock.boottime = 60;
         let error = compile(&late, &host(&[(Control::Clock, None)]), request()).unwrap_err();
         assert_eq!(error.controls().collect::<Vec<_>>(), [Control::Clock]);
+    }
+
+    #[test]
+    fn a_rate_is_held_before_a_network_of_its_own_or_by_a_host_without_one() {
+        let mut slow = policy("worker").network(Network::Filtered);
+        slow.limits.network_send = Some("1MiB/s".parse().unwrap());
+        let plan = compile(&slow, &host(&[]), request()).unwrap();
+        assert_eq!(plan.controls[&Control::NetworkSend], Decision::Enforce);
+        let open = slow.network(Network::Host);
+        let error = compile(&open, &host(&[]), request()).unwrap_err();
+        assert_eq!(error.controls().collect::<Vec<_>>(), [Control::NetworkSend]);
+        assert!(error.hint().unwrap().starts_with("set `network.mode` to `filtered`"));
+        // Windows has no such wall, and its jobs have a rate.
+        let plan = compile(&open, &host(&[(Control::Network, None)]), request()).unwrap();
+        assert_eq!(plan.controls[&Control::NetworkSend], Decision::Enforce);
     }
 
     #[test]

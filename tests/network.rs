@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+#[path = "network/rate.rs"]
+mod rate;
 mod support;
 
 use std::io::{Read, Write};
@@ -103,6 +105,7 @@ macro_rules! need_a_network {
         }
     };
 }
+use need_a_network;
 
 #[test]
 fn what_is_allowed_is_reached_by_every_protocol() {

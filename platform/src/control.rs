@@ -48,6 +48,8 @@ pub enum Control {
     Disk,
     /// Number of files and directories that the writable directories hold.
     DiskFiles,
+    /// What is sent to the network.
+    NetworkSend,
     /// Open files of each process.
     OpenFiles,
     /// Size of any file a process writes.
@@ -131,6 +133,7 @@ const TABLE: &[(Control, &str, &str)] = &[
     (Control::IoWeight, "limits.io_weight", "share of a contended disk"),
     (Control::Disk, "limits.disk", "bytes that the writable directories may hold"),
     (Control::DiskFiles, "limits.disk_files", "files that the writable directories may hold"),
+    (Control::NetworkSend, "limits.network_send", "rate of what is sent to the network"),
     (Control::OpenFiles, "limits.open_files", "open files of each process"),
     (Control::FileSize, "limits.file_size", "size of any file a process writes"),
     (Control::CoreSize, "limits.core_size", "size of a core dump"),

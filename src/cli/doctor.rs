@@ -210,7 +210,8 @@ mod tests {
         The policy `worker` can be enforced here: no
         It needs: limits.memory, filesystem.access_rules
         ");
-        assert_eq!(text.lines().filter(|line| line.ends_with("  enforced")).count(), 45);
+        let enforced = text.lines().filter(|line| line.ends_with("  enforced")).count();
+        assert_eq!(enforced, Control::all().count() - 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! * [`http`], [`socks`]: what a client asks for. Pure.
 //! * [`destination`]: from a request to a connection, or the reason why not; [`resolver`] looks names up, outside.
 //! * [`proxy`], [`published`], [`relay`]: who is heard, and what passes.
+//! * [`throttle`]: how fast it passes.
 //! * [`ledger`]: what was refused, and what is open.
 //! * [`passage`]: all of it, of one sandbox.
 
@@ -23,6 +24,7 @@ mod resolver;
 mod rules;
 mod socks;
 mod special;
+mod throttle;
 
 pub use ledger::Connections;
 pub(crate) use passage::{Passage, Published};

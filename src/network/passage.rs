@@ -5,8 +5,9 @@ use super::proxy::{self, Shared};
 use super::published;
 use super::resolver::{Resolve, System};
 use super::rules::Rules;
+use super::throttle::Throttle;
 use crate::error::Error;
-use crate::platform::{AllowRule, Denial, Dialer, Gate, LaunchPlan};
+use crate::platform::{AllowRule, Control, Decision, Denial, Dialer, Gate, LaunchPlan, Rate};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ const MOST: usize = 192;
 
 /// How long it may take to pass on what was said last.
 const TO_PASS_ON: Duration = Duration::from_secs(5);
+
+/// The same where it isn't to be fast.
+const TO_PASS_ON_SLOWLY: Duration = Duration::from_secs(30);
 
 /// Ports of the host that are taken for a sandbox, before it exists: one that isn't free is told before anything runs.
 #[derive(Debug, Default)]
@@ -74,7 +78,8 @@ impl Passage {
     ) -> io::Result<Self> {
         let rules = watch::Sender::new(Arc::new(Rules::new(plan.allow.clone())));
         let (ledger, pending) = Default::default();
-        let shared = Arc::new(Shared { rules, ledger, pending, resolver });
+        let throttle = Throttle::new(rate(plan));
+        let shared = Arc::new(Shared { rules, ledger, pending, throttle, resolver });
         let mut work = JoinSet::new();
         let room = || Arc::new(Semaphore::new(MOST));
         if let Some(listener) = gate.proxy {
@@ -98,6 +103,11 @@ impl Passage {
         self.shared.rules.send_replace(Arc::new(Rules::new(list)));
     }
 
+    /// From now on it may send as fast as this plan says.
+    pub(crate) fn limit_to(&self, plan: &LaunchPlan) {
+        self.shared.throttle.limit_to(rate(plan));
+    }
+
     /// What these rules would close: each destination, and how many connections to it.
     pub(crate) fn would_close(&self, list: &[AllowRule]) -> Vec<(String, u64)> {
         let rules = Rules::new(list.to_vec());
@@ -116,7 +126,9 @@ impl Passage {
     /// Closes everything once nothing is left inside, and tells what was refused and not told yet. What programs said before
     /// they ended is passed on first, as a system does it for its own; who doesn't take it keeps nobody waiting for long.
     pub(crate) async fn close(&mut self) -> Vec<Denial> {
-        drop(timeout(TO_PASS_ON, self.shared.pending.none()).await);
+        let limited = self.shared.throttle.is_limited();
+        let patience = if limited { TO_PASS_ON_SLOWLY } else { TO_PASS_ON };
+        drop(timeout(patience, self.shared.pending.none()).await);
         self.work.abort_all();
         self.shared.ledger.untold()
     }
@@ -130,6 +142,12 @@ impl Passage {
     pub(crate) fn connections(&self) -> Connections {
         self.shared.ledger.connections()
     }
+}
+
+/// How fast it may send, where that is to be held.
+fn rate(plan: &LaunchPlan) -> Option<Rate> {
+    let is_held = plan.controls.get(&Control::NetworkSend) == Some(&Decision::Enforce);
+    plan.limits.network_send.filter(|_| is_held)
 }
 
 fn register(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {

@@ -7,6 +7,7 @@ use super::relay::{self, Pending, Pulse};
 use super::resolver::Resolve;
 use super::rules::{Destination, Rules};
 use super::socks::{self, Reply};
+use super::throttle::Throttle;
 use crate::platform::Host;
 use std::future::Future;
 use std::io;
@@ -31,7 +32,15 @@ pub(super) struct Shared {
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
+    pub(super) throttle: Throttle,
     pub(super) resolver: Box<dyn Resolve>,
+}
+
+impl Shared {
+    /// What everything passes that is said inside.
+    pub(super) fn way(&self) -> (&Pending, &Throttle) {
+        (&self.pending, &self.throttle)
+    }
 }
 
 /// Accepts and serves until it is dropped, and all who are served with it. Where there is no room, others wait.
@@ -157,7 +166,7 @@ async fn speak_socks(client: &mut TcpStream, shared: &Shared) -> io::Result<()> 
     };
     let talk = async {
         if client.write_all(&Reply::Connected.message()).await.is_ok() {
-            relay::join(client, &mut server, &early, &shared.pending).await;
+            relay::join(client, &mut server, &early, shared.way()).await;
         }
     };
     while_allowed(shared, rules, to, talk).await;
@@ -232,7 +241,7 @@ async fn speak_http(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
             let talk = async {
                 let told = b"HTTP/1.1 200 Connection established\r\n\r\n";
                 if client.write_all(told).await.is_ok() {
-                    relay::join(client, &mut server, &early, &shared.pending).await;
+                    relay::join(client, &mut server, &early, shared.way()).await;
                 }
             };
             while_allowed(shared, rules, to, talk).await;
@@ -241,7 +250,7 @@ async fn speak_http(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
             let talk = async {
                 // Where it broke off is what the client sees.
                 let asked = (&*head, body, &*early);
-                exchange(client, &mut server, asked, &shared.pending).await.unwrap_or(());
+                exchange(client, &mut server, asked, shared.way()).await.unwrap_or(());
             };
             while_allowed(shared, rules, to, talk).await;
         }
@@ -271,20 +280,22 @@ async fn exchange(
     client: &mut TcpStream,
     server: &mut TcpStream,
     (request, body, early): (&[u8], Body, &[u8]),
-    pending: &Pending,
+    (pending, throttle): (&Pending, &Throttle),
 ) -> io::Result<()> {
     let pulse = Pulse::new();
     let (from_client, to_client) = &mut client.split();
     let (from_server, to_server) = &mut server.split();
     let up = async {
         let more = pending.begin();
+        throttle.pass(request.len()).await;
         if to_server.write_all(request).await.is_ok() {
             let rest = early.chain(from_client);
-            let copied = match body {
-                // What comes after it isn't of this request, and there is no other.
-                Body::Length(length) => relay::copy(rest.take(length), to_server, &pulse).await,
-                Body::Chunked => relay::copy(rest, to_server, &pulse).await,
+            // What comes after it isn't of this request, and there is no other.
+            let length = match body {
+                Body::Length(length) => length,
+                Body::Chunked => u64::MAX,
             };
+            let copied = relay::copy(rest.take(length), to_server, &pulse, Some(throttle)).await;
             copied.unwrap_or(());
         }
         drop(more);
@@ -305,7 +316,7 @@ async fn exchange(
             to_client.write_all(&head).await?;
             bytes.drain(..end);
             if !follows {
-                return relay::copy((&bytes[..]).chain(from_server), to_client, &pulse).await;
+                return relay::copy((&bytes[..]).chain(from_server), to_client, &pulse, None).await;
             }
         }
     };

@@ -26,6 +26,6 @@ pub(super) async fn listen(
 async fn let_in(mut client: TcpStream, inside: u16, dialer: Arc<dyn Dialer>, shared: Arc<Shared>) {
     if let Ok(Ok(mut server)) = timeout(TO_CONNECT, dialer.dial(inside)).await {
         shared.ledger.let_in();
-        relay::join(&mut server, &mut client, &[], &shared.pending).await;
+        relay::join(&mut server, &mut client, &[], shared.way()).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Bytes from one connection to another.
 
+use super::throttle::Throttle;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// What is held of each direction.
-const ROOM: usize = 16 << 10;
+pub(super) const ROOM: usize = 16 << 10;
 
 /// How many connections have more to carry out of the sandbox, perhaps of a program that has said it and is gone.
 #[derive(Debug, Default)]
@@ -67,19 +68,24 @@ impl Pulse {
     }
 }
 
-/// Copies to the end of `from`.
+/// Copies to the end of `from`, where there is a throttle at its pace.
 pub(super) async fn copy(
     mut from: impl AsyncRead + Unpin,
     to: &mut (impl AsyncWrite + Unpin),
     pulse: &Pulse,
+    throttle: Option<&Throttle>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; ROOM];
     loop {
-        let count = from.read(&mut buffer).await?;
+        let piece = throttle.map_or(ROOM, Throttle::piece);
+        let count = from.read(buffer.get_mut(..piece).unwrap_or_default()).await?;
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
             return Ok(());
         };
         pulse.beat();
+        if let Some(throttle) = throttle {
+            throttle.pass(bytes.len()).await;
+        }
         to.write_all(bytes).await?;
         pulse.beat();
     }
@@ -91,18 +97,18 @@ pub(super) async fn join(
     inside: &mut TcpStream,
     outside: &mut TcpStream,
     early: &[u8],
-    pending: &Pending,
+    (pending, throttle): (&Pending, &Throttle),
 ) {
     let pulse = Pulse::new();
     let (from_inside, to_inside) = &mut inside.split();
     let (from_outside, to_outside) = &mut outside.split();
     let out = async {
         let _more = pending.begin();
-        copy(early.chain(from_inside), to_outside, &pulse).await?;
+        copy(early.chain(from_inside), to_outside, &pulse, Some(throttle)).await?;
         to_outside.shutdown().await
     };
     let back = async {
-        copy(from_outside, to_inside, &pulse).await?;
+        copy(from_outside, to_inside, &pulse, None).await?;
         to_inside.shutdown().await
     };
     tokio::select! {

@@ -159,6 +159,7 @@ fn of_limits(limit: Control, first: &Limits, second: &Limits) -> Wider {
         Control::Cpu => limits.cpu.map(|it| it.millis().into()),
         Control::Pids => limits.pids.map(Into::into),
         Control::Disk => limits.disk.map(|it| it.0.into()),
+        Control::NetworkSend => limits.network_send.map(|it| it.0.0.into()),
         Control::OpenFiles => limits.open_files.map(Into::into),
         Control::FileSize => limits.file_size.map(|it| it.0.into()),
         Control::CoreSize => limits.core_size.map(|it| it.0.into()),

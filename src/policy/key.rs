@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::syscalls::CallRule;
-use crate::platform::{Bytes, Cores, IdRange, IdSet, IoLimit, PortSet};
+use crate::platform::{Bytes, Cores, IdRange, IdSet, IoLimit, PortSet, Rate};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Size(Size),
     Cores(fn(&mut Draft, Option<Cores>)),
     Count(Count),
+    /// Bytes per second, at least so many, with `None` for `unlimited`.
+    Rate(Rate, fn(&mut Draft, Option<Rate>)),
     /// CPUs or memory nodes, with `None` for `all`.
     Ids(fn(&mut Draft, Option<IdSet>)),
     /// TCP ports, with `None` for `all`.
@@ -145,6 +147,7 @@ impl Key {
             Kind::Size(_) => "SIZE",
             Kind::Cores(_) => "CORES",
             Kind::Count(_) => "NUMBER",
+            Kind::Rate(..) => "RATE",
             Kind::Ids(_) | Kind::Ports(_) => "LIST",
             Kind::Range(_) => "FIRST-LAST",
             Kind::Time(_) | Kind::Grace(_) => "TIME",
@@ -171,7 +174,7 @@ impl Key {
         match &self.kind {
             Kind::Size(size) => Some(size.off),
             Kind::Count(count) => Some(count.off).filter(|off| !off.is_empty()),
-            Kind::Cores(_) | Kind::Time(_) => Some(UNLIMITED),
+            Kind::Cores(_) | Kind::Time(_) | Kind::Rate(..) => Some(UNLIMITED),
             Kind::Ids(_) | Kind::Ports(_) => Some(ALL),
             _ => None,
         }

@@ -280,6 +280,7 @@ impl<'d> Layer<'d> {
             Kind::Size(rules) => (rules.set)(self.draft, value::size(scalar, rules)?),
             Kind::Cores(set) => set(self.draft, value::cores(scalar)?),
             Kind::Count(rules) => (rules.set)(self.draft, value::count(scalar, rules)?),
+            Kind::Rate(least, set) => set(self.draft, value::rate(scalar, *least)?),
             Kind::Time(set) => set(self.draft, value::time(scalar)?),
             Kind::Grace(set) => set(self.draft, value::duration(scalar)?),
             Kind::Ids(set) => set(self.draft, value::ids(scalar)?),

@@ -70,6 +70,7 @@ fn schema_of(key: &Key) -> Value {
                 json!({ "type": "integer", "minimum": count.least, "maximum": count.most });
             if count.off.is_empty() { number } else { or_word(number, count.off) }
         }
+        Kind::Rate(..) => or_word(json!({ "type": "string", "pattern": RATE }), UNLIMITED),
         Kind::Ports(_) => {
             let list = json!({ "type": "string", "pattern": PORTS });
             let one = json!({ "type": "integer", "minimum": 0, "maximum": 65535 });

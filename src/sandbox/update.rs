@@ -77,6 +77,9 @@ impl Sandbox {
         if let Some(output) = &self.output {
             output.limit_to(plan.limits.output);
         }
+        if let Some(passage) = &self.passage {
+            passage.limit_to(&plan);
+        }
         self.plan = plan;
         self.watched = watched(&self.plan);
         self.deadline = self.plan.limits.wall_time.map(|time| self.began + time);
@@ -142,6 +145,7 @@ fn is_live(control: Control) -> bool {
             | Control::Output
             | Control::Disk
             | Control::DiskFiles
+            | Control::NetworkSend
             | Control::WallTime
             | Control::CpuTime
     )
@@ -171,6 +175,7 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         io_weight,
         disk,
         disk_files,
+        network_send,
         open_files,
         file_size,
         core_size,
@@ -205,6 +210,7 @@ fn changed(old: &Limits, new: &Limits) -> Vec<Control> {
         (Control::IoWeight, *io_weight != old.io_weight),
         (Control::Disk, *disk != old.disk),
         (Control::DiskFiles, *disk_files != old.disk_files),
+        (Control::NetworkSend, *network_send != old.network_send),
         (Control::OpenFiles, *open_files != old.open_files),
         (Control::FileSize, *file_size != old.file_size),
         (Control::CoreSize, *core_size != old.core_size),

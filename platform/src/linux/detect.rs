@@ -90,7 +90,8 @@ fn availability(host: &Host, control: Control) -> Availability {
         Control::Lifetime | Control::Processes => namespace(Namespace::Pid),
         Control::Ipc => namespace(Namespace::Ipc),
         Control::Hostname => namespace(Namespace::Uts),
-        Control::Network => namespace(Namespace::Net),
+        // The proxy of a network of its own is the only way out of it.
+        Control::Network | Control::NetworkSend => namespace(Namespace::Net),
         Control::QuotaView => namespace(Namespace::Cgroup),
         Control::Clock => namespace(Namespace::Time),
         Control::Ids => match &host.no_ids {

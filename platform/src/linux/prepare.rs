@@ -11,8 +11,8 @@ use super::script::OwnedScript;
 use super::seccomp;
 use super::view::{Sight, Standing, View};
 use crate::{
-    Access, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Network,
-    PlatformError, PortSet, Stage, State,
+    Access, Bytes, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Limits,
+    Network, PlatformError, PortSet, Stage, State,
 };
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::process::Resource;
@@ -498,27 +498,32 @@ impl Prepared {
                     Enforcement::new(*control, State::Degraded, format!("{how} ({reason})"))
                 }
                 Decision::Skip { reason } => Enforcement::new(*control, State::Unavailable, reason),
-                Decision::Enforce => {
-                    let limits = &plan.limits;
-                    let time = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
-                    let (how, value) = match control {
-                        Control::WallTime => ("timer of the starter", time(limits.wall_time)),
-                        Control::CpuTime => ("CPU time of the tree, polled", time(limits.cpu_time)),
-                        Control::Output => (
-                            "counted on its way by the starter",
-                            limits.output.map(|most| most.0.to_string()),
-                        ),
-                        _ => continue,
-                    };
-                    let Some(value) = value else { continue };
-                    Enforcement::new(*control, State::Enforced, how).with_value(value)
-                }
+                Decision::Enforce => match from_above(*control, &plan.limits) {
+                    Some(held) => held,
+                    None => continue,
+                },
             };
             if !self.enforcement.iter().any(|known| known.control == *control) {
                 self.enforcement.push(entry);
             }
         }
     }
+}
+
+/// How a limit is held that no process and no cgroup carries.
+pub(super) fn from_above(control: Control, limits: &Limits) -> Option<Enforcement> {
+    let time = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
+    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0.to_string());
+    let (how, value) = match control {
+        Control::WallTime => ("timer of the starter", time(limits.wall_time)),
+        Control::CpuTime => ("CPU time of the tree, polled", time(limits.cpu_time)),
+        Control::Output => ("counted on its way by the starter", bytes(limits.output)),
+        Control::NetworkSend => {
+            ("slowed down on its way by the starter", bytes(limits.network_send.map(|it| it.0)))
+        }
+        _ => return None,
+    };
+    value.map(|value| Enforcement::new(control, State::Enforced, how).with_value(value))
 }
 
 /// What a plan shows of files. Where copies can't be had and it accepts that, they can be read and not changed.

@@ -9,7 +9,7 @@ use super::identity::Claim;
 use super::kept::Kept;
 use super::lasting::Lasting;
 use super::listener::{Listener, Program};
-use super::prepare::{Prepared, Walls};
+use super::prepare::{Prepared, Walls, from_above};
 use super::processes::{Sampler, children, first_child, numbers, started_at};
 use super::spawn::{self, Spawned, Untold};
 use super::streams::Streams;
@@ -419,6 +419,11 @@ impl Running for LinuxRunning {
         if self.ended.is_some() {
             return Ok(());
         }
+        let is_held = |control| new.controls.get(&control) == Some(&Decision::Enforce);
+        if is_held(Control::NetworkSend) && !is_held(Control::Network) {
+            let reason = "the program sends by the host's network itself, where nobody counts";
+            return Err(PlatformError::unsupported(Control::NetworkSend, reason));
+        }
         self.update_disk(old, new)?;
         if let Some(cgroup) = &mut self.cgroup {
             let changed = cgroup.change(old, new).inspect_err(|_| {
@@ -433,6 +438,12 @@ impl Running for LinuxRunning {
             self.enforcement.sort_by_key(|entry| entry.control);
         }
         self.sampler.limit_to(new.limits.memory);
+        // What the starter holds itself is told as it is now.
+        let above = |limits| move |control| from_above(control, limits);
+        let (was, is) = (above(&old.limits), above(&new.limits));
+        self.enforcement.retain(|known| was(known.control).or(is(known.control)).is_none());
+        self.enforcement.extend(new.controls.keys().filter_map(|control| is(*control)));
+        self.enforcement.sort_by_key(|entry| entry.control);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Quotas.
 
-use crate::{Bytes, Control, Cores, IdSet, IoLimit};
+use crate::{Bytes, Control, Cores, IdSet, IoLimit, Rate};
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Limits {
     pub disk: Option<Bytes>,
     /// Files, directories and links that they hold together.
     pub disk_files: Option<u32>,
+    /// What it may send to the network.
+    pub network_send: Option<Rate>,
     /// Open files of each process.
     pub open_files: Option<u64>,
     /// Size of any file written.
@@ -101,6 +103,7 @@ impl Limits {
             Control::IoWeight => self.io_weight.is_some(),
             Control::Disk => self.disk.is_some(),
             Control::DiskFiles => self.disk_files.is_some(),
+            Control::NetworkSend => self.network_send.is_some(),
             Control::OpenFiles => self.open_files.is_some(),
             Control::FileSize => self.file_size.is_some(),
             Control::CoreSize => self.core_size.is_some(),

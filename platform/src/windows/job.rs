@@ -10,13 +10,15 @@ use windows_sys::Win32::System::JobObjects::{
     JOB_OBJECT_LIMIT, JOB_OBJECT_LIMIT_ACTIVE_PROCESS, JOB_OBJECT_LIMIT_AFFINITY,
     JOB_OBJECT_LIMIT_JOB_MEMORY, JOB_OBJECT_LIMIT_JOB_TIME, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
     JOB_OBJECT_LIMIT_PRIORITY_CLASS, JOB_OBJECT_LIMIT_PROCESS_MEMORY,
+    JOB_OBJECT_NET_RATE_CONTROL_ENABLE, JOB_OBJECT_NET_RATE_CONTROL_MAX_BANDWIDTH,
     JOBOBJECT_ASSOCIATE_COMPLETION_PORT, JOBOBJECT_BASIC_ACCOUNTING_INFORMATION,
     JOBOBJECT_BASIC_AND_IO_ACCOUNTING_INFORMATION, JOBOBJECT_BASIC_PROCESS_ID_LIST,
     JOBOBJECT_CPU_RATE_CONTROL_INFORMATION, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
-    JOBOBJECTINFOCLASS, JobObjectAssociateCompletionPortInformation,
-    JobObjectBasicAccountingInformation, JobObjectBasicAndIoAccountingInformation,
-    JobObjectBasicProcessIdList, JobObjectCpuRateControlInformation,
-    JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
+    JOBOBJECT_NET_RATE_CONTROL_INFORMATION, JOBOBJECTINFOCLASS,
+    JobObjectAssociateCompletionPortInformation, JobObjectBasicAccountingInformation,
+    JobObjectBasicAndIoAccountingInformation, JobObjectBasicProcessIdList,
+    JobObjectCpuRateControlInformation, JobObjectExtendedLimitInformation,
+    JobObjectNetRateControlInformation, QueryInformationJobObject, SetInformationJobObject,
     TerminateJobObject,
 };
 use windows_sys::Win32::System::Threading::{
@@ -77,7 +79,7 @@ impl Job {
         Ok(information)
     }
 
-    /// Tells it all of these instead of what it was told before, but for a rate, and then asks for them: those that it doesn't have as
+    /// Tells it all of these instead of what it was told before, but for rates, and then asks for them: those that it doesn't have as
     /// they were told, each with why.
     pub(super) fn tell(&self, settings: &[Setting]) -> Vec<(Setting, io::Error)> {
         let mut lost = Vec::new();
@@ -103,17 +105,36 @@ impl Job {
         lost
     }
 
-    /// Takes a cap or a weight back that it was told.
+    /// Takes a rate back that it was told: for the processor a cap or a weight.
     ///
     /// # Errors
     /// When the system refuses.
-    pub(super) fn forget_rate(&self) -> io::Result<()> {
+    pub(super) fn forget_rate(&self, setting: Setting) -> io::Result<()> {
+        if let Setting::NetworkRate(_) = setting {
+            let none = JOBOBJECT_NET_RATE_CONTROL_INFORMATION::default();
+            return self.set(JobObjectNetRateControlInformation, &none);
+        }
         let none = JOBOBJECT_CPU_RATE_CONTROL_INFORMATION::default();
         self.set(JobObjectCpuRateControlInformation, &none)
     }
 
+    fn tell_network_rate(&self, bytes: u64) -> io::Result<()> {
+        let wanted = JOBOBJECT_NET_RATE_CONTROL_INFORMATION {
+            MaxBandwidth: bytes,
+            ControlFlags: JOB_OBJECT_NET_RATE_CONTROL_ENABLE
+                | JOB_OBJECT_NET_RATE_CONTROL_MAX_BANDWIDTH,
+            DscpTag: 0,
+        };
+        self.set(JobObjectNetRateControlInformation, &wanted)?;
+        let kept: JOBOBJECT_NET_RATE_CONTROL_INFORMATION =
+            self.query(JobObjectNetRateControlInformation)?;
+        let is_kept = (kept.ControlFlags, kept.MaxBandwidth) == (wanted.ControlFlags, bytes);
+        if is_kept { Ok(()) } else { Err(ignored()) }
+    }
+
     fn tell_rate(&self, setting: Setting) -> io::Result<()> {
         let (flag, value) = match setting {
+            Setting::NetworkRate(bytes) => return self.tell_network_rate(bytes),
             Setting::CpuRate(rate) => (JOB_OBJECT_CPU_RATE_CONTROL_HARD_CAP, rate),
             Setting::CpuWeight(weight) => (JOB_OBJECT_CPU_RATE_CONTROL_WEIGHT_BASED, weight),
             _ => return Err(io::ErrorKind::InvalidInput.into()),
@@ -225,7 +246,7 @@ fn ignored() -> io::Error {
 }
 
 pub(super) fn is_rate(setting: &Setting) -> bool {
-    matches!(setting, Setting::CpuRate(_) | Setting::CpuWeight(_))
+    matches!(setting, Setting::CpuRate(_) | Setting::CpuWeight(_) | Setting::NetworkRate(_))
 }
 
 /// The flag of a setting, which says that its value counts.
@@ -238,7 +259,7 @@ fn flag(setting: Setting) -> JOB_OBJECT_LIMIT {
         Setting::Affinity(_) => JOB_OBJECT_LIMIT_AFFINITY,
         Setting::UserTime(_) => JOB_OBJECT_LIMIT_JOB_TIME,
         Setting::Priority(_) => JOB_OBJECT_LIMIT_PRIORITY_CLASS,
-        Setting::CpuRate(_) | Setting::CpuWeight(_) => 0,
+        Setting::CpuRate(_) | Setting::CpuWeight(_) | Setting::NetworkRate(_) => 0,
     }
 }
 
@@ -264,7 +285,8 @@ fn add(information: &mut JOBOBJECT_EXTENDED_LIMIT_INFORMATION, setting: Setting)
             basic.PerJobUserTimeLimit = i64::try_from(time).unwrap_or(i64::MAX);
         }
         Setting::Priority(priority) => basic.PriorityClass = class(priority),
-        Setting::KillOnClose | Setting::CpuRate(_) | Setting::CpuWeight(_) => {}
+        Setting::KillOnClose => {}
+        Setting::CpuRate(_) | Setting::CpuWeight(_) | Setting::NetworkRate(_) => {}
     }
 }
 
@@ -281,7 +303,8 @@ fn has(kept: &JOBOBJECT_EXTENDED_LIMIT_INFORMATION, setting: Setting) -> bool {
         Setting::Affinity(_) => basic.Affinity == wished.Affinity,
         Setting::UserTime(_) => basic.PerJobUserTimeLimit == wished.PerJobUserTimeLimit,
         Setting::Priority(_) => basic.PriorityClass == wished.PriorityClass,
-        Setting::KillOnClose | Setting::CpuRate(_) | Setting::CpuWeight(_) => true,
+        Setting::KillOnClose => true,
+        Setting::CpuRate(_) | Setting::CpuWeight(_) | Setting::NetworkRate(_) => true,
     };
     value && basic.LimitFlags & flag(setting) == flag(setting)
 }

@@ -25,6 +25,8 @@ pub(super) enum Setting {
     UserTime(u64),
     /// How it is scheduled, for all of its processes.
     Priority(Priority),
+    /// Bytes that its processes may send to the network in a second, together.
+    NetworkRate(u64),
 }
 
 /// Which programs go before it.
@@ -53,6 +55,7 @@ impl fmt::Display for Setting {
             Self::Priority(Priority::Normal) => f.write_str("hold the normal priority"),
             Self::Priority(Priority::BelowNormal) => f.write_str("hold a priority below normal"),
             Self::Priority(Priority::Idle) => f.write_str("hold the idle priority"),
+            Self::NetworkRate(bytes) => write!(f, "let the job send {bytes} bytes a second"),
         }
     }
 }
@@ -90,6 +93,8 @@ pub(super) fn of(plan: &LaunchPlan, processors: u32) -> (Vec<Wanted>, Vec<Imposs
     want(Control::Pids, limits.pids.map(|most| Setting::ActiveProcesses(most.max(1))));
     want(Control::CpuTime, limits.cpu_time.map(|time| last_resort(time, limits.grace)));
     want(Control::Cpu, limits.cpu.map(|cores| Setting::CpuRate(rate(cores, processors))));
+    let sent = limits.network_send.map(|most| Setting::NetworkRate(most.0.0));
+    want(Control::NetworkSend, sent);
     let weight = limits.cpu_weight.filter(|_| limits.sets(Control::CpuWeight));
     let capped = limits.cpu.is_some() && is_held(Control::Cpu);
     match weight {
@@ -164,6 +169,7 @@ mod tests {
         plan.limits.cpu_time = Some(Duration::from_secs(2));
         plan.limits.grace = Duration::from_secs(3);
         plan.limits.nice = Some(5);
+        plan.limits.network_send = Some("2MiB/s".parse().unwrap());
         plan
     }
 
@@ -174,12 +180,19 @@ mod tests {
     #[test]
     fn only_what_is_to_be_held_is_told_and_what_keeps_nothing_behind_always() {
         assert_eq!(settings(&plan(&[])), [Setting::KillOnClose]);
-        let some = plan(&[Control::Memory, Control::Cpus, Control::Nice, Control::CpuTime]);
+        let some = plan(&[
+            Control::Memory,
+            Control::Cpus,
+            Control::Nice,
+            Control::CpuTime,
+            Control::NetworkSend,
+        ]);
         let expected = [
             Setting::KillOnClose,
             Setting::JobMemory(64 << 20),
             Setting::ProcessMemory(64 << 20),
             Setting::UserTime(60_000_000),
+            Setting::NetworkRate(2 << 20),
             Setting::Affinity(0b1101),
             Setting::Priority(Priority::BelowNormal),
         ];

@@ -297,13 +297,18 @@ impl Running for WindowsRunning {
         let refused =
             impossible.into_iter().map(|it| (it.control, it.reason)).next().or_else(|| {
                 let settings: Vec<Setting> = wanted.iter().map(|wanted| wanted.setting).collect();
-                let had = |all: &[Wanted]| {
-                    all.iter().find(|it| is_rate(&it.setting)).map(|it| it.control)
+                // A rate is told for itself, and stays until that is taken back.
+                let rates = before.iter().filter(|it| is_rate(&it.setting));
+                let is_of_network = |it: &Wanted| it.control == Control::NetworkSend;
+                let is_replaced = |one: &Wanted| {
+                    let same = |it: &Wanted| is_of_network(it) == is_of_network(one);
+                    wanted.iter().any(|it| is_rate(&it.setting) && same(it))
                 };
-                if let (Some(control), None) = (had(&before), had(&wanted))
-                    && let Err(error) = self.job.forget_rate()
-                {
-                    return Some((control, format!("the job doesn't forget it ({error})")));
+                for Wanted { control, setting } in rates.filter(|it| !is_replaced(it)) {
+                    if let Err(error) = self.job.forget_rate(*setting) {
+                        let why = format!("the job doesn't forget it ({error})");
+                        return Some((*control, why));
+                    }
                 }
                 let lost = self.job.tell(&settings);
                 let mut lost = lost.into_iter().filter_map(|(setting, error)| {

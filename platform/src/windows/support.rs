@@ -4,7 +4,7 @@ use super::limits::{Priority, Setting};
 use crate::{Availability, Control, Fact, Support};
 
 /// A setting for each control that a job holds, to be tried on a job that nothing runs in.
-pub(super) const TRIALS: [(Control, Setting); 9] = [
+pub(super) const TRIALS: [(Control, Setting); 10] = [
     (Control::Lifetime, Setting::KillOnClose),
     (Control::Memory, Setting::JobMemory(1 << 30)),
     (Control::Pids, Setting::ActiveProcesses(100)),
@@ -14,6 +14,7 @@ pub(super) const TRIALS: [(Control, Setting); 9] = [
     (Control::CpuTime, Setting::UserTime(36_000_000_000)),
     (Control::CpuIdle, Setting::Priority(Priority::Idle)),
     (Control::Nice, Setting::Priority(Priority::BelowNormal)),
+    (Control::NetworkSend, Setting::NetworkRate(1 << 20)),
 ];
 
 /// What can be done where a job keeps these controls, and loses the others for a reason each.
@@ -38,6 +39,7 @@ fn availability(control: Control, lost: Option<&str>) -> Availability {
         (Control::Pids, None) => Availability::instead(JOB_PIDS, "Windows has no limit of threads"),
         (Control::Memory | Control::Cpu | Control::CpuWeight | Control::Cpus, None)
         | (Control::CpuTime | Control::CpuIdle | Control::Nice | Control::Lifetime, None)
+        | (Control::NetworkSend, None)
         | (Control::Output | Control::WallTime | Control::Descriptors, None) => {
             Availability::Enforced
         }

@@ -15,8 +15,8 @@ impl Resolve for Here {
 fn shared(rules: &[String]) -> Arc<Shared> {
     let list = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let rules = watch::Sender::new(Arc::new(Rules::new(list)));
-    let (ledger, pending) = Default::default();
-    Arc::new(Shared { rules, ledger, pending, resolver: Box::new(Here) })
+    let (ledger, pending, throttle) = (Ledger::default(), Pending::default(), Throttle::new(None));
+    Arc::new(Shared { rules, ledger, pending, throttle, resolver: Box::new(Here) })
 }
 
 /// A client's connection to a proxy.

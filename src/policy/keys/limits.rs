@@ -4,7 +4,10 @@ use super::super::draft::Draft;
 use super::super::key::{Choice, Key, Kind};
 use super::super::shown::{mode_of, one, time, times};
 use super::{bytes, count};
-use crate::platform::OomKill;
+use crate::platform::{Bytes, OomKill, Rate};
+
+/// Below it a connection is as good as none.
+const LEAST_RATE: Rate = Rate(Bytes(1 << 10));
 
 /// In the order of the documentation.
 pub(super) static KEYS: &[Key] = &[
@@ -178,6 +181,14 @@ pub(super) static KEYS: &[Key] = &[
         doc: "files, directories and links that they may hold together, with those that are there already",
         example: "100000",
         show: |draft| one(draft.policy.limits.disk_files),
+    },
+    Key {
+        path: "limits.network_send",
+        flag: "network-send",
+        kind: Kind::Rate(LEAST_RATE, |draft, rate| draft.policy.limits.network_send = rate),
+        doc: "what it may send to the network, all of its connections together; on Linux by the proxy and the published ports of `network.mode` `filtered`",
+        example: "\"1MiB/s\"",
+        show: |draft| one(draft.policy.limits.network_send),
     },
     Key {
         path: "limits.open_files",
