@@ -7,7 +7,7 @@ use super::limits::{self, Setting, Wanted};
 use super::rows::rows;
 use super::suspended::Suspended;
 use crate::{
-    BoxFuture, Bytes, Decision, Ended, Enforcement, Event, Hits, HowEnded, LaunchPlan,
+    BoxFuture, Bytes, Control, Decision, Ended, Enforcement, Event, Hits, HowEnded, LaunchPlan,
     PlatformError, Process, Running, Signal, Usage, Watcher,
 };
 use std::io;
