@@ -41,7 +41,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
 
 fn heading(model: &Model) -> Vec<Line<'static>> {
     let rows = model.rows();
-    let cores: f64 = rows.iter().map(|row| row.cores).sum();
+    // The sum of nothing is -0.0.
+    let cores = rows.iter().map(|row| row.cores).fold(0.0, |sum, cores| sum + cores);
     let memory: u64 = rows.iter().filter_map(|row| row.now.memory).sum();
     let sandboxes =
         if rows.len() == 1 { "1 sandbox".into() } else { format!("{} sandboxes", rows.len()) };
@@ -238,6 +239,14 @@ mod tests {
 
         q quit  s sort  space processes  f freeze  t stop  x kill
         ");
+    }
+
+    #[test]
+    fn where_nothing_runs_nothing_is_used() {
+        let empty = Model::default();
+        assert!(
+            shown(&empty, 4).starts_with("stockade top: 0 sandboxes, 0.00 cores, 0B of memory")
+        );
     }
 
     #[test]

@@ -6,12 +6,18 @@
 use super::cargo::{count_tests, must_succeed};
 use crate::checkout::Checkout;
 use crate::failure::{Attempt, Failure, Result};
+use crate::job::Ending;
+use crate::process;
 use crate::tally::Counts;
 use crate::terminal;
 use serde_json::Value;
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 const COMPILER: &str = "x86_64-w64-mingw32-gcc";
@@ -52,7 +58,16 @@ pub(super) fn windows(checkout: &Checkout) -> Result<Counts> {
         wine.surround(tests.args(arguments).args(["--target", TARGET]));
         counts = counts.and(count_tests(&mut tests)?);
     }
-    Ok(counts.and(wine.unchecked(checkout)?))
+    let program = built(checkout)?;
+    Ok(counts.and(wine.shows_top(&program)?).and(wine.unchecked(&program)?))
+}
+
+/// The product itself.
+fn built(checkout: &Checkout) -> Result<PathBuf> {
+    let mut build = checkout.cargo();
+    build.args(["build", "--quiet", "--package", "stockade", "--bin", "stockade"]);
+    must_succeed(build.args(["--target", TARGET]))?;
+    Ok(checkout.root.join("target").join(TARGET).join("debug/stockade.exe"))
 }
 
 fn skipped(why: String) -> Counts {
@@ -110,22 +125,53 @@ impl Wine {
         command.status().attempt(|| format!("failed to run `{program}`")).map(drop)
     }
 
+    /// Whether `stockade top` shows its screen in a console, and ends when it is told to. Wine has one in a terminal, which script(1)
+    /// makes.
+    fn shows_top(&self, program: &Path) -> Result<Counts> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let line = format!("stty rows 30 columns 120 && exec {WINE} '{}' top", program.display());
+        let mut top = Command::new("script");
+        top.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        self.surround(&mut top).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut top = top.spawn().attempt(|| "failed to run `script`")?;
+        let (tell, told) = channel();
+        if let Some(mut screen) = top.stdout.take() {
+            thread::spawn(move || {
+                let mut some = [0; 4096];
+                // It ends with the terminal, or with who listens.
+                while let Ok(count @ 1..) = screen.read(&mut some) {
+                    let Ok(()) = tell.send(some[..count].to_vec()) else { return };
+                }
+            });
+        }
+        let mut seen = Vec::new();
+        let shows = |seen: &[u8]| String::from_utf8_lossy(seen).contains("sandboxes,");
+        while !shows(&seen) {
+            let Ok(some) = told.recv_timeout(PATIENCE) else { break };
+            seen.extend(some);
+        }
+        let asked = top.stdin.take().map(|mut keys| keys.write_all(b"q").map(|()| keys));
+        let ending = process::wait(&mut top, PATIENCE);
+        drop(asked);
+        if shows(&seen) && ending == Ending::Exited(0) {
+            return Ok(Counts { passed: 1, ..Counts::default() });
+        }
+        let seen = String::from_utf8_lossy(&seen).escape_debug().to_string();
+        Err(Failure::new(format!("`stockade top` on Windows ended with {ending:?}: {seen}")))
+    }
+
     /// The limits that no job holds here, by name.
-    fn unchecked(&self, checkout: &Checkout) -> Result<Counts> {
-        let mut build = checkout.cargo();
-        build.args(["build", "--quiet", "--package", "stockade", "--bin", "stockade"]);
-        must_succeed(build.args(["--target", TARGET]))?;
-        let program = checkout.root.join("target").join(TARGET).join("debug/stockade.exe");
+    fn unchecked(&self, program: &Path) -> Result<Counts> {
         let mut doctor = Command::new(WINE);
-        doctor.arg(&program).args(["doctor", "--json"]).stdin(Stdio::null());
+        doctor.arg(program).args(["doctor", "--json"]).stdin(Stdio::null());
         let output = self.surround(&mut doctor).output();
         let output = output.attempt(|| format!("failed to run `{}`", program.display()))?;
         let names = lost(&output.stdout)?;
         for name in &names {
             terminal::line(format!("SKIP: {name} on Windows: Wine doesn't hold it"));
         }
-        // They need a console that both share.
-        terminal::line("SKIP: Ctrl-Break on Windows: without a console Wine passes none on");
+        // Also in a console that both share.
+        terminal::line("SKIP: Ctrl-Break on Windows: Wine passes none on to another program");
         Ok(Counts { skipped: names.len() + 1, ..Counts::default() })
     }
 }
