@@ -120,6 +120,7 @@ fn overrides_have_the_last_word() {
         ["--io-weight", "50"],
         ["--disk", "1GiB"],
         ["--disk-files", "1000"],
+        ["--network-send", "1MiB/s"],
         ["--file-size", "1MiB"],
         ["--core-size", "2MiB"],
         ["--stack", "1MiB"],
@@ -348,7 +349,7 @@ fn the_schema_knows_every_key_and_its_examples_are_right() {
             );
         }
     }
-    assert_eq!(keys, 73);
+    assert_eq!(keys, 74);
 }
 
 /// A JSON value as TOML; the two differ in tables.
