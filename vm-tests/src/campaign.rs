@@ -18,7 +18,7 @@ const BOOTS: usize = 4;
 /// machine that does other things besides must not make failures.
 const TEST_LIMIT: u64 = 120;
 /// Guests are slow: emulated instructions, or traced system calls.
-const GUEST_TEST_LIMIT: u64 = 240;
+const GUEST_TEST_LIMIT: u64 = 420;
 
 /// The share of one guest and one user in a run.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ Usage: cargo vm [OPTIONS]
   --as root|user         only the runs as root, or only those as an unprivileged user
   --list                 show the tests' names and run nothing
   --shell-command CMD    run a command in the guest instead of tests (with `--as user`: as the user)
-  --timeout SECONDS      for the shell command (600), or for each test (120; in a guest 240)
+  --timeout SECONDS      for the shell command (600), or for each test (120; in a guest 420)
   --accel auto|kvm|tcg   how a virtual machine runs: `auto` tries KVM and falls back to emulation
 ";
 
