@@ -55,13 +55,18 @@ other.join()";
     time
 }
 
+/// Three MiB take three seconds with a rate, but for what is made up for at the beginning, and much less without.
+fn is_slowed_down(send: fn(&[&str]) -> Duration) {
+    let limited = send(&["--network-send", "1MiB/s"]);
+    assert!(limited >= Duration::from_millis(2_700), "{limited:?}");
+    let free = send(&[]);
+    assert!(free < limited / 2, "{free:?}, and {limited:?} with the limit");
+}
+
 #[test]
 fn all_connections_together_send_as_fast_as_they_may() {
     need_a_network!();
-    let limited = in_two(&["--network-send", "1MiB/s"]);
-    assert!(limited >= Duration::from_millis(2_700), "{limited:?}");
-    let free = in_two(&[]);
-    assert!(free < limited / 2, "{free:?}, and {limited:?} with the limit");
+    is_slowed_down(in_two);
 }
 
 /// What is said by a published port.
@@ -97,10 +102,7 @@ c.sendall(bytes(3 << 20))";
 #[test]
 fn a_published_port_sends_as_fast_as_it_may() {
     need_a_network!();
-    let limited = published(&["--network-send", "1MiB/s"]);
-    assert!(limited >= Duration::from_millis(2_700), "{limited:?}");
-    let free = published(&[]);
-    assert!(free < limited / 2, "{free:?}, and {limited:?} with the limit");
+    is_slowed_down(published);
 }
 
 #[test]
@@ -156,8 +158,15 @@ fn who_has_the_network_of_the_host_sends_past_any_rate() {
         "--degrade limits.network_send",
     ]);
     let accepted = [&flags[..], &["--degrade", "limits.network_send"]].concat();
-    let ended = scene.bash(&accepted, "true").expect_code(0);
+    let named = [&accepted[..], &["--name", "accepted"]].concat();
+    let run = Started::new(scene.command(&named, &["bash", "-c", "echo up; exec sleep 1000"]));
+    listed("accepted");
+    // That another limit is changed makes nothing of what isn't held.
+    updated("accepted", &["--wall-time", "100s"]);
+    run.signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = run.finish(&scene);
     assert_eq!(ended.reported("/enforcement/limits.network_send/state"), "unavailable");
+    assert_eq!(ended.reported("/enforcement/limits.wall_time/value"), "100s");
     // Nor can it be given one later.
     let program = ["bash", "-c", "echo up; exec sleep 1000"];
     let run = Started::new(scene.command(&["--name", "open", "--net", "host"], &program));

@@ -31,6 +31,7 @@ mod running;
 mod script;
 mod seccomp;
 mod spawn;
+mod starter;
 mod streams;
 mod text;
 mod view;

@@ -9,17 +9,17 @@ use super::listener::{NATIVE_AUDIT, path_calls};
 use super::ownership::Ownership;
 use super::script::OwnedScript;
 use super::seccomp;
+use super::starter;
 use super::view::{Sight, Standing, View};
 use crate::{
-    Access, Bytes, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Limits,
-    Network, PlatformError, PortSet, Stage, State,
+    Access, ClockOffsets, Control, Decision, Enforcement, Filesystem, LaunchPlan, Network,
+    PlatformError, PortSet, Stage, State,
 };
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::process::Resource;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use stockade_child::{AccessRule, CLONE_NEWTIME, Op, PortRule};
 
 /// Permissions that new files don't get where nothing else is said: others read, and don't write.
@@ -498,7 +498,7 @@ impl Prepared {
                     Enforcement::new(*control, State::Degraded, format!("{how} ({reason})"))
                 }
                 Decision::Skip { reason } => Enforcement::new(*control, State::Unavailable, reason),
-                Decision::Enforce => match from_above(*control, &plan.limits) {
+                Decision::Enforce => match starter::holds(*control, plan) {
                     Some(held) => held,
                     None => continue,
                 },
@@ -508,22 +508,6 @@ impl Prepared {
             }
         }
     }
-}
-
-/// How a limit is held that no process and no cgroup carries.
-pub(super) fn from_above(control: Control, limits: &Limits) -> Option<Enforcement> {
-    let time = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
-    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0.to_string());
-    let (how, value) = match control {
-        Control::WallTime => ("timer of the starter", time(limits.wall_time)),
-        Control::CpuTime => ("CPU time of the tree, polled", time(limits.cpu_time)),
-        Control::Output => ("counted on its way by the starter", bytes(limits.output)),
-        Control::NetworkSend => {
-            ("slowed down on its way by the starter", bytes(limits.network_send.map(|it| it.0)))
-        }
-        _ => return None,
-    };
-    value.map(|value| Enforcement::new(control, State::Enforced, how).with_value(value))
 }
 
 /// What a plan shows of files. Where copies can't be had and it accepts that, they can be read and not changed.

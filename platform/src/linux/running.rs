@@ -9,9 +9,10 @@ use super::identity::Claim;
 use super::kept::Kept;
 use super::lasting::Lasting;
 use super::listener::{Listener, Program};
-use super::prepare::{Prepared, Walls, from_above};
+use super::prepare::{Prepared, Walls};
 use super::processes::{Sampler, children, first_child, numbers, started_at};
 use super::spawn::{self, Spawned, Untold};
+use super::starter;
 use super::streams::Streams;
 use super::view::Sight;
 use super::window::Window;
@@ -439,10 +440,11 @@ impl Running for LinuxRunning {
         }
         self.sampler.limit_to(new.limits.memory);
         // What the starter holds itself is told as it is now.
-        let above = |limits| move |control| from_above(control, limits);
-        let (was, is) = (above(&old.limits), above(&new.limits));
-        self.enforcement.retain(|known| was(known.control).or(is(known.control)).is_none());
-        self.enforcement.extend(new.controls.keys().filter_map(|control| is(*control)));
+        let is_held =
+            |control| [old, new].iter().any(|plan| starter::holds(control, plan).is_some());
+        self.enforcement.retain(|known| !is_held(known.control));
+        let held = new.controls.keys().filter_map(|control| starter::holds(*control, new));
+        self.enforcement.extend(held);
         self.enforcement.sort_by_key(|entry| entry.control);
         Ok(())
     }

@@ -16,23 +16,19 @@ impl Lifecycle {
                 self.wait(None, "asked to start, sooner than it would have by itself")
             }
             // What was to come after the end is forgotten.
-            Phase::Ending => {
+            Phase::Ending | Phase::Unknown if self.is_to_end() => {
                 self.attempts.reset();
                 self.after = After::Again;
                 Vec::new()
             }
-            Phase::Unknown if self.is_to_end() => {
-                self.attempts.reset();
-                self.after = After::Again;
-                Vec::new()
-            }
-            Phase::Waiting | Phase::Live | Phase::Unknown => Vec::new(),
+            Phase::Waiting | Phase::Live | Phase::Ending | Phase::Unknown => Vec::new(),
         }
     }
 
-    /// Whether it ends when it can be told from a stranger.
+    /// Whether it ends, or will as soon as it can be told from a stranger.
     fn is_to_end(&self) -> bool {
-        self.before.as_ref().is_some_and(|(state, _)| state.phase() == Phase::Ending)
+        let state = self.before.as_ref().map_or(self.state, |(state, _)| *state);
+        state.phase() == Phase::Ending
     }
 
     /// Ends it when it can be told from a stranger.
